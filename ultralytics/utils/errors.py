@@ -1,0 +1,37 @@
+"""Everything that can go wrong, by what the user has to mend. Each message is one sentence that says how."""
+
+
+class YOLOError(Exception):
+    """Base of every error this package raises on purpose; scripts print it without a traceback."""
+
+
+class ConfigError(YOLOError):
+    """An option or a value in it."""
+
+
+class ModelError(YOLOError):
+    """A model YAML: an unknown module, wrong channels, a scale that is not there."""
+
+
+class DatasetError(YOLOError):
+    """A data-set YAML or what it points to."""
+
+
+class CheckpointError(YOLOError):
+    """A weights file that cannot be read, written, or does not fit."""
+
+
+class SourceError(YOLOError):
+    """What to predict on: a path, a video, a tensor."""
+
+
+class DeviceError(YOLOError):
+    """A device that is not there."""
+
+
+class DependencyError(YOLOError):
+    """An optional package that is not installed."""
+
+
+class TrainingError(YOLOError):
+    """A training run that cannot go on."""
