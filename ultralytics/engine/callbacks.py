@@ -1,0 +1,65 @@
+"""Hooks into the loops, under the names that scripts for the public package already use."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.files import nearest
+
+EVENTS = (
+    "on_pretrain_routine_start",
+    "on_pretrain_routine_end",
+    "on_train_start",
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "optimizer_step",
+    "on_before_zero_grad",
+    "on_train_batch_end",
+    "on_train_epoch_end",
+    "on_fit_epoch_end",
+    "on_model_save",
+    "on_train_end",
+    "teardown",
+    "on_val_start",
+    "on_val_batch_start",
+    "on_val_batch_end",
+    "on_val_end",
+    "on_predict_start",
+    "on_predict_batch_start",
+    "on_predict_postprocess_end",
+    "on_predict_batch_end",
+    "on_predict_end",
+)
+
+
+class Callbacks:
+    """Functions by event; each receives the trainer, validator or predictor that runs it."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, list[Callable[[Any], None]]] = defaultdict(list)
+
+    def add(self, event: str, function: Callable[[Any], None]) -> None:
+        """Call `function` whenever `event` happens; an event that never happens is a ConfigError."""
+        if event not in EVENTS:
+            raise ConfigError(f"there is no callback event {event!r}, the nearest are: {', '.join(nearest(event, EVENTS))}")
+        self._functions[event].append(function)
+
+    def clear(self, event: str | None = None) -> None:
+        """Forget the functions of one event, or of all."""
+        for name in [event] if event else list(self._functions):
+            self._functions.pop(name, None)
+
+    def merged(self, others: Iterable[tuple[str, Callable[[Any], None]]]) -> "Callbacks":
+        """A copy with more functions behind the present ones."""
+        copy = Callbacks()
+        for event, functions in self._functions.items():
+            copy._functions[event] = list(functions)
+        for event, function in others:
+            copy.add(event, function)
+        return copy
+
+    def run(self, event: str, loop: Any) -> None:
+        """Tell everybody who asked that `event` has happened in `loop`."""
+        for function in self._functions.get(event, ()):
+            function(loop)
