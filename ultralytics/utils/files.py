@@ -1,0 +1,184 @@
+"""Reading and writing small files, and finding the name somebody meant."""
+
+import contextlib
+import difflib
+import importlib
+import locale
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePath
+from types import ModuleType
+from typing import Any, BinaryIO
+
+import yaml
+
+from ultralytics.utils.errors import ConfigError, DependencyError, YOLOError
+
+_INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+", re.ASCII)
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    re.ASCII,
+)
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_TAG = "tag:yaml.org,2002:"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain values: `1e-3` is a number; `no`, `12:30` and `2024-01-01` are class names like any other."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own protocol)
+        first: [(tag, regex) for tag, regex in found if tag in (_TAG + "null", _TAG + "merge")]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Refuse a key that stands there twice, as one of its two values would be lost unseen."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.composer.ComposerError(None, None, f"{key.value!r} is there twice", key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> int:
+        """Read an integer; a leading zero does not make it octal."""
+        return int(node.value, 16 if node.value.startswith("0x") else 10)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that either this loader or a YAML 1.1 loader would take for something else."""
+
+
+for _kind, _regex, _first in (
+    ("bool", _BOOL, "tTfF"),
+    ("int", _INT, "-+0123456789"),
+    ("float", _FLOAT, "-+.0123456789"),
+):
+    _whole = re.compile(f"(?:{_regex.pattern})$", re.ASCII)
+    _Loader.add_implicit_resolver(_TAG + _kind, _whole, list(_first))
+    _Dumper.add_implicit_resolver(_TAG + _kind, _whole, list(_first))
+_Loader.add_constructor(_TAG + "int", _Loader.construct_decimal)
+_Dumper.add_representer(tuple, _Dumper.represent_list)
+_Dumper.add_multi_representer(PurePath, lambda dumper, path: dumper.represent_str(str(path)))
+
+
+def _decode(path: Path) -> str:
+    """Text of a file in UTF-8 (with or without a byte-order mark), UTF-16, or the encoding of this computer."""
+    try:
+        raw = path.read_bytes()
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return raw.decode("utf-16", errors="replace")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = raw.count(b"\n", 0, exc.start) + 1
+    try:
+        return raw.decode(locale.getpreferredencoding(False))
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}, line {line}: not UTF-8 text; save the file with the encoding UTF-8") from exc
+
+
+def _where(text: str, exc: yaml.YAMLError) -> tuple[int, str]:
+    """Line (from 1) and reason of a YAML error."""
+    mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
+    if mark is None:
+        return text.count("\n", 0, getattr(exc, "position", 0)) + 1, getattr(exc, "reason", str(exc))
+    rows = text.splitlines()
+    row = rows[mark.line] if mark.line < len(rows) else ""
+    if "\t" in row[: len(row) - len(row.lstrip())]:
+        return mark.line + 1, "the row is indented with a tab; use spaces"
+    return mark.line + 1, getattr(exc, "problem", None) or str(exc)
+
+
+def load_yaml(path: str | os.PathLike) -> dict[Any, Any]:
+    """Read a YAML file whose top level is a mapping; an empty file gives an empty one.
+
+    Raises ConfigError naming file and line for anything that cannot be read that way.
+    """
+    path = Path(path)
+    text = _decode(path)
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as exc:
+        line, reason = _where(text, exc)
+        raise ConfigError(f"{path}, line {line}: not valid YAML: {reason}") from exc
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected `name: value` rows, found a {type(data).__name__}")
+    return data
+
+
+def save_yaml(path: str | os.PathLike, data: dict[Any, Any]) -> None:
+    """Write a mapping of plain values, tuples and paths as UTF-8 YAML, in its own order."""
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    atomic_write(path, lambda file: file.write(text.encode()))
+
+
+def increment_path(path: str | os.PathLike, exist_ok: bool = False) -> Path:
+    """First of exp, exp2, exp3, … that is not there yet (`exist_ok`: the path itself). Creates nothing."""
+    path = Path(path)
+    if exist_ok or not path.exists():
+        return path
+    stem, suffix = (path.stem, path.suffix) if path.is_file() else (path.name, "")
+    number = 2
+    while (candidate := path.with_name(f"{stem}{number}{suffix}")).exists():
+        number += 1
+    return candidate
+
+
+def _os_reason(exc: BaseException | None) -> OSError | None:
+    """The operating system's error at the root of an exception: torch wraps those of the file it writes to."""
+    while exc is not None and not isinstance(exc, OSError):
+        exc = exc.__cause__ or exc.__context__
+    return exc
+
+
+def atomic_write(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> None:
+    """Let `write` fill a temporary file in the same folder and rename it: `path` never is half a file.
+
+    Raises YOLOError with the system's reason; the old file and no temporary remain then.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 (one name to fail in tests, on every system)
+    except BaseException as exc:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = _os_reason(exc)
+        if reason is None or not isinstance(exc, Exception):
+            raise
+        raise YOLOError(
+            f"{path} cannot be written: {reason.strerror or reason}; what was there before is unchanged"
+        ) from exc
+
+
+def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """Up to `n` of the known names that somebody who wrote `name` may have meant, the closest first."""
+    lowered = {k.lower(): k for k in known}
+    wanted = name.lower()
+    close = difflib.get_close_matches(wanted, lowered, n)
+    part_of = [k for k in lowered if k not in close and len(k) > 2 and len(wanted) > 1 and (k in wanted or wanted in k)]
+    return [lowered[k] for k in (close + part_of)[:n]]
+
+
+def import_extra(module: str, extra: str) -> ModuleType:
+    """Import an optional package, or raise DependencyError saying which extra of pyproject.toml brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as exc:
+        raise DependencyError(
+            f'{module} cannot be imported ({exc}): run `pip install ".[{extra}]"` in the folder of pyproject.toml'
+        ) from exc
