@@ -1,0 +1,111 @@
+"""Boxes from one notation to another, on tensors and arrays alike. Every function returns a new object."""
+
+import math
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+Boxes = TypeVar("Boxes", torch.Tensor, np.ndarray)
+
+
+def make_divisible(x: float, divisor: int) -> int:
+    """The smallest multiple of `divisor` that is not below `x`."""
+    return math.ceil(x / divisor) * divisor
+
+
+def xywh2xyxy(x: Boxes) -> Boxes:
+    """Centre, width, height to the two corners, (..., 4)."""
+    cx, cy, w, h = _columns(x)
+    half_w, half_h = w / 2, h / 2
+    return _join(cx - half_w, cy - half_h, cx + half_w, cy + half_h)
+
+
+def xyxy2xywh(x: Boxes) -> Boxes:
+    """Two corners to centre, width, height, (..., 4)."""
+    x1, y1, x2, y2 = _columns(x)
+    return _join((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+
+
+def xywhn2xyxy(x: Boxes, w: float = 640, h: float = 640, padw: float = 0, padh: float = 0) -> Boxes:
+    """Normalised centre, width, height to corners in pixels of a `w` x `h` image that lies at (`padw`, `padh`)."""
+    x1, y1, x2, y2 = _columns(xywh2xyxy(x))
+    return _join(x1 * w + padw, y1 * h + padh, x2 * w + padw, y2 * h + padh)
+
+
+def xyxy2xywhn(x: Boxes, w: float = 640, h: float = 640, clip: bool = False, eps: float = 0.0) -> Boxes:
+    """Corners in pixels of a `w` x `h` image to normalised centre, width, height.
+
+    `clip` first moves the corners into the image, at least `eps` pixels short of its right and lower edge.
+    """
+    boxes = clip_boxes(x, (h - eps, w - eps)) if clip else x
+    cx, cy, bw, bh = _columns(xyxy2xywh(boxes))
+    return _join(cx / w, cy / h, bw / w, bh / h)
+
+
+def clip_boxes(boxes: Boxes, shape: tuple[float, ...]) -> Boxes:
+    """Corners (..., 4) moved into an image of `shape` (height, width, ...); further columns stay as they are."""
+    height, width = shape[:2]
+    clipped = _copy(boxes)
+    clipped[..., 0:4:2] = clipped[..., 0:4:2].clip(0, width)
+    clipped[..., 1:4:2] = clipped[..., 1:4:2].clip(0, height)
+    return clipped
+
+
+def scale_boxes(
+    img1_shape: tuple[int, ...],
+    boxes: Boxes,
+    img0_shape: tuple[int, ...],
+    ratio_pad: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    padding: bool = True,
+    xywh: bool = False,
+) -> Boxes:
+    """Boxes (..., 4) in pixels of a letterboxed image back to pixels of the original one.
+
+    `ratio_pad` is ((gain_h, gain_w), (left, top)) as the loader made it; without it both follow from the shapes
+    (height, width, ...), rounded as the letterbox rounds them. `padding=False`: the image was resized to one corner.
+    Corners are clipped to the original; `xywh` boxes are not. Further columns stay as they are.
+    """
+    (gain_h, gain_w), (left, top) = ratio_pad or _letterbox_geometry(img1_shape, img0_shape)
+    scaled = _copy(boxes)
+    if padding:
+        moved = 2 if xywh else 4
+        scaled[..., 0:moved:2] -= left
+        scaled[..., 1:moved:2] -= top
+    scaled[..., 0:4:2] /= gain_w
+    scaled[..., 1:4:2] /= gain_h
+    return scaled if xywh else clip_boxes(scaled, img0_shape)
+
+
+def _letterbox_geometry(
+    img1_shape: tuple[int, ...], img0_shape: tuple[int, ...]
+) -> tuple[tuple[float, float], tuple[int, int]]:
+    """((gain_h, gain_w), (left, top)) of an image of `img0_shape` centred in one of `img1_shape`."""
+    (h1, w1), (h0, w0) = img1_shape[:2], img0_shape[:2]
+    gain = min(h1 / h0, w1 / w0)
+    h, w = round(h0 * gain), round(w0 * gain)
+    return (h / h0, w / w0), (round((w1 - w) / 2 - 0.1), round((h1 - h) / 2 - 0.1))
+
+
+def _columns(x: Boxes) -> tuple[Boxes, Boxes, Boxes, Boxes]:
+    """The four columns of (..., 4) boxes, floating."""
+    if x.shape[-1] != 4:
+        raise ValueError(f"Boxes have shape {tuple(x.shape)}, but their last dimension must be 4.")
+    x = _floating(x)
+    return x[..., 0], x[..., 1], x[..., 2], x[..., 3]
+
+
+def _join(*columns: Boxes) -> Boxes:
+    return torch.stack(columns, -1) if isinstance(columns[0], torch.Tensor) else np.stack(columns, -1)
+
+
+def _floating(x: Boxes) -> Boxes:
+    """`x`, integers as float32: half a pixel must not be lost."""
+    if isinstance(x, torch.Tensor):
+        return x if x.is_floating_point() else x.float()
+    return x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float32)
+
+
+def _copy(x: Boxes) -> Boxes:
+    x = _floating(x)
+    return x.clone() if isinstance(x, torch.Tensor) else x.copy()
