@@ -1,0 +1,113 @@
+"""Where an image lies in the network's input: its size there and the padding around it.
+
+All shapes are `(height, width)` in pixels. Loading (train, val) rounds the shorter side up, prediction rounds to the
+nearest; the same roundings bring boxes back to the original image.
+"""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+PADDING_VALUE = 114
+
+Size = int | tuple[int, int]
+Gain = tuple[float, float]
+Corner = tuple[int, int]
+
+
+def as_shape(imgsz: Size) -> tuple[int, int]:
+    """A side, or (height, width), as (height, width)."""
+    return (imgsz, imgsz) if isinstance(imgsz, int) else (int(imgsz[0]), int(imgsz[1]))
+
+
+def resize_shape(h: int, w: int, imgsz: Size, ceil: bool = True) -> tuple[int, int]:
+    """Shape of an `h` x `w` image scaled, up or down, to just fit `imgsz`; no side becomes 0.
+
+    `ceil` (loading) rounds up and never beyond `imgsz`; otherwise (prediction) to the nearest, halves to even.
+    """
+    height, width = as_shape(imgsz)
+    r = min(height / h, width / w)
+    if ceil:
+        return min(math.ceil(h * r), height), min(math.ceil(w * r), width)
+    return max(round(h * r), 1), max(round(w * r), 1)
+
+
+def padding(shape: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Pixels to add at the (left, top, right, bottom) of `shape`; an odd one goes to the right and bottom."""
+    dh, dw = (canvas[0] - shape[0]) / 2, (canvas[1] - shape[1]) / 2
+    return round(dw - 0.1), round(dh - 0.1), round(dw + 0.1), round(dh + 0.1)
+
+
+def minimal_canvas(h: int, w: int, imgsz: Size, stride: int) -> tuple[int, int]:
+    """Smallest canvas for the prediction of one shape: both missing sides are taken modulo `stride`."""
+    full, (height, width) = as_shape(imgsz), resize_shape(h, w, imgsz, ceil=False)
+    return height + (full[0] - height) % stride, width + (full[1] - width) % stride
+
+
+def resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """`image` (H, W[, C]) resized bilinearly; itself, not a copy, if it has that shape already."""
+    if image.shape[:2] == shape:
+        return image
+    resized = cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(*shape, *image.shape[2:])  # cv2 drops a single channel
+
+
+def pad(image: np.ndarray, canvas: tuple[int, int], value: int = PADDING_VALUE) -> tuple[np.ndarray, Corner]:
+    """`image` (H, W[, C]) in the middle of a new `canvas` at least as large, and its (left, top) there."""
+    h, w = image.shape[:2]
+    left, top, _, _ = padding((h, w), canvas)
+    out = np.full((*canvas, *image.shape[2:]), value, image.dtype)
+    out[top : top + h, left : left + w] = image
+    return out, (left, top)
+
+
+def letterbox(
+    image: np.ndarray,
+    imgsz: Size,
+    canvas: tuple[int, int] | None = None,
+    *,
+    ceil: bool = False,
+    value: int = PADDING_VALUE,
+) -> tuple[np.ndarray, Gain, Corner]:
+    """`image` (H, W[, C]) scaled to fit `imgsz` and padded to `canvas` (`imgsz` itself if None).
+
+    Returns the new image, the gains (h, w) = new side / old side, and the (left, top) of the image in the canvas.
+    """
+    h, w = image.shape[:2]
+    shape = resize_shape(h, w, imgsz, ceil)
+    out, corner = pad(resize(image, shape), canvas or as_shape(imgsz), value)
+    return out, (shape[0] / h, shape[1] / w), corner
+
+
+def letterbox_batch(images: Sequence[np.ndarray], imgsz: Size, stride: int, rect: bool = True) -> np.ndarray:
+    """Images (H, W, C) for prediction as one array (B, H', W', C).
+
+    With `rect`, images of one shape get their smallest canvas; everything else gets `imgsz` in full.
+    """
+    h, w = images[0].shape[:2]
+    same = rect and all(image.shape[:2] == (h, w) for image in images)
+    canvas = minimal_canvas(h, w, imgsz, stride) if same else as_shape(imgsz)
+    return np.stack([letterbox(image, imgsz, canvas)[0] for image in images])
+
+
+def rect_shapes(
+    shapes: np.ndarray, batch: int, imgsz: int, stride: int, pad: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Order images of `shapes` (n, 2) by h / w and give each batch one canvas for its images as they are loaded.
+
+    Returns the order (n,) of the images, ties as they came, and the canvases (ceil(n / batch), 2), multiples of
+    `stride`. `pad` is a margin, in strides.
+    """
+    ratio = shapes[:, 0] / shapes[:, 1]
+    order = np.argsort(ratio, kind="stable")
+    starts = np.arange(0, len(order), batch)
+    low, high = (extreme.reduceat(ratio[order], starts) for extreme in (np.minimum, np.maximum))
+    sides = np.ones((len(starts), 2))
+    sides[high < 1, 0] = high[high < 1]
+    sides[low > 1, 1] = 1 / low[low > 1]
+    # The margin apart, a side may have been rounded up to one pixel more than the ratio says.
+    loaded = np.array([resize_shape(h, w, imgsz) for h, w in shapes[order].tolist()])
+    need = np.maximum(sides * imgsz / stride + pad, np.maximum.reduceat(loaded, starts) / stride)
+    return order, np.ceil(need).astype(int) * stride
