@@ -1,0 +1,162 @@
+"""Image files as a person sees them: upright, 8 bits, transparency over white.
+
+Ordinary JPEG and PNG files are decoded by OpenCV, everything else by Pillow, which also tells the two apart.
+"""
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ultralytics.utils.errors import DatasetError
+
+IMG_FORMATS = frozenset(
+    {"avif", "bmp", "dng", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "mpo", "pbm", "pgm", "png", "ppm"}
+    | {"tif", "tiff", "webp"}
+)
+VID_FORMATS = frozenset({"asf", "avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"})
+MIN_SIDE = 10
+
+_PILLOW_FORMATS = {"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
+_EXIF_ORIENTATION = 0x0112
+_TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
+
+
+def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+    """Pixels of an image file, (H, W, 3) uint8 BGR, or (H, W, 1) grey with `channels` 1.
+
+    Raises DatasetError saying what is wrong with the file.
+    """
+    try:
+        bgr = _decode(Path(path).read_bytes())
+    except Exception as exc:  # decoders raise anything on broken data
+        raise DatasetError(_reason(Path(path), exc)) from exc
+    return bgr if channels == 3 else cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)[..., None]
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of an image file as it is seen, from its header. Raises DatasetError."""
+    try:
+        with Path(path).open("rb") as file:
+            return _upright_size(_open(file))
+    except Exception as exc:  # decoders raise anything on broken data
+        raise DatasetError(_reason(Path(path), exc)) from exc
+
+
+def check_image(path: str | Path) -> tuple[int, int]:
+    """`image_size` of a file that is whole and no side of which is under 10 pixels, else DatasetError.
+
+    Pixels are decoded only where neither the format nor the last bytes tell that the file is whole.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            image = _open(file)
+            h, w = _upright_size(image)
+            if not _is_whole(file, image.format):
+                image.load()
+    except Exception as exc:  # decoders raise anything on broken data
+        raise DatasetError(_reason(Path(path), exc)) from exc
+    if min(h, w) < MIN_SIDE:
+        raise DatasetError(f"{path}: {w} x {h} pixels, but no side may be under {MIN_SIDE}")
+    return h, w
+
+
+def pillow_to_bgr(image: Image.Image) -> np.ndarray:
+    """A Pillow image of any mode but floating point as (H, W, 3) uint8 BGR; raises ValueError for that one."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image.convert("RGBA"))
+        image = paper
+    return cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)
+
+
+def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels (H, W, C) as seen, by the EXIF orientation 1 to 8."""
+    if orientation in (5, 6, 7, 8):
+        image = image.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
+
+
+def _decode(data: bytes) -> np.ndarray:
+    image = _open(io.BytesIO(data))
+    orientation = _orientation(image)
+    if _is_plain(image) and _is_whole(io.BytesIO(data), image.format):
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if bgr is not None:
+            return turn_upright(bgr, orientation)
+    return turn_upright(pillow_to_bgr(image), orientation)
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """A Pillow image of which only the header has been read."""
+    image = Image.open(file)
+    if image.format not in _PILLOW_FORMATS:  # others may start programs (EPS) or are no pictures at all
+        raise UnidentifiedImageError
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # Pillow turns these itself
+        return 1
+    try:
+        # The base class reads the header alone, where PNG's own method would decode the pixels to look behind them.
+        found = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
+    except Exception:  # broken metadata do not make a picture unreadable
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    w, h = image.size
+    return (w, h) if _orientation(image) >= 5 else (h, w)
+
+
+def _is_plain(image: Image.Image) -> bool:
+    """Whether OpenCV decodes the image as it is seen."""
+    if image.format in ("JPEG", "MPO"):
+        return image.mode in ("RGB", "L")
+    still = not getattr(image, "is_animated", False)
+    return image.format == "PNG" and image.mode in ("RGB", "L") and "transparency" not in image.info and still
+
+
+def _is_whole(file: BinaryIO, format: str) -> bool:
+    """Whether the file's ends prove that nothing is missing; False if it has to be decoded to know."""
+    position, size = file.tell(), file.seek(0, io.SEEK_END)
+    file.seek(max(size - 64, 0))
+    tail = file.read()
+    file.seek(4)
+    riff_size = int.from_bytes(file.read(4), "little")
+    file.seek(position)
+    if format in ("JPEG", "MPO"):
+        return tail.rstrip(b"\0\r\n ").endswith(b"\xff\xd9")
+    return (format == "PNG" and tail[-8:-4] == b"IEND") or (format == "WEBP" and riff_size + 8 <= size)
+
+
+def _reason(path: Path, exc: Exception) -> str:
+    """One sentence on why an image could not be read."""
+    if not path.exists():
+        what = "a link to a file that is not there" if path.is_symlink() else "no such file"
+    elif path.is_dir():
+        what = "a folder, not an image"
+    elif path.stat().st_size == 0:
+        what = "empty, zero bytes"
+    elif isinstance(exc, UnidentifiedImageError):
+        what = "not an image that can be read (its content counts, not its name)"
+    elif isinstance(exc, Image.DecompressionBombError):
+        what = "more pixels than Pillow opens; cut the image into tiles or raise PIL.Image.MAX_IMAGE_PIXELS"
+    else:
+        what = f"cannot be decoded: {exc}"
+    return f"{path}: {what}"
