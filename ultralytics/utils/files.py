@@ -115,6 +115,14 @@ def load_yaml(path: str | os.PathLike) -> dict[Any, Any]:
     return data
 
 
+def parse_value(text: str) -> Any:
+    """Value of a text as a YAML file would have it: `1e-3`, `true`, `[0, 1]`; what is not YAML stays text."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return text
+
+
 def save_yaml(path: str | os.PathLike, data: dict[Any, Any]) -> None:
     """Write a mapping of plain values, tuples and paths as UTF-8 YAML, in its own order."""
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)

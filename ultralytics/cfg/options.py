@@ -1,0 +1,153 @@
+"""The table of options: what each takes, and why some names are not options. Defaults are in default.yaml."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ultralytics.cfg.kinds import (
+    DEVICE,
+    FLAG,
+    FLAG_OR_PATH,
+    PATH,
+    REFUSED,
+    SHARE,
+    SOURCE,
+    TEXT,
+    Kind,
+    choice,
+    either,
+    many,
+    number,
+    optional,
+    pair,
+    whole,
+)
+from ultralytics.models.yolo import TASKS
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.files import nearest
+
+
+def _read_multi_scale(value: Any) -> Any:
+    """True means half as much more or less, False none."""
+    flag = FLAG.read(value)
+    return SHARE.read(value) if flag is REFUSED else 0.5 * flag
+
+
+OPTIONS: dict[str, Kind] = {
+    "task": choice(*TASKS),
+    **dict.fromkeys(("model", "data", "cfg"), optional(PATH)),
+    "device": optional(DEVICE),
+    **dict.fromkeys(("project", "name"), optional(TEXT)),
+    **dict.fromkeys(("exist_ok", "verbose", "deterministic"), FLAG),
+    "seed": whole(0),
+    # training
+    "epochs": whole(1),
+    "time": optional(number(0, above=True)),
+    "patience": whole(0),
+    "batch": optional(either(choice(-1), whole(1))),
+    "imgsz": either(whole(32), pair(whole(32), "[height, width]")),
+    "save": optional(FLAG),
+    "save_period": whole(-1),
+    "cache": either(FLAG, choice("ram", "disk")),
+    "workers": whole(0),
+    "pretrained": optional(FLAG_OR_PATH),
+    "optimizer": choice("auto", "SGD", "Adam", "AdamW", "NAdam", "RMSProp"),
+    "rect": optional(FLAG),
+    "close_mosaic": whole(0),
+    "resume": optional(FLAG_OR_PATH),
+    "amp": either(FLAG, choice("bf16")),
+    "fraction": number(0, 1, above=True),
+    "freeze": optional(either(whole(0), many(either(whole(0), Kind(("a layer's name",), TEXT.read))))),
+    "multi_scale": Kind((*FLAG.alternatives, *SHARE.alternatives), _read_multi_scale),
+    **dict.fromkeys(("single_cls", "cos_lr", "compile", "channels_last", "val", "plots"), FLAG),
+    "nbs": whole(1),
+    # validation and prediction
+    "split": choice("train", "val", "test"),
+    "conf": optional(SHARE),
+    "iou": SHARE,
+    "max_det": whole(1),
+    "source": SOURCE,
+    "vid_stride": whole(1),
+    "classes": optional(many(whole(0))),
+    **dict.fromkeys(("save_json", "half", "agnostic_nms", "show"), FLAG),
+    **dict.fromkeys(("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes"), FLAG),
+    "line_width": optional(whole(1)),
+    # optimizer and loss
+    **dict.fromkeys(("lr0", "lrf", "weight_decay", "warmup_epochs", "warmup_bias_lr", "box", "cls", "dfl"), number(0)),
+    **dict.fromkeys(("momentum", "warmup_momentum"), number(0, 0.9999)),
+    # augmentation
+    **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate", "scale"), SHARE),
+    **dict.fromkeys(("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"), SHARE),
+    "degrees": number(0, 180),
+    "shear": number(0, 89),
+    "perspective": number(0, 0.01),
+}
+
+LATER: dict[str, str] = {
+    **dict.fromkeys(("mask_ratio", "overlap_mask", "retina_masks", "copy_paste", "copy_paste_mode"), "segmentation"),
+    **dict.fromkeys(("pose", "kobj"), "pose estimation"),
+    "angle": "rotated boxes",
+    **dict.fromkeys(("dropout", "erasing", "auto_augment"), "classification"),
+    "tracker": "tracking",
+    "stream_buffer": "live streams",
+    "save_frames": "saving single frames of a video",
+    "visualize": "pictures of feature maps",
+    "embed": "image embeddings",
+    "augment": "test-time augmentation",
+    **dict.fromkeys(("workspace", "int8", "nms", "optimize", "format", "dynamic", "simplify", "opset"), "export"),
+}
+LATER_TASKS = ("segment", "pose", "classify", "obb")
+
+_NEWER = "belongs to networks newer than YOLOv8; the losses of YOLOv8 are weighted by box, cls and dfl"
+_TEACHER = (
+    "belongs to distillation, which is not part of this tree; start from a trained network with pretrained=best.pt"
+)
+NOT_TAKEN: dict[str, str] = {
+    "mode": "is not needed, as the method called decides: model.train(), model.val() or model.predict()",
+    "profile": "is not taken, as speed is measured by the scripts in benchmarks/ and stands in the results' `speed`",
+    "dnn": "is not taken, as ONNX files run with onnxruntime, not with OpenCV's DNN module",
+    "distill_model": _TEACHER,
+    "dis": _TEACHER,
+    "cls_pw": "is not taken, as classes are not weighted by how rare they are; list images of rare classes more often",
+    **dict.fromkeys(("rle", "dlog", "dgrad", "dlam"), _NEWER),
+    "cls_remap": "is not taken, as class numbers are those of the label files; edit those, or pick some with classes",
+    "quantize": "is not taken; half=True runs the network in float16 on a GPU",
+}
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is not an option: with its reason, or with the nearest names."""
+    if name in OPTIONS:
+        return
+    if name in LATER:
+        raise ConfigError(f"{name} comes with {LATER[name]}, which is not there yet: leave it out")
+    if name in NOT_TAKEN:
+        raise ConfigError(f"{name} {NOT_TAKEN[name]}")
+    near = nearest(str(name), OPTIONS)
+    hint = f"did you mean {' or '.join(near)}?" if near else "ultralytics/cfg/default.yaml lists all"
+    raise ConfigError(f"there is no option {name!r}: {hint}")
+
+
+def check_value(name: str, value: Any) -> Any:
+    """The value an option takes, in its type; ConfigError names option, value and what was expected."""
+    check_name(name)
+    if name == "task" and value in LATER_TASKS and value not in TASKS:
+        raise ConfigError(f"task={value} comes later; there is {' and '.join(TASKS)} so far")
+    found = OPTIONS[name].read(value)
+    if found is REFUSED:
+        raise ConfigError(f"{name}={value!r}: expected {OPTIONS[name].expected}")
+    return found
+
+
+def check_values(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Every value checked. The error starts with `where`, the file they stand in, and ends with further wrong names."""
+    checked, errors = {}, {}
+    for name, value in values.items():
+        try:
+            checked[name] = check_value(name, value)
+        except ConfigError as exc:  # noqa: PERF203 (a file of another program has many, and they are told at once)
+            errors[name] = str(exc)
+    if errors:
+        first, *others = errors
+        more = f" (also refused: {', '.join(map(str, others))})" if others else ""
+        raise ConfigError(f"{where}: {errors[first]}{more}" if where else f"{errors[first]}{more}")
+    return checked
