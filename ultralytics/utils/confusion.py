@@ -1,0 +1,42 @@
+"""What the detector takes for what."""
+
+import numpy as np
+import torch
+
+from ultralytics.utils.matching import assign, box_iou
+
+
+class ConfusionMatrix:
+    """Counts of predicted (rows) against true classes (columns); the last of each is the background.
+
+    `matrix` (nc + 1, nc + 1): a detection without object counts in the last column, an object that nothing detects in
+    the last row.
+    """
+
+    def __init__(self, names: dict[int, str]) -> None:
+        self.names = names
+        self.nc = len(names)
+        self.matrix = np.zeros((self.nc + 1, self.nc + 1), dtype=int)
+
+    def process_batch(
+        self,
+        detections: torch.Tensor,
+        gt_bboxes: torch.Tensor,
+        gt_cls: torch.Tensor,
+        conf: float = 0.25,
+        iou_thres: float = 0.45,
+    ) -> None:
+        """Add one image: detections (n, 6) xyxy, confidence, class in order of confidence; objects (m, 4) xyxy, (m,).
+
+        Only detections above `conf` count. They take objects as for the AP, whatever the classes.
+        """
+        detections = detections[detections[:, 4] > conf]
+        iou = box_iou(gt_bboxes, detections[:, :4]).cpu().numpy()  # (m, n)
+        taken = assign(iou, np.array([iou_thres]))[:, 0]  # (n,) object or -1
+        true = gt_cls.cpu().numpy().astype(int)
+        predicted = detections[:, 5].cpu().numpy().astype(int)
+
+        found = taken >= 0
+        np.add.at(self.matrix, (predicted[found], true[taken[found]]), 1)
+        np.add.at(self.matrix, (predicted[~found], self.nc), 1)
+        np.add.at(self.matrix, (self.nc, np.delete(true, taken[found])), 1)
