@@ -1,0 +1,153 @@
+"""Boxes and labels drawn onto a picture."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ultralytics.utils.fonts import font_file, shorten, text_mask
+from ultralytics.utils.palette import Colour, readable
+
+MIN_FONT = 7  # pixels: smaller letters are no letters
+Box = tuple[int, int, int, int]
+
+
+class Annotator:
+    """Draws onto `im`: a uint8 picture (H, W, 3) BGR or (H, W) grey, changed in place where it can be, or a PIL image.
+
+    Colours are BGR. `line_width` and `font_size` are pixels and follow the size of the picture if not given; `font` is
+    the path of a font file. Without it each text gets one that can spell it; with `example`, a text that holds all
+    characters to come, all of them get the same.
+    """
+
+    def __init__(
+        self,
+        im: np.ndarray | Image.Image,
+        line_width: float | None = None,
+        font_size: float | None = None,
+        font: str | None = None,
+        example: str = "",
+    ) -> None:
+        self.im = _canvas(im)
+        self.height, self.width = self.im.shape[:2]
+        mean = (self.height + self.width) / 2
+        self.lw = max(round(line_width or max(mean * 0.003, min(mean / 150, 2))), 1)
+        self.font_size = max(round(font_size or min(max(mean * 0.024, 11), self.height / 2)), MIN_FONT)
+        self.font = font or (font_file(example) if example else None)
+        self._labels: list[Box] = []
+
+    def box_label(
+        self,
+        box: Sequence[float],
+        label: str = "",
+        color: Colour = (128, 128, 128),
+        txt_color: Colour = (255, 255, 255),
+    ) -> None:
+        """A rectangle, xyxy in pixels, and beside it the label, if any; the part outside the picture is cut off.
+
+        The text is `txt_color` where that can be read on `color`, else black or white.
+        """
+        self.box(box, color)
+        if label:
+            self.label(box, label, color, txt_color)
+
+    def box(self, box: Sequence[float], color: Colour = (128, 128, 128)) -> None:
+        """A rectangle, xyxy in pixels."""
+        if (corners := self._corners(box)) is not None:
+            x1, y1, x2, y2 = corners
+            cv2.rectangle(self.im, (x1, y1), (x2, y2), color, self.lw)
+
+    def label(
+        self,
+        box: Sequence[float],
+        label: str,
+        color: Colour = (128, 128, 128),
+        txt_color: Colour = (255, 255, 255),
+    ) -> None:
+        """The label of a box: above it, else inside or below, in the picture and clear of other labels."""
+        if (corners := self._corners(box)) is None:
+            return
+        mask = self._fitted(" ".join(label.split()))
+        pad = max(self.lw, 2)
+        x, y = self._place(corners, mask.shape[1] + 2 * pad, mask.shape[0])
+        area = (x, y, x + mask.shape[1] + 2 * pad, y + mask.shape[0])
+        self._labels.append(area)
+        cv2.rectangle(self.im, area[:2], (area[2] - 1, area[3] - 1), color, cv2.FILLED)
+        self._blend(mask, x + pad, y, readable(txt_color, color))
+
+    def text(
+        self,
+        xy: Sequence[float],
+        text: str,
+        txt_color: Colour = (255, 255, 255),
+        anchor: str = "top",
+        box_color: Colour | None = None,
+    ) -> None:
+        """Lines of text with their left top corner at `xy` (`anchor="bottom"`: left bottom), on a box of a colour."""
+        masks = [text_mask(line, self.font or font_file(line), self.font_size) for line in text.splitlines()]
+        x, y = (round(float(v)) for v in xy)
+        if anchor == "bottom":
+            y -= sum(len(mask) for mask in masks)
+        for mask in masks:
+            if box_color is not None:
+                corner = (x + mask.shape[1] + 2 * self.lw - 1, y + len(mask) - 1)
+                cv2.rectangle(self.im, (x, y), corner, box_color, cv2.FILLED)
+            self._blend(mask, x + self.lw * (box_color is not None), y, txt_color)
+            y += len(mask)
+
+    def result(self, pil: bool = False) -> np.ndarray | Image.Image:
+        """The picture, (H, W, 3) BGR uint8, or as a PIL image in RGB."""
+        return Image.fromarray(self.im[..., ::-1]) if pil else self.im
+
+    def _corners(self, box: Sequence[float]) -> Box | None:
+        """Pixels of a box, drawn with its whole line inside the picture; None if nothing of it is there."""
+        x1, y1, x2, y2 = (float(v) for v in box)
+        if not (x2 >= 0 and y2 >= 0 and x1 <= self.width and y1 <= self.height):  # false for NaN too
+            return None
+        inset = self.lw // 2
+        x1, x2 = (round(min(max(x, inset), self.width - 1 - inset)) for x in (x1, x2))
+        y1, y2 = (round(min(max(y, inset), self.height - 1 - inset)) for y in (y1, y2))
+        return x1, y1, x2, y2
+
+    def _fitted(self, label: str) -> np.ndarray:
+        """A label's mask, in smaller letters or shortened where the picture is not wide enough for it."""
+        font = self.font or font_file(label)
+        room = self.width - 2 * max(self.lw, 2)
+        size = self.font_size
+        while size > MIN_FONT and text_mask(label, font, size).shape[1] > room:
+            size -= 1
+        return text_mask(shorten(label, font, size, room), font, size)
+
+    def _place(self, corners: Box, width: int, height: int) -> tuple[int, int]:
+        """Left top corner for a label: in the picture, covering as little of earlier labels as can be."""
+        x1, y1, x2, y2 = corners
+        edge = self.lw // 2
+        left, right = x1 - edge, x2 + edge + 1 - width
+        above, below = y1 - edge - height, y2 + edge + 1
+        rows = (above, y1 - edge, below, y2 + edge + 1 - height)
+        places = [(min(max(x, 0), self.width - width), y) for y in rows for x in (left, right)]
+        inside = [p for p in places if 0 <= p[1] <= self.height - height] or [(places[0][0], 0)]
+        return min(inside, key=lambda p: sum(_overlap((*p, p[0] + width, p[1] + height), a) for a in self._labels))
+
+    def _blend(self, mask: np.ndarray, x: int, y: int, color: Colour) -> None:
+        """Paint `color` through an opacity mask whose left top corner is (x, y); what lies outside is cut off."""
+        left, top = max(-x, 0), max(-y, 0)
+        area = self.im[max(y, 0) : y + mask.shape[0], max(x, 0) : x + mask.shape[1]]
+        opacity = mask[top : top + area.shape[0], left : left + area.shape[1], None] / np.float32(255)
+        area[:] = np.rint(area + (np.array(color, np.float32) - area) * opacity)
+
+
+def _canvas(im: np.ndarray | Image.Image) -> np.ndarray:
+    """A contiguous, writable (H, W, 3) BGR picture: `im` itself if it is one."""
+    if isinstance(im, Image.Image):
+        return np.array(im.convert("RGB"))[..., ::-1].copy()
+    if im.ndim == 2 or im.shape[2] == 1:
+        return cv2.cvtColor(im, cv2.COLOR_GRAY2BGR)
+    im = np.ascontiguousarray(im)
+    return im if im.flags.writeable else im.copy()
+
+
+def _overlap(a: Box, b: Box) -> int:
+    """Pixels that two areas share."""
+    return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)

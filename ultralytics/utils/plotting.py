@@ -1,0 +1,138 @@
+"""Pictures of batches, written to disk whatever the path is called. Charts of numbers are in `charts`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from ultralytics.utils.annotate import Annotator
+from ultralytics.utils.errors import YOLOError
+from ultralytics.utils.fonts import font_file, shorten, text_mask
+from ultralytics.utils.ops import xywhn2xyxy
+from ultralytics.utils.palette import colors
+
+__all__ = ["Annotator", "class_name", "colors", "plot_images", "write_image"]
+
+Array = np.ndarray | torch.Tensor
+Names = Mapping[int, str] | Sequence[str]
+MOSAIC = 1920  # pixels: longest side of a picture of a batch, headings aside
+TILE = 480  # pixels: smaller images are enlarged to this, so that labels can be read
+GAP = 4  # pixels between images
+BACKGROUND = (40, 40, 40)
+
+
+def class_name(names: Names | None, cls: float) -> str:
+    """Name of a class, its number where it has none."""
+    lookup = names if isinstance(names, Mapping) else dict(enumerate(names or ()))
+    return str(lookup.get(int(cls), int(cls)))
+
+
+def write_image(path: str | Path, image: np.ndarray) -> Path:
+    """Write a BGR picture in the format of its suffix, whatever characters are in the path; makes the folder."""
+    path = Path(path)
+    try:
+        encoded = cv2.imencode(path.suffix, image)[1]
+    except cv2.error as exc:
+        raise YOLOError(f"{path}: no picture format is called {path.suffix!r}; use .jpg, .png, .bmp or .webp") from exc
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded)
+    except OSError as exc:
+        raise YOLOError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+    return path
+
+
+def plot_images(
+    images: Array,
+    batch_idx: Array,
+    cls: Array,
+    bboxes: Array,
+    *,
+    confs: Array | None = None,
+    paths: Sequence[str | Path] | None = None,
+    names: Names | None = None,
+    fname: str | Path | None = None,
+    max_subplots: int = 16,
+) -> np.ndarray:
+    """The first images of a batch side by side with their objects, (H, W, 3) BGR; written to `fname` if given.
+
+    `images` (B, 3, H, W) RGB, uint8 or float 0..1; of each object `batch_idx` (N,), `cls` (N,), `bboxes` (N, 4) xywh
+    normalised and, if it is a prediction, `confs` (N,); `paths` head the images with their file names.
+    """
+    pictures = _to_bgr(images[:max_subplots])
+    owner, classes, scores = (None if a is None else _numpy(a).ravel() for a in (batch_idx, cls, confs))
+    boxes = _numpy(bboxes).reshape(-1, 4)
+    texts = [class_name(names, c) for c in classes]
+    if scores is not None:
+        texts = [f"{text} {score:.2f}" for text, score in zip(texts, scores, strict=True)]
+    columns = math.ceil(math.sqrt(len(pictures)))
+    scale = _scale(pictures.shape, columns)
+    tiles = []
+    for i, picture in enumerate(pictures):
+        mine = np.flatnonzero(owner == i)
+        tile = _draw(_resized(picture, scale), boxes[mine], classes[mine], [texts[j] for j in mine])
+        tiles.append(_headed(tile, Path(paths[i]).name) if paths is not None else tile)
+    mosaic = _side_by_side(tiles, columns)
+    if fname is not None:
+        write_image(fname, mosaic)
+    return mosaic
+
+
+def _numpy(values: Array) -> np.ndarray:
+    """Float32 array of a tensor on any device, or of anything like an array."""
+    values = values.detach().float().cpu() if isinstance(values, torch.Tensor) else values
+    return np.asarray(values, np.float32)
+
+
+def _to_bgr(images: Array) -> np.ndarray:
+    """(B, 3, H, W) RGB, uint8 or float 0..1, to (B, H, W, 3) BGR uint8."""
+    images = images.detach().cpu() if isinstance(images, torch.Tensor) else torch.from_numpy(images)
+    if images.is_floating_point():
+        images = (images.float() * 255).round().clamp(0, 255).byte()
+    return np.ascontiguousarray(images.flip(1).permute(0, 2, 3, 1).numpy())
+
+
+def _scale(shape: tuple[int, ...], columns: int) -> float:
+    """Factor that brings images (B, H, W, 3) to a size at which labels can be read and the whole is not too large."""
+    count, height, width = shape[:3]
+    rows = math.ceil(count / columns)
+    return min(MOSAIC / (columns * width), MOSAIC / (rows * height), max(TILE / max(height, width), 1))
+
+
+def _resized(image: np.ndarray, scale: float) -> np.ndarray:
+    size = [max(round(side * scale), 1) for side in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+
+
+def _draw(tile: np.ndarray, boxes: np.ndarray, classes: np.ndarray, texts: list[str]) -> np.ndarray:
+    """All boxes (n, 4) xywh normalised, then the labels, so that no line crosses a text."""
+    annotator = Annotator(tile)
+    corners = xywhn2xyxy(boxes, annotator.width, annotator.height)
+    for box, c in zip(corners, classes, strict=True):
+        annotator.box(box, colors(c, bgr=True))
+    for box, c, text in zip(corners, classes, texts, strict=True):
+        annotator.label(box, text, colors(c, bgr=True))
+    return annotator.result()
+
+
+def _headed(tile: np.ndarray, title: str) -> np.ndarray:
+    """The image below a strip with its file name."""
+    size, font = Annotator(tile).font_size, font_file(title)
+    title = shorten(title, font, size, tile.shape[1] - 2 * GAP)
+    strip = np.full((len(text_mask(title, font, size)) + GAP, tile.shape[1], 3), BACKGROUND, np.uint8)
+    Annotator(strip, font_size=size, font=font).text((GAP, GAP // 2), title)
+    return np.concatenate((strip, tile))
+
+
+def _side_by_side(tiles: list[np.ndarray], columns: int) -> np.ndarray:
+    """Images of one size on a grid, row after row."""
+    height, width = (side + GAP for side in tiles[0].shape[:2])
+    rows = math.ceil(len(tiles) / columns)
+    grid = np.full((rows * height - GAP, columns * width - GAP, 3), BACKGROUND, np.uint8)
+    for i, tile in enumerate(tiles):
+        y, x = i // columns * height, i % columns * width
+        grid[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    return grid
