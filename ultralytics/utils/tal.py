@@ -1,12 +1,16 @@
 """Anchor points and the task-aligned assignment of objects to them.
 
-Legend: B images, M objects (padded), A anchor points over all levels.
+Legend: B images, M objects of an image (padded), N objects of the batch (not padded), A anchor points of all levels,
+P pairs of an object and an anchor point inside it.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ultralytics.utils.metrics import bbox_iou
 
 
 def make_anchors(
@@ -43,3 +47,135 @@ def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float) -> Tensor:
     """
     top_left, bottom_right = bbox.chunk(2, -1)
     return torch.cat((anchor_points - top_left, bottom_right - anchor_points), -1).clamp(0, reg_max - 0.01)
+
+
+class Assignment(NamedTuple):
+    """What every anchor point shall predict; all zero where `fg_mask` is False."""
+
+    target_labels: Tensor  # (B, A) int64
+    target_bboxes: Tensor  # (B, A, 4) in the objects' own notation and units
+    target_scores: Tensor  # (B, A, nc), at most one class above 0
+    fg_mask: Tensor  # (B, A) bool
+    target_gt_idx: Tensor  # (B, A) int64, the object's place 0..M-1 in its image
+
+
+class TaskAlignedAssigner(nn.Module):
+    """Assigns to every object the anchor points whose class and box both come out best (TOOD, arXiv 2108.07755).
+
+    The alignment of an anchor point with an object it lies in is t = score^alpha * IoU^beta, IoU being the CIoU without
+    its negative values. The `topk` points of largest t are the object's positives. A point that several objects claim
+    goes to the one it overlaps most, claimant or not. Points with t = 0 are never positive. Equal t: the point that
+    comes first; equal IoU: the object that comes first.
+
+    Memory is one (N, A) mask and a few vectors of length P: padding and classes cost nothing. YOLOv8 uses topk 10,
+    alpha 0.5, beta 6; the defaults are the paper's.
+    """
+
+    def __init__(
+        self,
+        topk: int = 13,
+        num_classes: int = 80,
+        alpha: float = 1.0,
+        beta: float = 6.0,
+        stride: Sequence[float] = (8, 16, 32),
+        eps: float = 1e-9,
+    ) -> None:
+        """The second of the levels' `stride` (pixels) is the side to which `inside` enlarges smaller objects."""
+        super().__init__()
+        self.topk, self.num_classes, self.alpha, self.beta, self.eps = topk, num_classes, alpha, beta, eps
+        self.min_side = float(stride[min(1, len(stride) - 1)])
+
+    @torch.no_grad()
+    def forward(
+        self,
+        pd_scores: Tensor,
+        pd_bboxes: Tensor,
+        anc_points: Tensor,
+        gt_labels: Tensor,
+        gt_bboxes: Tensor,
+        mask_gt: Tensor,
+    ) -> Assignment:
+        """Assign objects to anchor points.
+
+        `pd_scores` (B, A, nc) probabilities, `pd_bboxes` (B, A, 4) xyxy, `anc_points` (A, 2), `gt_labels` (B, M, 1),
+        `gt_bboxes` (B, M, 4) xyxy, `mask_gt` (B, M, 1) true for real objects; all coordinates in pixels. M may be 0.
+        """
+        dtype = torch.promote_types(pd_bboxes.dtype, torch.float32)  # t spans more than half precision holds
+        image, place = mask_gt[..., 0].bool().nonzero(as_tuple=True)  # (N,)
+        boxes, labels = gt_bboxes[image, place].to(dtype), gt_labels[image, place, 0].long()
+
+        row, anchor = self.inside(anc_points.to(dtype), boxes).nonzero(as_tuple=True)  # (P,)
+        iou = self.overlap(boxes[row], pd_bboxes[image[row], anchor].to(dtype))
+        row, anchor, iou = (values[iou > 0] for values in (row, anchor, iou))
+        score = pd_scores[image[row], anchor, labels[row]].to(dtype)
+        alignment = score.pow(self.alpha) * iou.pow(self.beta)
+
+        claimed = (_rank_in_row(row, alignment) < self.topk) & (alignment > 0)
+        cell = image[row] * len(anc_points) + anchor
+        kept = _one_owner(row, cell, iou, claimed, cells=len(pd_scores) * len(anc_points))
+        row, anchor, alignment, iou = row[kept], anchor[kept], alignment[kept], iou[kept]
+
+        best_alignment, best_iou = (_max_per_row(values, row, len(image)) for values in (alignment, iou))
+        quality = alignment * best_iou[row] / (best_alignment[row] + self.eps)
+        return self._dense(pd_scores.shape[:2], gt_bboxes, (image[row], place[row], anchor), labels[row], quality)
+
+    def inside(self, points: Tensor, boxes: Tensor) -> Tensor:
+        """Which points (A, 2) lie strictly inside which boxes (N, 4) xyxy, as (N, A).
+
+        A side below `min_side` counts as that long, about its centre: smaller objects may hold no point at all.
+        """
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        small = boxes[:, 2:] - boxes[:, :2] < self.min_side
+        left, top = torch.where(small, centre - self.min_side / 2, boxes[:, :2])[..., None].unbind(1)  # (N, 1) each
+        right, bottom = torch.where(small, centre + self.min_side / 2, boxes[:, 2:])[..., None].unbind(1)
+        x, y = points.unbind(1)
+        return (x > left).logical_and_(x < right).logical_and_(y > top).logical_and_(y < bottom)
+
+    def overlap(self, boxes: Tensor, predictions: Tensor) -> Tensor:
+        """CIoU (P,) of objects and predictions, pair by pair, both (P, 4) xyxy."""
+        return bbox_iou(boxes, predictions, xywh=False, CIoU=True).squeeze(-1)
+
+    def _dense(
+        self,
+        shape: torch.Size,
+        gt_bboxes: Tensor,
+        where: tuple[Tensor, Tensor, Tensor],
+        labels: Tensor,
+        quality: Tensor,
+    ) -> Assignment:
+        """Write the positives, given by image, place and anchor point, into zeros of `shape` (B, A)."""
+        image, place, anchor = where
+        target_labels = labels.new_zeros(shape)
+        target_bboxes = gt_bboxes.new_zeros((*shape, gt_bboxes.shape[-1]))
+        target_scores = quality.new_zeros((*shape, self.num_classes))
+        fg_mask = torch.zeros(shape, dtype=torch.bool, device=quality.device)
+        target_gt_idx = place.new_zeros(shape)
+
+        target_labels[image, anchor] = labels
+        target_bboxes[image, anchor] = gt_bboxes[image, place]
+        target_scores[image, anchor, labels] = quality
+        fg_mask[image, anchor] = True
+        target_gt_idx[image, anchor] = place
+        return Assignment(target_labels, target_bboxes, target_scores, fg_mask, target_gt_idx)
+
+
+def _rank_in_row(row: Tensor, values: Tensor) -> Tensor:
+    """Rank 0, 1, … of every value among those of its row, largest first; `row` ascends. A stable sort breaks ties."""
+    order = values.argsort(descending=True, stable=True)
+    order = order[row[order].argsort(stable=True)]
+    first = torch.searchsorted(row, row)
+    return torch.empty_like(order).scatter_(0, order, torch.arange(len(row), device=row.device) - first)
+
+
+def _one_owner(row: Tensor, cell: Tensor, iou: Tensor, claimed: Tensor, cells: int) -> Tensor:
+    """Which pairs stay positive when every one of the `cells`, an anchor point of an image, has one owner."""
+    contested = cell[claimed].bincount(minlength=cells) > 1
+    fits = iou == _max_per_row(iou, cell, cells)[cell]
+    nobody = torch.iinfo(row.dtype).max
+    owner = row.new_full((cells,), nobody).scatter_reduce_(0, cell[fits], row[fits], "amin")
+    return torch.where(contested[cell], row == owner[cell], claimed)
+
+
+def _max_per_row(values: Tensor, row: Tensor, rows: int) -> Tensor:
+    """The largest of the values, none negative, of every row (rows,); 0 for a row without any."""
+    return values.new_zeros(rows).scatter_reduce_(0, row, values, "amax")
