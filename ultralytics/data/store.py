@@ -1,0 +1,177 @@
+"""All labels of a data set in a handful of arrays, which the workers of a loader share instead of copying."""
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ultralytics.data.rows import ParsedRows
+
+_NO_POINTS = np.empty((0, 2), np.float32)
+
+
+class Labels(NamedTuple):
+    """The objects of one image: cls (k,), boxes (k, 4) xywh normalised, float32, and their polygons (p, 2) or None."""
+
+    cls: np.ndarray
+    boxes: np.ndarray
+    polygons: list[np.ndarray] | None
+
+
+class LabelStore:
+    """Images and their labels, packed; nothing grows with their number but shared tensors.
+
+    `skipped` holds (file, reason) of the images left out, `duplicates` counts the rows that were dropped.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], skipped: Sequence[tuple[str, str]] = (), duplicates: int = 0
+    ) -> None:
+        self._tensors = {name: _shared(array) for name, array in arrays.items()}
+        self.skipped = list(skipped)
+        self.duplicates = duplicates
+
+    @classmethod
+    def pack(
+        cls,
+        files: Sequence[str],
+        shapes: Sequence[tuple[int, int]],
+        rows: Sequence[ParsedRows],
+        skipped: Sequence[tuple[str, str]] = (),
+    ) -> "LabelStore":
+        """Store of `files` with their shapes (h, w) and parsed labels, all in one order."""
+        names = [os.fsencode(file) for file in files]
+        polygons = [p for row in rows for p in (row.polygons or [_NO_POINTS] * len(row.cls))]
+        extra = [row.extra for row in rows if row.extra is not None]
+        arrays = {
+            "names": np.frombuffer(b"".join(names), np.uint8),
+            "name_ends": _ends(names),
+            "shapes": np.array(shapes, np.int32).reshape(-1, 2),
+            "object_ends": _ends([row.cls for row in rows]),
+            "cls": np.concatenate([np.empty(0, np.float32), *(row.cls for row in rows)]),
+            "boxes": np.concatenate([np.empty((0, 4), np.float32), *(row.boxes for row in rows)]),
+            "point_ends": _ends(polygons),
+            "points": np.concatenate([_NO_POINTS, *(p for p in polygons if len(p))]),
+            "extra": np.concatenate(extra) if extra else np.empty((0, 0), np.float32),
+        }
+        return cls(arrays, skipped, sum(row.duplicates for row in rows))
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The packed arrays as they are, not copies: for saving, and `LabelStore(arrays)` is this store again."""
+        return {name: self._array(name) for name in self._tensors}
+
+    def __len__(self) -> int:
+        return len(self._tensors["shapes"])
+
+    def file(self, i: int) -> str:
+        """Path of image `i`."""
+        return os.fsdecode(self._array("names")[self._span("name_ends", i)].tobytes())
+
+    def objects(self, i: int) -> Labels:
+        """Copies of the labels of image `i`.
+
+        Where some objects of an image have polygons, those of the others are the corners of their boxes.
+        """
+        span = self._span("object_ends", i)
+        cls, boxes = self.cls[span].copy(), self.boxes[span].copy()
+        spans = [self._span("point_ends", j) for j in range(span.start, span.stop)]
+        if all(s.start == s.stop for s in spans):
+            return Labels(cls, boxes, None)
+        points = self._array("points")
+        polygons = [points[s].copy() if s.stop > s.start else corners(box) for s, box in zip(spans, boxes, strict=True)]
+        return Labels(cls, boxes, polygons)
+
+    def extra(self, i: int) -> np.ndarray:
+        """A copy of the further numbers (k, m) of the objects of image `i`."""
+        return self._array("extra")[self._span("object_ends", i)].copy()
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """(height, width) of all images as they are seen, (n, 2) int32."""
+        return self._array("shapes")
+
+    @property
+    def cls(self) -> np.ndarray:
+        """Classes of all objects, image after image, (N,) float32."""
+        return self._array("cls")
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Boxes of all objects, (N, 4) xywh normalised, float32."""
+        return self._array("boxes")
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Labels of each image, (n,)."""
+        return np.diff(self._array("object_ends"), prepend=0)
+
+    @property
+    def backgrounds(self) -> int:
+        """Images without an object."""
+        return int((self.counts == 0).sum())
+
+    @property
+    def max_objects(self) -> int:
+        """The largest number of objects in one image."""
+        return int(self.counts.max(initial=0))
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> "LabelStore":
+        """Store of these images, in this order; what was skipped or dropped stays as it is."""
+        indices = np.asarray(indices, np.int64)
+        objects, object_ends = _gather(self._array("object_ends"), indices)
+        names, name_ends = _gather(self._array("name_ends"), indices)
+        points, point_ends = _gather(self._array("point_ends"), objects)
+        source = self.arrays
+        arrays = {
+            "names": source["names"][names],
+            "name_ends": name_ends,
+            "shapes": source["shapes"][indices],
+            "object_ends": object_ends,
+            "point_ends": point_ends,
+            "points": source["points"][points],
+            **{name: source[name][objects] for name in ("cls", "boxes")},
+            "extra": source["extra"][objects] if source["extra"].size else source["extra"],
+        }
+        return LabelStore(arrays, self.skipped, self.duplicates)
+
+    def _array(self, name: str) -> np.ndarray:
+        view = self._tensors[name].numpy()
+        view.flags.writeable = False
+        return view
+
+    def _span(self, ends: str, i: int) -> slice:
+        """Where the things of `i` lie, by the places where those of each one end."""
+        found = self._array(ends)
+        if not 0 <= i < len(found):
+            raise IndexError(f"{i} is not in 0..{len(found) - 1}")
+        return slice(int(found[i - 1]) if i else 0, int(found[i]))
+
+
+def corners(box: np.ndarray) -> np.ndarray:
+    """The four corners (4, 2) of a box (4,) xywh, clockwise from the top left."""
+    signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32)
+    return box[:2] + signs * box[2:] / 2
+
+
+def _ends(parts: Sequence[Sequence]) -> np.ndarray:
+    return np.cumsum([len(part) for part in parts], dtype=np.int64)
+
+
+def _gather(ends: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the things of `indices`, and where each one's end when they are put together."""
+    starts = np.r_[0, ends][indices]
+    spans = [range(a, b) for a, b in zip(starts.tolist(), ends[indices].tolist(), strict=True)]
+    return np.fromiter(chain.from_iterable(spans), np.int64), _ends(spans)
+
+
+def _shared(array: np.ndarray) -> torch.Tensor:
+    """The array in memory that other processes map instead of copying; an ordinary copy if the system has none left."""
+    tensor = torch.from_numpy(array.copy())
+    with contextlib.suppress(RuntimeError):
+        tensor.share_memory_()
+    return tensor
