@@ -1,0 +1,177 @@
+"""Optimizers, the schedule of their settings, and the moving average of the weights."""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ultralytics.utils.errors import TrainingError
+
+AUTO_LONG_RUN = 10_000  # optimizer steps above which SGD is chosen
+
+
+def param_groups(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
+    """Trainable parameters by name, in the order of the model, in three groups.
+
+    `bias` holds every parameter with "bias" in its name, `bn` the others of normalisation layers, `weight` the rest:
+    only the rest decays. Frozen parameters are in none.
+    """
+    groups: dict[str, dict[str, nn.Parameter]] = {"weight": {}, "bn": {}, "bias": {}}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        owner = model.get_submodule(name.rpartition(".")[0])
+        normalises = any("Norm" in base.__name__ for base in type(owner).__mro__)
+        groups["bias" if "bias" in name else "bn" if normalises else "weight"][name] = parameter
+    return groups
+
+
+def resolve_optimizer(options: Any, nc: int, images: int, batch: int) -> Any:
+    """Options with `optimizer=auto` replaced by a choice: SGD for long runs, AdamW for short ones.
+
+    Values that the user gave are kept. Other options come back as they are.
+    """
+    if options.optimizer != "auto":
+        return options
+    steps = math.ceil(images / max(batch, options.nbs)) * options.epochs
+    if steps > AUTO_LONG_RUN:
+        choice = {"optimizer": "SGD", "lr0": 0.01}
+    else:
+        choice = {"optimizer": "AdamW", "lr0": round(0.002 * 5 / (4 + nc), 6)}
+    choice |= {"momentum": 0.9, "warmup_bias_lr": 0.0}
+    return options.replace(**{k: v for k, v in choice.items() if k == "optimizer" or k not in options.given})
+
+
+def build_optimizer(model: nn.Module, options: Any, batch: int) -> Optimizer:
+    """Optimizer over the three groups of `param_groups`; every group has its `name`.
+
+    `weight_decay` is meant for `nbs` images a step and scaled to those that a step really has.
+    """
+    accumulate = max(round(options.nbs / batch), 1)
+    decay = options.weight_decay * batch * accumulate / options.nbs
+    groups = [
+        {"name": name, "params": list(parameters.values()), "weight_decay": decay if name == "weight" else 0.0}
+        for name, parameters in param_groups(model).items()
+    ]
+    if not any(group["params"] for group in groups):
+        raise TrainingError(f"freeze={options.freeze!r} leaves no parameter to train: freeze fewer layers")
+
+    lr, momentum = options.lr0, options.momentum
+    if options.optimizer == "SGD":
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+    if options.optimizer == "RMSProp":
+        return torch.optim.RMSprop(groups, lr=lr, momentum=momentum)
+    adam = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "NAdam": torch.optim.NAdam}[options.optimizer]
+    return adam(groups, lr=lr, betas=(momentum, 0.999))
+
+
+def describe_optimizer(optimizer: Optimizer) -> str:
+    """One line for the log: what steps how far, and on how many tensors."""
+    first = optimizer.param_groups[0]
+    momentum = first["momentum"] if "momentum" in first else first["betas"][0]
+    tensors = ", ".join(f"{len(group['params'])} {group['name']}" for group in optimizer.param_groups)
+    decay = f"weight decay {first['weight_decay']:g}"
+    return f"{type(optimizer).__name__}(lr={first['lr']:g}, momentum={momentum:g}), {decay}, on {tensors} tensors"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one iteration."""
+
+    lr: float
+    bias_lr: float  # that of the biases, which differs in warm-up
+    momentum: float
+    accumulate: int  # batches from one optimizer step to the next
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Settings of every iteration, a function of its number alone, so that a run resumes from any position."""
+
+    options: Any
+    batches: int  # an epoch
+    batch: int
+
+    @property
+    def warmup(self) -> int:
+        """Iterations of the warm-up, never all of the run."""
+        return round(min(self.options.warmup_epochs, self.options.epochs - 1) * self.batches)
+
+    def lr(self, epoch: int) -> float:
+        """Learning rate of an epoch once warm: from lr0 to lr0 * lrf, on a line or on half a cosine."""
+        o = self.options
+        if o.cos_lr:
+            return o.lr0 * ((1 - math.cos(math.pi * epoch / o.epochs)) / 2 * (o.lrf - 1) + 1)
+        return o.lr0 * (max(1 - epoch / o.epochs, 0) * (1 - o.lrf) + o.lrf)
+
+    def at(self, iteration: int) -> Settings:
+        """Settings of an iteration, counted from the start of the run."""
+        o = self.options
+        lr = self.lr(iteration // self.batches)
+        warmth = min(iteration / self.warmup, 1.0) if self.warmup > 0 else 1.0
+        accumulate = max(round(_between(1, max(round(o.nbs / self.batch), 1), warmth)), 1)
+        return Settings(
+            lr=_between(0.0, lr, warmth),
+            bias_lr=_between(o.warmup_bias_lr, lr, warmth),
+            momentum=_between(o.warmup_momentum, o.momentum, warmth),
+            accumulate=min(accumulate, self.batches * o.epochs),
+        )
+
+    def apply(self, optimizer: Optimizer, iteration: int) -> int:
+        """Set the optimizer's groups for an iteration; returns how many batches to accumulate.
+
+        A step is due when that many batches have passed since the last one, counted across epochs.
+        """
+        settings = self.at(iteration)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.bias_lr if group["name"] == "bias" else settings.lr
+            if "momentum" in group:
+                group["momentum"] = settings.momentum
+        return settings.accumulate
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """The point `share` of the way from start to end; `end` itself, not almost, at 1."""
+    return end if share == 1 else start + (end - start) * share
+
+
+class ModelEMA:
+    """Exponential moving average of a model's weights and statistics; the average is what is validated and saved.
+
+    Its decay grows with the updates, so that early weights, hardly trained, are soon forgotten. `ema` is the averaged
+    model in eval mode; with its state dict and `updates` an average goes on where it was.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000) -> None:
+        """Start from a copy of the model; after `tau` updates 63 % of the final decay are reached."""
+        self.ema = copy.deepcopy(model, _detached(model)).eval().requires_grad_(False)
+        self.updates = 0
+        self.final_decay, self.tau = decay, tau
+
+    def decay(self, updates: int) -> float:
+        """Share of the average that the update with this number keeps, counted from 1."""
+        return self.final_decay * (1 - math.exp(-updates / self.tau))
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the model; whole-number state, such as counters, is taken over."""
+        self.updates += 1
+        current = model.state_dict()
+        floating = {}  # by address: a tensor that two modules share moves once
+        for name, average in self.ema.state_dict().items():
+            if average.is_floating_point():
+                floating[average.data_ptr()] = average, current[name]
+            else:
+                average.copy_(current[name])
+        averages, values = zip(*floating.values(), strict=True)
+        torch._foreach_lerp_(averages, values, 1 - self.decay(self.updates))
+
+
+def _detached(model: nn.Module) -> dict[int, Tensor]:
+    """Memo for `deepcopy`: tensors that a module keeps from a forward pass, which cannot be copied with their graph."""
+    kept = (value for module in model.modules() for value in vars(module).values())
+    return {id(value): value.detach().clone() for value in kept if isinstance(value, Tensor) and not value.is_leaf}
