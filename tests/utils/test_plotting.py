@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ultralytics.utils import fonts
-from ultralytics.utils.errors import YOLOError
+from ultralytics.utils.errors import ConfigError, YOLOError
 from ultralytics.utils.palette import PALETTE, contrast, readable
 from ultralytics.utils.plotting import Annotator, class_name, colors, plot_images, write_image
 
@@ -202,6 +202,13 @@ def test_fonts_that_are_no_fonts_are_passed_over(tmp_path):
     broken = tmp_path / "broken.ttf"
     broken.write_bytes(b"not a font")
     assert not fonts._spells(str(broken), "a")
+
+
+def test_a_font_of_ones_own(tmp_path):
+    own = fonts.font_file("abc")
+    assert Annotator(blank(), font=own).font == own
+    with pytest.raises(ConfigError, match=r"font '.*nowhere\.ttf' cannot be used"):
+        Annotator(blank(), font=str(tmp_path / "nowhere.ttf")).box_label((5, 5, 50, 50), "a")
 
 
 def test_class_names():

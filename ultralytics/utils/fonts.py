@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.ft2font import FT2Font
@@ -33,8 +34,11 @@ def font_file(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
-    """A font at `size` pixels."""
-    return ImageFont.truetype(path, size)
+    """A font at `size` pixels; ConfigError if there is no such font file."""
+    try:
+        return ImageFont.truetype(path, size)
+    except OSError as exc:
+        raise ConfigError(f"font {path!r} cannot be used ({exc}): give the path of a .ttf, .ttc or .otf file") from exc
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,8 @@
 """Pictures of batches, written to disk whatever the path is called. Charts of numbers are in `charts`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from ultralytics.utils.fonts import font_file, shorten, text_mask
 from ultralytics.utils.ops import xywhn2xyxy
 from ultralytics.utils.palette import colors
 
-__all__ = ["Annotator", "class_name", "colors", "plot_images", "write_image"]
+__all__ = ["Annotator", "class_name", "colors", "picture_name", "plot_images", "write_image", "writing"]
 
 Array = np.ndarray | torch.Tensor
 Names = Mapping[int, str] | Sequence[str]
@@ -30,6 +31,22 @@ def class_name(names: Names | None, cls: float) -> str:
     return str(lookup.get(int(cls), int(cls)))
 
 
+def picture_name(path: str | Path) -> str:
+    """File name for a picture made from `path`: its own, as .jpg if its format can only be read."""
+    path = Path(path)
+    return path.name if cv2.haveImageWriter(path.name) else f"{path.stem}.jpg"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make the folder of `path`; what the system refuses in this block becomes one sentence."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as exc:
+        raise YOLOError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+
+
 def write_image(path: str | Path, image: np.ndarray) -> Path:
     """Write a BGR picture in the format of its suffix, whatever characters are in the path; makes the folder."""
     path = Path(path)
@@ -37,11 +54,8 @@ def write_image(path: str | Path, image: np.ndarray) -> Path:
         encoded = cv2.imencode(path.suffix, image)[1]
     except cv2.error as exc:
         raise YOLOError(f"{path}: no picture format is called {path.suffix!r}; use .jpg, .png, .bmp or .webp") from exc
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         path.write_bytes(encoded)
-    except OSError as exc:
-        raise YOLOError(f"{path} cannot be written: {exc.strerror or exc}") from exc
     return path
 
 

@@ -1,0 +1,217 @@
+"""What a network found in one picture, to read, draw and save."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ultralytics.engine.containers import Array, Boxes, Predictions
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.files import import_extra
+from ultralytics.utils.ops import clip_boxes
+from ultralytics.utils.plotting import Annotator, class_name, colors, picture_name, write_image, writing
+
+__all__ = ["Boxes", "Results"]
+
+CROP_GAIN, CROP_PAD = 1.02, 10  # a crop shows a little more than its box
+
+
+class Results:
+    """Everything found in one picture.
+
+    `orig_img` (H, W, 3) BGR as it was read from `path`, `names` of the classes, `speed` in milliseconds by stage.
+    `len`, indexing and iteration are over the objects.
+    """
+
+    containers = ("boxes",)  # attributes that hold one row per object, or None; the first that is there counts
+
+    def __init__(
+        self,
+        orig_img: np.ndarray,
+        path: str | Path,
+        names: Mapping[int, str],
+        boxes: Array | None = None,
+        *,
+        speed: dict[str, float | None] | None = None,
+    ) -> None:
+        self.orig_img = orig_img
+        self.orig_shape: tuple[int, int] = orig_img.shape[:2]
+        self.path = str(path)
+        self.names = names
+        self.boxes = None if boxes is None else Boxes(boxes, self.orig_shape)
+        self.speed = speed or dict.fromkeys(("preprocess", "inference", "postprocess"))
+
+    def new(self) -> "Results":
+        """The same picture without any objects."""
+        return Results(self.orig_img, self.path, self.names, speed=self.speed)
+
+    def update(self, boxes: Array | None = None) -> None:
+        """Replace the boxes by others (n, 6) or (n, 7), moved into the picture."""
+        if boxes is not None:
+            self.boxes = Boxes(clip_boxes(boxes, self.orig_shape), self.orig_shape)
+
+    def cpu(self) -> "Results":
+        """The same with all tensors on the CPU."""
+        return self._each(lambda rows: rows.cpu())
+
+    def numpy(self) -> "Results":
+        """The same with arrays in place of tensors."""
+        return self._each(lambda rows: rows.numpy())
+
+    def cuda(self) -> "Results":
+        """The same with all tensors on the current CUDA device."""
+        return self.to("cuda")
+
+    def to(self, *args: Any, **kwargs: Any) -> "Results":
+        """The same on another device or in another float type, as `torch.Tensor.to`."""
+        return self._each(lambda rows: rows.to(*args, **kwargs))
+
+    def _each(self, change: Callable[[Predictions], Predictions]) -> "Results":
+        result = self.new()
+        for name in self.containers:
+            if (rows := getattr(self, name)) is not None:
+                setattr(result, name, change(rows))
+        return result
+
+    @property
+    def _objects(self) -> Predictions | None:
+        return next((rows for name in self.containers if (rows := getattr(self, name)) is not None), None)
+
+    def __len__(self) -> int:
+        return len(self._objects or ())
+
+    def __getitem__(self, index: Any) -> "Results":
+        return self._each(lambda rows: rows[index])
+
+    def __iter__(self) -> Iterator["Results"]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        height, width = self.orig_shape
+        return f"Results({self.path!r}, {width}x{height}: {self.verbose().rstrip(', ')})"
+
+    def verbose(self) -> str:
+        """The objects counted by class, such as "4 RBCs, 1 WBC, "."""
+        if not len(self):
+            return "(no detections), "
+        counts = sorted(Counter(self._objects.cls.tolist()).items())
+        return "".join(f"{n} {class_name(self.names, c)}{'s' * (n > 1)}, " for c, n in counts)
+
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
+        """One dictionary per object, of plain values: name, class, confidence, box and, if there is one, track_id."""
+        if self.boxes is None:
+            return []
+        boxes = self.boxes.numpy()
+        rows = []
+        for box, corners in zip(boxes, boxes.xyxyn if normalize else boxes.xyxy, strict=True):
+            row = {"name": class_name(self.names, box.cls[0]), "class": int(box.cls[0])}
+            row["confidence"] = round(float(box.conf[0]), decimals)
+            row["box"] = {k: round(float(v), decimals) for k, v in zip(("x1", "y1", "x2", "y2"), corners, strict=True)}
+            rows.append(row | ({"track_id": int(box.id[0])} if box.is_track else {}))
+        return rows
+
+    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
+        """`summary` as JSON text."""
+        return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)
+
+    def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
+        """`summary` as a pandas DataFrame; DependencyError without pandas."""
+        return import_extra("pandas", "dev").DataFrame(self.summary(normalize, decimals))
+
+    def plot(
+        self,
+        conf: bool = True,
+        line_width: float | None = None,
+        font_size: float | None = None,
+        pil: bool = False,
+        img: np.ndarray | Image.Image | None = None,
+        *,
+        labels: bool = True,
+        boxes: bool = True,
+        color_mode: str = "class",
+        save: bool = False,
+        filename: str | Path | None = None,
+    ) -> np.ndarray | Image.Image:
+        """The picture (or `img`, of the same size) with the objects: (H, W, 3) BGR, or with `pil` a PIL image.
+
+        `color_mode` "class" gives each class its colour, "instance" each object. `save` also writes it, see `save()`.
+        """
+        if color_mode not in ("class", "instance"):
+            raise ConfigError(f"color_mode={color_mode!r}: expected 'class' or 'instance'")
+        found = self.boxes.numpy() if boxes and self.boxes is not None else ()
+        texts = [self._label(box, conf) for box in found]
+        picture = (self.orig_img if img is None else img).copy()
+        annotator = Annotator(picture, line_width, font_size, example="".join(texts))
+        keys = [box.cls[0] if color_mode == "class" else i for i, box in enumerate(found)]
+        drawn = [(box.xyxy[0], text, colors(k, bgr=True)) for box, text, k in zip(found, texts, keys, strict=True)]
+        for box, _, color in reversed(drawn):  # the most confident on top
+            annotator.box(box, color)
+        for box, text, color in reversed(drawn if labels else []):
+            annotator.label(box, text, color)
+        if save:
+            write_image(filename or self._file_name(), annotator.result())
+        return annotator.result(pil)
+
+    def _label(self, box: Boxes, conf: bool) -> str:
+        """Text at a single box: its track, class and confidence."""
+        track = f"id:{int(box.id[0])} " if box.is_track else ""
+        return track + class_name(self.names, box.cls[0]) + (f" {box.conf[0]:.2f}" if conf else "")
+
+    def _file_name(self) -> str:
+        return f"results_{picture_name(self.path)}"
+
+    def show(self, wait: int = 0, **drawing: Any) -> None:
+        """Show the plot in a window for `wait` milliseconds at least (0: until a key or the window's closing).
+
+        `drawing` goes to `plot`. Raises DeviceError where there is no display.
+        """
+        from ultralytics.utils.display import show_image
+
+        show_image(self.path, self.plot(**drawing), wait)
+
+    def save(self, filename: str | Path | None = None, **drawing: Any) -> str:
+        """Write the plot, in the current folder as results_<name of the picture> unless named; returns the path.
+
+        `drawing` goes to `plot`.
+        """
+        return str(write_image(filename or self._file_name(), self.plot(**drawing)))
+
+    def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
+        """Append a row `class x y w h [confidence] [track]` per object, 0..1, to a file that only objects create."""
+        path = Path(txt_file)
+        if len(self):
+            with writing(path), path.open("a", encoding="utf-8") as file:
+                file.writelines(self._text_rows(save_conf))
+        return str(path)
+
+    def _text_rows(self, save_conf: bool) -> Iterator[str]:
+        for box in self.boxes.numpy():
+            values = [*box.cls, *box.xywhn[0], *(box.conf if save_conf else ()), *(box.id if box.is_track else ())]
+            yield " ".join(f"{v:g}" for v in values) + "\n"
+
+    def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
+        """Write what is in each box to save_dir/<class>/<file_name>.jpg, then <file_name>-2.jpg and so on."""
+        for box in self.boxes or ():
+            x, y, w, h = box.xywh[0].tolist()
+            height, width = self.orig_shape
+            folder = Path(save_dir) / re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", class_name(self.names, box.cls[0]))
+            if (crop := self.orig_img[_span(y, h, height), _span(x, w, width)]).size:
+                write_image(_unused(folder, Path(file_name).stem), crop)
+
+
+def _span(centre: float, side: float, limit: int) -> slice:
+    """Pixels of a crop along one axis of the picture."""
+    half = (side * CROP_GAIN + CROP_PAD) / 2
+    return slice(*(min(max(int(end), 0), limit) for end in (centre - half, centre + half)))
+
+
+def _unused(folder: Path, stem: str) -> Path:
+    """First of stem.jpg, stem-2.jpg, stem-3.jpg, … that is not there yet."""
+    names = chain([f"{stem}.jpg"], (f"{stem}-{n}.jpg" for n in count(2)))
+    return next(path for name in names if not (path := folder / name).exists())

@@ -1,0 +1,54 @@
+"""A window on the screen, where there is one."""
+
+import os
+import subprocess
+import sys
+from functools import cache
+
+import cv2
+import numpy as np
+
+from ultralytics.utils.errors import DeviceError
+
+WINDOW = 1280  # pixels: longest side of a window; larger pictures are shown smaller
+_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
+_ADVICE = "save pictures instead of showing them"
+
+
+def show_image(title: str, image: np.ndarray, wait: int = 0) -> None:
+    """Show a BGR picture for `wait` milliseconds at least (0: until a key or the window's closing).
+
+    Raises DeviceError where no window can be opened.
+    """
+    if sys.platform == "linux":
+        _require_display(os.environ.get("DISPLAY", ""), os.environ.get("WAYLAND_DISPLAY", ""))
+    title = title.encode("ascii", "backslashreplace").decode()  # OpenCV garbles other titles on Windows
+    try:
+        _show(title, image, wait)
+    except cv2.error as exc:
+        raise DeviceError(f"OpenCV cannot open a window ({exc.err or exc}): {_ADVICE}") from exc
+
+
+def _show(title: str, image: np.ndarray, wait: int) -> None:
+    height, width = image.shape[:2]
+    shrink = min(WINDOW / max(height, width), 1)
+    cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+    cv2.resizeWindow(title, max(round(width * shrink), 1), max(round(height * shrink), 1))
+    cv2.imshow(title, image)
+    if wait:
+        cv2.waitKey(wait)
+        return
+    while cv2.waitKey(50) < 0 and cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1:
+        continue
+    cv2.destroyAllWindows()
+
+
+@cache
+def _require_display(x11: str, wayland: str) -> None:
+    """Let a child process open a window first: GUI toolkits abort the process that finds its display dead."""
+    if not x11 and not wayland:
+        raise DeviceError(f"there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set): {_ADVICE}")
+    probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=120, check=False)
+    if probe.returncode:
+        display = f"DISPLAY={x11}" if x11 else f"WAYLAND_DISPLAY={wayland}"
+        raise DeviceError(f"no window can be opened on {display}: {_ADVICE}, or install opencv-python with a GUI")
