@@ -1,0 +1,119 @@
+"""The YAML that says where a data set is and what its classes are called."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg import resolve_yaml
+from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.files import load_yaml
+
+SPLITS = ("train", "val", "test")
+SOURCE_TREE = Path(__file__).resolve().parents[2]
+
+
+def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> dict[str, Any]:
+    """A data-set YAML, its places resolved and its classes checked; a built-in data set is drawn on first use.
+
+    `train`, `val`, `test` become lists of existing folders, .txt lists or images (empty where the YAML names none; only
+    those of `need` have to be there), `path` the folder they are in, `names` a dict from 0 to `nc` - 1; `yaml_file` and
+    `channels` are added, and every other key is kept. Nothing is ever downloaded. Raises DatasetError, ConfigError.
+    """
+    file = resolve_yaml(path, "datasets").absolute()
+    data = load_yaml(file)
+    if "validation" in data:
+        data.setdefault("val", data.pop("validation"))
+    names = _names(data, file)
+    roots = _places(data.get("path") or ".", file.parent)
+    if "generate" in data and not any(root.is_dir() for root in roots):
+        _generate(data["generate"], roots[-1], file)
+    root = next((place for place in roots if place.is_dir()), None)
+    splits = {split: _split(data, split, [root] if root else roots, split in need, file) for split in SPLITS}
+    fixed = {
+        "yaml_file": file,
+        "path": root or roots[0],
+        "names": names,
+        "nc": len(names),
+        "channels": _channels(data, file),
+    }
+    return {**data, **fixed, **splits}
+
+
+def _places(entry: Any, beside: Path) -> list[Path]:
+    """Where a data set may be: beside the YAML, in the current folder, in `datasets` of that or of this source tree."""
+    folders = [beside, Path.cwd(), Path.cwd() / "datasets"]
+    if (SOURCE_TREE / "pyproject.toml").is_file():
+        folders.append(SOURCE_TREE / "datasets")
+    return list(dict.fromkeys(_joined(folder, str(entry)) for folder in folders))
+
+
+def _joined(folder: Path, entry: str) -> Path:
+    """Absolute path without `..`; links stay, as the labels may be beside the link and not beside what it leads to."""
+    return Path(os.path.abspath(folder / Path(entry).expanduser()))  # noqa: PTH100
+
+
+def _split(data: dict, split: str, roots: Sequence[Path], needed: bool, file: Path) -> list[Path]:
+    entries = data.get(split) or []
+    entries = [entries] if isinstance(entries, str) else entries
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise DatasetError(f"{file}: `{split}: {entries}` is not a folder, a .txt list, an image, or a list of such")
+    if needed and not entries:
+        raise DatasetError(f"{file} has no `{split}:`; name there the folder or the .txt list of its images")
+    found = []
+    for entry in entries:
+        places = _entry_places(entry, roots)
+        there = [place for place in places if place.exists()]
+        if needed and not there:
+            hint = "; its `download:` is never run, so fetch the data set yourself" if "download" in data else ""
+            raise DatasetError(f"{file}: `{split}: {entry}` is not there; tried {', '.join(map(str, places))}{hint}")
+        found.append((there or places)[0])
+    return found
+
+
+def _entry_places(entry: str, roots: Sequence[Path]) -> list[Path]:
+    # Roboflow writes `../train/images` into a YAML that lies beside the folder `train`.
+    variants = [entry, entry[3:]] if entry.startswith("../") else [entry]
+    return list(dict.fromkeys(_joined(root, variant) for root in roots for variant in variants))
+
+
+def _names(data: dict, file: Path) -> dict[int, str]:
+    nc, names = data.get("nc"), data.get("names")
+    if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
+        raise DatasetError(f"{file}: `nc: {nc}` is not a number of classes, 1 or more")
+    if names is None and nc is None:
+        raise DatasetError(f"{file} has neither `names:` nor `nc:`; list the names of the classes")
+    if names is None:
+        return {i: f"class_{i}" for i in range(nc)}
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise DatasetError(f"{file}: `names: {names}` is neither a list nor a mapping of class names")
+    if set(names) != set(range(len(names))):
+        raise DatasetError(f"{file}: names has the keys {_short(names)}, expected 0 to {len(names) - 1}")
+    if nc not in (None, len(names)):
+        raise DatasetError(f"{file}: `nc: {nc}`, but there are {len(names)} names; remove nc or mend the names")
+    for index, name in names.items():
+        if name is None or isinstance(name, list | dict):
+            raise DatasetError(f"{file}: the name of class {index} is {name!r}, expected text")
+    return {i: str(names[i]) for i in range(len(names))}
+
+
+def _short(names: dict) -> str:
+    keys = ", ".join(map(repr, names))
+    return keys if len(keys) < 60 else keys[:57] + "..."
+
+
+def _channels(data: dict, file: Path) -> int:
+    channels = data.get("channels", 3)
+    if channels not in (1, 3):
+        raise DatasetError(f"{file}: `channels: {channels}`, expected 3 (colour) or 1 (grey)")
+    return channels
+
+
+def _generate(kind: Any, folder: Path, file: Path) -> None:
+    if kind != "shapes":
+        raise DatasetError(f"{file}: `generate: {kind}` is unknown; `shapes` is the one data set that can be drawn")
+    from ultralytics.data.shapes import draw_shapes
+
+    draw_shapes(folder)
