@@ -1,0 +1,125 @@
+"""Non-maximum suppression against a plain greedy loop and against torchvision."""
+
+import pytest
+import torch
+from torchvision.ops import batched_nms, box_convert, box_iou
+
+from ultralytics.utils.nms import non_max_suppression
+
+
+def predictions(batch: int = 2, nc: int = 3, anchors: int = 70, extra: int = 0, seed: int = 0) -> torch.Tensor:
+    """(batch, 4 + nc + extra, anchors) with scores that do not tie."""
+    generator = torch.Generator().manual_seed(seed)
+    centre = torch.rand(batch, 2, anchors, generator=generator) * 150
+    size = torch.rand(batch, 2, anchors, generator=generator) * 80 + 20
+    scores = torch.stack([torch.randperm(nc * anchors, generator=generator) for _ in range(batch)]) / (nc * anchors)
+    more = torch.randn(batch, extra, anchors, generator=generator)
+    return torch.cat((centre, size, scores.view(batch, nc, anchors), more), 1)
+
+
+def candidates(image: torch.Tensor, nc: int, conf: float, multi_label: bool) -> torch.Tensor:
+    """Rows (n, 6 + extra) of one image, most confident first."""
+    rows = []
+    for anchor in image.T:
+        box = box_convert(anchor[:4], "cxcywh", "xyxy")
+        classes = range(nc) if multi_label else [int(anchor[4 : 4 + nc].argmax())]
+        rows += [
+            torch.cat((box, anchor[4 + c : 5 + c], torch.tensor([float(c)]), anchor[4 + nc :]))
+            for c in classes
+            if anchor[4 + c] > conf
+        ]
+    rows.sort(key=lambda row: -row[4])
+    return torch.stack(rows) if rows else torch.zeros(0, 6 + len(image) - 4 - nc)
+
+
+def greedy(rows: torch.Tensor, iou_thres: float, agnostic: bool) -> torch.Tensor:
+    """Keep a row unless it overlaps a kept one of its class too much."""
+    iou = box_iou(rows[:, :4], rows[:, :4])
+    kept = []
+    for i, row in enumerate(rows):
+        if all(iou[i, k] <= iou_thres or not (agnostic or rows[k, 5] == row[5]) for k in kept):
+            kept.append(i)
+    return rows[kept]
+
+
+@pytest.mark.parametrize("extra", [0, 2])
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("agnostic", [False, True])
+@pytest.mark.parametrize(("conf", "iou"), [(0.25, 0.45), (0.001, 0.7)])
+def test_equal_to_the_plain_loop(conf, iou, agnostic, multi_label, extra):
+    batch = predictions(extra=extra)
+    found = non_max_suppression(batch, conf, iou, agnostic=agnostic, multi_label=multi_label, max_det=10**4, nc=3)
+    for own, image in zip(found, batch, strict=True):
+        expected = greedy(candidates(image, 3, conf, multi_label), iou, agnostic)
+        torch.testing.assert_close(own, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("max_det", [300, 5])
+def test_equal_to_torchvision(max_det):
+    batch = predictions(nc=5, anchors=400, seed=1)
+    found = non_max_suppression(batch, 0.1, 0.5, multi_label=True, max_det=max_det)
+    for own, image in zip(found, batch, strict=True):
+        rows = candidates(image, 5, 0.1, multi_label=True)
+        keep = batched_nms(rows[:, :4], rows[:, 4], rows[:, 5].int(), 0.5)[:max_det]
+        torch.testing.assert_close(own, rows[keep], rtol=0, atol=1e-4)
+
+
+def test_only_the_classes_asked_for():
+    batch = predictions()
+    chosen = non_max_suppression(batch, 0.1, classes=[0, 2], multi_label=True)
+    everything = non_max_suppression(batch, 0.1, multi_label=True)
+    for some, every in zip(chosen, everything, strict=True):
+        assert torch.equal(some, every[every[:, 5] != 1])
+
+
+def test_only_the_most_confident_candidates_enter():
+    batch = predictions()
+    for own, image in zip(non_max_suppression(batch, 0.1, 0.45, max_nms=15), batch, strict=True):
+        expected = greedy(candidates(image, 3, 0.1, multi_label=False)[:15], 0.45, agnostic=False)
+        torch.testing.assert_close(own, expected, rtol=0, atol=1e-4)
+
+
+def test_a_box_below_a_heap_is_found():
+    """The heap alone is longer than the part that is looked at first."""
+    heap = torch.tensor([50.0, 50.0, 20.0, 20.0, 0.9])[:, None].repeat(1, 500)
+    lone = torch.tensor([150.0, 50.0, 20.0, 20.0, 0.5])[:, None]
+    (found,) = non_max_suppression(torch.cat((lone, heap), 1)[None], max_det=3)
+    assert found.tolist() == [[40, 40, 60, 60, pytest.approx(0.9), 0], [140, 40, 160, 60, 0.5, 0]]
+
+
+def test_of_equal_confidences_the_first_anchor_stays():
+    same = torch.tensor([[50.0, 50.0, 20.0, 20.0, 0.5], [51.0, 50.0, 20.0, 20.0, 0.5]]).T[None]
+    assert non_max_suppression(same)[0][:, 0].tolist() == [40]
+    assert non_max_suppression(same.flip(2))[0][:, 0].tolist() == [41]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_images_without_detections(multi_label):
+    batch = predictions(batch=3, extra=2)
+    batch[1, 4:7] = 0.25  # not above the threshold
+    found = non_max_suppression(batch, 0.25, multi_label=multi_label, nc=3)
+    assert found[1].shape == (0, 8)
+    assert len(found[0]) and len(found[2])
+
+
+def test_one_class_and_no_anchors():
+    batch = predictions(nc=1)
+    for own, image in zip(non_max_suppression(batch, 0.1, multi_label=True), batch, strict=True):
+        torch.testing.assert_close(own, greedy(candidates(image, 1, 0.1, False), 0.45, False), rtol=0, atol=1e-4)
+    assert non_max_suppression(batch[:, :, :0])[0].shape == (0, 6)
+
+
+def test_half_precision_keeps_far_classes_apart():
+    """Offsets of classes lie beyond float16's range."""
+    boxes = torch.tensor([50.0, 50.0, 20.0, 20.0])[:, None].repeat(1, 2)
+    scores = torch.zeros(80, 2)
+    scores[78, 0], scores[79, 1] = 0.5, 0.5
+    (found,) = non_max_suppression(torch.cat((boxes, scores))[None].half())
+    assert found[:, 5].tolist() == [78, 79]
+
+
+def test_input_is_left_alone():
+    batch = predictions()
+    before = batch.clone()
+    non_max_suppression(batch, 0.1, multi_label=True)
+    assert torch.equal(batch, before)

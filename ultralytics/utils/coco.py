@@ -1,0 +1,147 @@
+"""Detections and ground truth in COCO's json form (https://cocodataset.org/#format-data), and COCO's own numbers."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.files import atomic_write, import_extra
+
+MAX_DETS = 300  # per image and category; COCO's papers use 100, which crowded images exceed
+_PARTS = {"images", "annotations", "categories"}
+
+
+def to_coco_predictions(
+    file: str | Path, detections: torch.Tensor, category_ids: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
+    """A row for each detection of an image: (n, 6) xyxy in pixels of the file, confidence, class.
+
+    `category_ids` holds COCO's category of each class; without it categories are numbered from 1.
+    """
+    path = Path(file)
+    return [
+        {
+            "image_id": image_id(path),
+            "file_name": path.name,
+            "category_id": _category(cls, category_ids),
+            "bbox": [round(v, 3) for v in (x1, y1, x2 - x1, y2 - y1)],
+            "score": round(score, 5),
+        }
+        for x1, y1, x2, y2, score, cls in detections[:, :6].tolist()
+    ]
+
+
+def coco_ground_truth(
+    images: Iterable[tuple[str, tuple[int, int], np.ndarray, np.ndarray]],
+    names: dict[int, str],
+    category_ids: Sequence[int] | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Annotations of images given as file, (height, width), classes (k,), boxes (k, 4) xywh normalised."""
+    entries, annotations, files = [], [], {}
+    for file, (height, width), classes, boxes in images:
+        number = image_id(file)
+        if number in files:
+            raise DatasetError(f"{files[number]} and {file} both have the COCO image id {number!r}; rename one of them")
+        files[number] = file
+        entries.append({"id": number, "file_name": Path(file).name, "height": int(height), "width": int(width)})
+        for cls, (cx, cy, w, h) in zip(
+            classes.tolist(), (boxes * (width, height, width, height)).tolist(), strict=True
+        ):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": _category(cls, category_ids),
+                    "bbox": [cx - w / 2, cy - h / 2, w, h],
+                    "area": w * h,
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": _category(c, category_ids), "name": name} for c, name in names.items()]
+    return {"images": entries, "annotations": annotations, "categories": categories}
+
+
+def save_predictions(path: str | Path, predictions: list[dict[str, Any]]) -> None:
+    """Write the rows of all images as json."""
+    atomic_write(Path(path), lambda file: file.write(json.dumps(predictions).encode()))
+
+
+def evaluate_coco(
+    truth: dict[str, list[dict[str, Any]]] | str | Path, predictions: list[dict[str, Any]] | str | Path
+) -> dict[str, Any]:
+    """COCO's box AP, at most 300 detections per image and category; both arguments may be json files.
+
+    Returns `AP` (mean over IoU 0.50:0.05:0.95), `AP50`, `AP75` and `per_class`, the AP of each category id that has
+    ground truth. Raises DatasetError for a file that is not such json, and for a prediction on an unknown image or
+    category.
+    """
+    library = import_extra("faster_coco_eval", "coco")
+    truth, predictions = _content(truth, dict), _content(predictions, list)
+    numbers = {image["id"]: n for n, image in enumerate(truth["images"], 1)}
+    _check(predictions, numbers, {category["id"] for category in truth["categories"]})
+
+    objects = library.COCO(
+        {
+            "images": [{**image, "id": numbers[image["id"]]} for image in truth["images"]],
+            "annotations": _numbered(truth["annotations"], numbers),
+            "categories": truth["categories"],
+        }
+    )
+    found = objects.loadRes(_numbered(predictions, numbers))
+    evaluator = library.COCOeval_faster(objects, found, iouType="bbox")
+    evaluator.params.maxDets = [MAX_DETS]
+    evaluator.evaluate()
+    evaluator.accumulate()
+    precision = evaluator.eval["precision"][:, :, :, 0, 0]  # (IoU, recall, category) of all sizes
+    return _summary(precision.mean(1), evaluator.params.catIds)
+
+
+def image_id(file: str | Path) -> int | str:
+    """COCO's id of an image: the number that its name is, else the name without its ending."""
+    stem = Path(file).stem
+    return int(stem) if stem.isdecimal() else stem
+
+
+def _category(cls: float, category_ids: Sequence[int] | None) -> int:
+    return int(cls) + 1 if category_ids is None else category_ids[int(cls)]
+
+
+def _summary(ap: np.ndarray, category_ids: Sequence[int]) -> dict[str, Any]:
+    """Means of the AP (IoU, category), which is -1 where a category has no ground truth."""
+    known = ap[0] >= 0
+    ap, category_ids = ap[:, known], np.asarray(category_ids)[known].tolist()
+    means = {"AP": ap, "AP50": ap[0], "AP75": ap[5]}
+    return {
+        **{name: float(values.mean()) if category_ids else 0.0 for name, values in means.items()},
+        "per_class": dict(zip(category_ids, ap.mean(0).tolist(), strict=True)),
+    }
+
+
+def _content(source: Any, kind: type) -> Any:
+    """What is in a json file whose top level is of `kind`; anything but a path passes."""
+    if not isinstance(source, str | Path):
+        return source
+    try:
+        content = json.loads(Path(source).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as exc:
+        raise DatasetError(f"{source} cannot be read as COCO json: {exc}") from exc
+    if not isinstance(content, kind) or (kind is dict and not _PARTS <= content.keys()):
+        expected = "an object with images, annotations and categories" if kind is dict else "a list of predictions"
+        raise DatasetError(f"{source} is not COCO json of this kind: it must hold {expected}")
+    return content
+
+
+def _check(predictions: list[dict[str, Any]], images: Collection[int | str], categories: Collection[int]) -> None:
+    for row in predictions:
+        for key, known in (("image_id", images), ("category_id", categories)):
+            if row[key] not in known:
+                raise DatasetError(f"A prediction has {key} {row[key]!r}, which the COCO ground truth does not have")
+
+
+def _numbered(rows: list[dict[str, Any]], numbers: dict[int | str, int]) -> list[dict[str, Any]]:
+    """Copies of rows whose image ids are numbers, all that the evaluator understands."""
+    return [{**row, "image_id": numbers[row["image_id"]]} for row in rows]
