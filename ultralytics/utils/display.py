@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import cv2
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from ultralytics.utils.errors import DeviceError
 
 WINDOW = 1280  # pixels: longest side of a window; larger pictures are shown smaller
-_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
+_PROBE = "import cv2, sys; cv2.namedWindow('probe'); cv2.destroyAllWindows(); print('ok', flush=True); sys.stdin.read()"
 _ADVICE = "save pictures instead of showing them"
+_working: set[str] = set()  # displays on which a window was opened
 
 
 def show_image(title: str, image: np.ndarray, wait: int = 0) -> None:
@@ -20,13 +22,12 @@ def show_image(title: str, image: np.ndarray, wait: int = 0) -> None:
 
     Raises DeviceError where no window can be opened.
     """
-    if sys.platform == "linux":
-        _require_display(os.environ.get("DISPLAY", ""), os.environ.get("WAYLAND_DISPLAY", ""))
     title = title.encode("ascii", "backslashreplace").decode()  # OpenCV garbles other titles on Windows
-    try:
-        _show(title, image, wait)
-    except cv2.error as exc:
-        raise DeviceError(f"OpenCV cannot open a window ({exc.err or exc}): {_ADVICE}") from exc
+    with _display() if sys.platform == "linux" else nullcontext():
+        try:
+            _show(title, image, wait)
+        except cv2.error as exc:
+            raise DeviceError(f"OpenCV cannot open a window ({exc.err or exc}): {_ADVICE}") from exc
 
 
 def _show(title: str, image: np.ndarray, wait: int) -> None:
@@ -43,12 +44,23 @@ def _show(title: str, image: np.ndarray, wait: int) -> None:
     cv2.destroyAllWindows()
 
 
-@cache
-def _require_display(x11: str, wayland: str) -> None:
-    """Let a child process open a window first: GUI toolkits abort the process that finds its display dead."""
+@contextmanager
+def _display() -> Iterator[None]:
+    """Let a child process open a window first: GUI toolkits abort the process that finds its display dead.
+
+    The child stays until the block ends, as a bare X server resets when its last client leaves.
+    """
+    x11, wayland = os.environ.get("DISPLAY", ""), os.environ.get("WAYLAND_DISPLAY", "")
     if not x11 and not wayland:
         raise DeviceError(f"there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set): {_ADVICE}")
-    probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=120, check=False)
-    if probe.returncode:
-        display = f"DISPLAY={x11}" if x11 else f"WAYLAND_DISPLAY={wayland}"
-        raise DeviceError(f"no window can be opened on {display}: {_ADVICE}, or install opencv-python with a GUI")
+    display = f"DISPLAY={x11}" if x11 else f"WAYLAND_DISPLAY={wayland}"
+    if display in _working:
+        yield
+        return
+    command = [sys.executable, "-c", _PROBE]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as probe:
+        if probe.stdout.readline() != b"ok\n":
+            raise DeviceError(f"no window can be opened on {display}: {_ADVICE}, or install opencv-python with a GUI")
+        _working.add(display)
+        yield
