@@ -1,0 +1,275 @@
+"""A labelled data set: from (epoch, position) to a sample, and from samples to a batch."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ultralytics.data.augment import Mixing, Recipe, augment
+from ultralytics.data.buffer import DecodeBuffer
+from ultralytics.data.cache import RamCache, available_memory, build_cache
+from ultralytics.data.images import read_image
+from ultralytics.data.instances import Objects, Sample, Size
+from ultralytics.data.labels import LabelStore, labels_cache, list_images, parse_box_rows, scan
+from ultralytics.data.rows import RowParser
+from ultralytics.data.transforms import Transform
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.letterbox import pad as pad_to
+from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
+
+WINDOW_BATCHES, WINDOW_MAX = 8, 1000
+TRIES = 16  # images to try in place of one that cannot be read
+
+Key = int | tuple[int, int]
+
+
+class YOLODataset(Dataset):
+    """Samples of a data set, for training (`augment`) or validation.
+
+    `dataset[(epoch, position)]` is a pure function of seed, epoch and position, which name a place in the shuffled
+    order of an epoch; `dataset[i]` is position `i` of epoch 0. Validation goes through the images in their order, or,
+    with `rect`, by aspect ratio, each batch with a shape of its own; training then shuffles whole batches and joins no
+    pictures. `batch` is the batch size, `pad` a margin of rectangular batches in strides.
+    """
+
+    def __init__(
+        self,
+        labels: LabelStore,
+        options: Any,
+        *,
+        augment: bool,
+        batch: int,
+        data: dict[str, Any],
+        stride: int = 32,
+        rect: bool = False,
+        pad: float = 0.5,
+        transforms: Sequence[Transform] = (),
+    ) -> None:
+        self.options, self.imgsz, self.channels = options, options.imgsz, data["channels"]
+        self.augment, self.batch, self.rect, self.transforms = augment, batch, rect, tuple(transforms)
+        self.canvases = torch.tensor([(self.imgsz, self.imgsz)])
+        if rect:
+            order, canvases = rect_shapes(labels.shapes, batch, self.imgsz, stride, pad)
+            labels, self.canvases = labels.select(order), torch.from_numpy(canvases)
+        self.labels = labels
+        self.kept_classes = None
+        if options.classes is not None:
+            self.kept_classes = np.isin(np.arange(max(data["nc"], *options.classes) + 1), options.classes)
+        self.unreadable = torch.zeros(len(labels), dtype=torch.bool).share_memory_()
+        self.cache = build_cache(options.cache, labels, self.imgsz, self.channels, self._decode)
+        self.buffer: DecodeBuffer | None = None
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: Key) -> Sample:
+        epoch, position = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= position < len(self):
+            raise IndexError(f"position {position} is not in 0..{len(self) - 1}")
+        return self._training_sample(epoch, position) if self.augment else self._plain_sample(position)
+
+    @property
+    def window(self) -> int:
+        """How many positions back, its own included, the partners of a sample come from."""
+        return min(WINDOW_BATCHES * self.batch, WINDOW_MAX, len(self))
+
+    def mixing(self, epoch: int) -> Mixing:
+        """How likely pictures are joined in an epoch."""
+        return Mixing() if self.rect or not self.augment else Mixing.at(self.options, epoch)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Image index of each position of an epoch, (n,)."""
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, self._shuffled(epoch))
+        return self._order[1]
+
+    def share_buffer(self, ahead: int, lock: AbstractContextManager) -> None:
+        """Let workers, which together load up to `ahead` positions at a time, decode each picture once for all of them.
+
+        Where memory is short, each worker keeps decoded pictures for itself, which takes more time.
+        """
+        if isinstance(self.cache, RamCache) or not self.mixing(0):
+            return
+        slots = self.window + ahead
+        needed, free = DecodeBuffer.nbytes(slots, self.imgsz, self.channels), available_memory()
+        if free is None or needed < free / 2:
+            try:
+                self.buffer = DecodeBuffer(slots, self.imgsz, self.channels, lock)
+            except RuntimeError:
+                free = 0
+            else:
+                return
+        LOGGER.warning(
+            f"there are no {needed / 1e9:.1f} GB of shared memory for decoded images (docker sets it with --shm-size): "
+            "each worker decodes its own, which is slower"
+        )
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        n = len(self)
+        if not self.augment:
+            return np.arange(n)
+        rng = self._generator(epoch)
+        if not self.rect:
+            return rng.permutation(n)
+        full = n // self.batch * self.batch  # the batch that is not full stays last
+        batches = rng.permutation(np.arange(full).reshape(-1, self.batch), axis=0)
+        return np.concatenate((batches.ravel(), np.arange(full, n)))
+
+    def _generator(self, *key: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.options.seed, spawn_key=key)))
+
+    def _training_sample(self, epoch: int, position: int) -> Sample:
+        rng, order, mixing = self._generator(epoch, position), self.order(epoch), self.mixing(epoch)
+        main = self._at(epoch, position, keep=bool(mixing))
+
+        def partner() -> Sample:
+            if isinstance(self.cache, RamCache):
+                return self._sample(*self._load(int(rng.integers(len(self)))))
+            return self._at(epoch, int(rng.integers(max(0, position - self.window + 1), position + 1)), keep=True)
+
+        recipe = Recipe(self.options, self._canvas(int(order[position])), mixing, self.transforms)
+        return augment(main, partner, recipe, rng)
+
+    def _plain_sample(self, index: int) -> Sample:
+        """The picture letterboxed into its batch's canvas."""
+        sample = self._sample(*self._load(index))
+        canvas = self._canvas(index)
+        img, (left, top) = pad_to(sample.img, canvas)
+        gain = (sample.size[0] / sample.ori_shape[0], sample.size[1] / sample.ori_shape[1])
+        objects = sample.objects.translate(left, top)
+        return Sample(img, objects, sample.im_file, sample.ori_shape, (gain, (left, top)))
+
+    def _canvas(self, index: int) -> Size:
+        height, width = self.canvases[index // self.batch if self.rect else 0].tolist()
+        return height, width
+
+    def _at(self, epoch: int, position: int, keep: bool) -> Sample:
+        """The loaded picture at a position, decoded once while it may be drawn again (`keep`)."""
+        if not keep or isinstance(self.cache, RamCache):
+            return self._sample(*self._load(int(self.order(epoch)[position])))
+        if self.buffer is None:
+            self.buffer = DecodeBuffer(self.window, self.imgsz, self.channels)
+        found = self.buffer.get(epoch, position)
+        if found is None:
+            img, index = self._load(int(self.order(epoch)[position]))
+            found = self.buffer.put(epoch, position, img, index), index
+        return self._sample(*found)
+
+    def _sample(self, img: np.ndarray, index: int) -> Sample:
+        """A loaded picture and its objects, in pixels, of the classes asked for."""
+        found = self.labels.objects(index)
+        objects = Objects.from_normalised(found.cls, found.boxes, found.polygons, img.shape[:2])
+        if self.kept_classes is not None:
+            objects = objects.select(self.kept_classes[objects.cls.astype(int)])
+        if self.options.single_cls:
+            objects = replace(objects, cls=np.zeros_like(objects.cls))
+        height, width = self.labels.shapes[index].tolist()
+        return Sample(img, objects, self.labels.file(index), (height, width))
+
+    def _load(self, index: int) -> tuple[np.ndarray, int]:
+        """A picture resized to `imgsz`, and its index: another one's if it has become unreadable.
+
+        Raises DatasetError if those are unreadable too, as when the data set has been deleted.
+        """
+        first = index // self.batch * self.batch if self.rect else 0  # others do not fit into the batch's canvas
+        count = min(self.batch, len(self) - first) if self.rect else len(self)
+        for i in range(min(count, TRIES)):
+            candidate = first + (index - first + i) % count
+            img = self._read(candidate)
+            if img is not None:
+                return img, candidate
+        raise DatasetError(
+            f"{self.labels.file(index)} cannot be read any more, nor can the {min(count, TRIES) - 1} images tried in "
+            "its place: check that the data set is still where it was"
+        )
+
+    def _read(self, index: int) -> np.ndarray | None:
+        """A picture from the cache or its file; None, said once, if it is not readable."""
+        img = None if self.cache is None else self.cache.get(index)
+        if img is None and not self.unreadable[index]:
+            try:
+                img = self._decode(index)
+            except DatasetError as exc:
+                self.unreadable[index] = True
+                LOGGER.warning(f"{exc}: another image takes its place from now on")
+        return img
+
+    def _decode(self, index: int) -> np.ndarray:
+        img = read_image(self.labels.file(index), self.channels)
+        return resize(img, resize_shape(*img.shape[:2], self.imgsz))
+
+
+def build_dataset(
+    data: dict[str, Any],
+    split: str,
+    options: Any,
+    *,
+    augment: bool,
+    batch: int,
+    stride: int = 32,
+    rect: bool = False,
+    parse: RowParser = parse_box_rows,
+    transforms: Sequence[Transform] = (),
+) -> YOLODataset:
+    """The data set of one `split` of a data-set YAML as `load_data_yaml` gives it; `fraction` of it for training.
+
+    Raises DatasetError if there is not a single image that can be used.
+    """
+    if not isinstance(options.imgsz, int):
+        raise ConfigError(f"imgsz={list(options.imgsz)}: training and validation take one number, such as imgsz=640")
+    files = list_images(data[split])
+    if augment:
+        files = files[: max(round(len(files) * options.fraction), 1)]
+    single_cls = options.single_cls and options.classes is None  # `classes` are picked by what the files say
+    labels = scan(files, data["nc"], parse, single_cls=single_cls, cache_path=labels_cache(files), desc=split)
+    pad = 0.0 if augment else 0.5
+    return YOLODataset(
+        labels,
+        options,
+        augment=augment,
+        batch=batch,
+        data=data,
+        stride=stride,
+        rect=rect,
+        pad=pad,
+        transforms=transforms,
+    )
+
+
+def collate_fn(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Samples of one size as a batch.
+
+    `img` (B, C, H, W) uint8 RGB; `cls` (N, 1), `bboxes` (N, 4) xywh in shares of H and W, and `batch_idx` (N,), all
+    float32; tuples of B: `im_file`, `ori_shape`, `resized_shape`, and, where samples are not augmented, `ratio_pad`.
+    """
+    objects = [sample.objects for sample in samples]
+    counts = torch.tensor([len(o) for o in objects])
+    batch = {
+        "img": _images([sample.img for sample in samples]),
+        "cls": torch.from_numpy(np.concatenate([o.cls for o in objects]))[:, None],
+        "bboxes": torch.from_numpy(np.concatenate([s.objects.normalised(s.size) for s in samples])),
+        "batch_idx": torch.arange(len(samples), dtype=torch.float32).repeat_interleave(counts),
+        "im_file": tuple(sample.im_file for sample in samples),
+        "ori_shape": tuple(sample.ori_shape for sample in samples),
+        "resized_shape": tuple(sample.size for sample in samples),
+    }
+    if all(sample.ratio_pad is not None for sample in samples):
+        batch["ratio_pad"] = tuple(sample.ratio_pad for sample in samples)
+    return batch
+
+
+def _images(imgs: Sequence[np.ndarray]) -> torch.Tensor:
+    """BGR pictures (H, W, C) as (B, C, H, W), the channels in reverse."""
+    height, width, channels = imgs[0].shape
+    out = torch.empty((len(imgs), channels, height, width), dtype=torch.uint8)
+    for img, planes in zip(imgs, out.numpy(), strict=True):
+        for i, plane in enumerate(planes):
+            cv2.extractChannel(img, channels - 1 - i, dst=plane)
+    return out
