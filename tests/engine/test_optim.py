@@ -20,9 +20,11 @@ from ultralytics.engine.optim import (
     param_groups,
     resolve_optimizer,
 )
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import TrainingError
 
 HERE = Path(__file__).parent
+GROUPS = json.loads((HERE / "groups.json").read_text(encoding="utf-8"))
 SCHEDULES = json.loads((HERE / "schedule.json").read_text(encoding="utf-8"))
 
 
@@ -72,25 +74,31 @@ def test_norm_layers_are_known_by_their_own_or_their_bases_name():
     assert list(groups["weight"]) == ["2.weight"]
 
 
-def test_frozen_and_shared_parameters():
+def test_a_shared_parameter_is_in_one_group_once():
     net = Net()
-    net.routing.requires_grad_(False)
     net.twin = net.conv
-    groups = param_groups(net)
-    assert "routing.weight" not in groups["weight"]
-    assert "routing.bias" not in groups["bias"]
-    assert [name for name, p in groups["weight"].items() if p is net.conv.weight] == ["conv.weight"]
+    assert [name for name, p in param_groups(net)["weight"].items() if p is net.conv.weight] == ["conv.weight"]
 
 
-def test_a_frozen_parameter_stays_while_others_move():
+@pytest.mark.parametrize("yaml", GROUPS)
+def test_reference_groups(yaml):
+    groups = param_groups(DetectionModel(yaml, verbose=False))
+    assert {name: sorted(parameters) for name, parameters in groups.items()} == {n: GROUPS[yaml][n] for n in groups}
+    frozen = [n for parameters in groups.values() for n, p in parameters.items() if not p.requires_grad]
+    assert frozen == GROUPS[yaml]["frozen"]
+
+
+def test_a_frozen_parameter_stays_until_it_is_unfrozen():
     net = Net()
     net.conv.requires_grad_(False)
     before = copy.deepcopy(net.state_dict())
     optimizer = build(model=net)
-    net(torch.rand(2, 3, 8, 8)).square().sum().backward()
-    optimizer.step()
-    assert torch.equal(net.conv.weight, before["conv.weight"])
-    assert not torch.equal(net.routing.weight, before["routing.weight"])
+    for frozen in (True, False):
+        net.conv.requires_grad_(not frozen)
+        net(torch.rand(2, 3, 8, 8)).square().sum().backward()
+        optimizer.step()
+        assert torch.equal(net.conv.weight, before["conv.weight"]) is frozen
+        assert not torch.equal(net.routing.weight, before["routing.weight"])
 
 
 def test_nothing_left_to_train_is_an_error():
@@ -168,10 +176,13 @@ def test_a_named_optimizer_is_left_alone():
     assert resolve_optimizer(options, nc=3, images=10, batch=1) is options
 
 
-def test_description():
-    assert describe_optimizer(build("AdamW", lr0=0.002)) == (
-        "AdamW(lr=0.002, momentum=0.937), weight decay 0.0005, on 3 weight, 2 bn, 4 bias tensors"
+def test_description_counts_what_is_trained():
+    net = Net()
+    net.conv.requires_grad_(False)
+    assert describe_optimizer(build("AdamW", model=net, lr0=0.002)) == (
+        "AdamW(lr=0.002, momentum=0.937), weight decay 0.0005, on 2 weight, 2 bn, 4 bias tensors"
     )
+    assert describe_optimizer(build("SGD", momentum=0.5)).startswith("SGD(lr=0.01, momentum=0.5)")
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

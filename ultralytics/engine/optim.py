@@ -15,15 +15,14 @@ AUTO_LONG_RUN = 10_000  # optimizer steps above which SGD is chosen
 
 
 def param_groups(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
-    """Trainable parameters by name, in the order of the model, in three groups.
+    """Parameters by name, in the order of the model, in three groups.
 
     `bias` holds every parameter with "bias" in its name, `bn` the others of normalisation layers, `weight` the rest:
-    only the rest decays. Frozen parameters are in none.
+    only the rest decays. Frozen parameters are among them, so that they can be unfrozen during a run; an optimizer
+    passes over what has no gradient.
     """
     groups: dict[str, dict[str, nn.Parameter]] = {"weight": {}, "bn": {}, "bias": {}}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
         owner = model.get_submodule(name.rpartition(".")[0])
         normalises = any("Norm" in base.__name__ for base in type(owner).__mro__)
         groups["bias" if "bias" in name else "bn" if normalises else "weight"][name] = parameter
@@ -57,7 +56,7 @@ def build_optimizer(model: nn.Module, options: Any, batch: int) -> Optimizer:
         {"name": name, "params": list(parameters.values()), "weight_decay": decay if name == "weight" else 0.0}
         for name, parameters in param_groups(model).items()
     ]
-    if not any(group["params"] for group in groups):
+    if not any(parameter.requires_grad for parameter in model.parameters()):
         raise TrainingError(f"freeze={options.freeze!r} leaves no parameter to train: freeze fewer layers")
 
     lr, momentum = options.lr0, options.momentum
@@ -73,7 +72,8 @@ def describe_optimizer(optimizer: Optimizer) -> str:
     """One line for the log: what steps how far, and on how many tensors."""
     first = optimizer.param_groups[0]
     momentum = first["momentum"] if "momentum" in first else first["betas"][0]
-    tensors = ", ".join(f"{len(group['params'])} {group['name']}" for group in optimizer.param_groups)
+    counts = {group["name"]: sum(p.requires_grad for p in group["params"]) for group in optimizer.param_groups}
+    tensors = ", ".join(f"{count} {name}" for name, count in counts.items())
     decay = f"weight decay {first['weight_decay']:g}"
     return f"{type(optimizer).__name__}(lr={first['lr']:g}, momentum={momentum:g}), {decay}, on {tensors} tensors"
 
