@@ -1,0 +1,22 @@
+"""The core modules that model YAMLs name. Blocks of your own go to Addmodules."""
+
+from .block import C2, C3, DFL, SPPF, Bottleneck, C2f, C3Ghost, GhostBottleneck
+from .conv import Concat, Conv, DWConv, GhostConv, autopad
+from .head import Detect
+
+__all__ = [
+    "C2",
+    "C3",
+    "DFL",
+    "SPPF",
+    "Bottleneck",
+    "C2f",
+    "C3Ghost",
+    "Concat",
+    "Conv",
+    "DWConv",
+    "Detect",
+    "GhostBottleneck",
+    "GhostConv",
+    "autopad",
+]

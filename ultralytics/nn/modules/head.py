@@ -1,0 +1,80 @@
+"""Heads: the last row of a model YAML, from feature maps to predictions.
+
+Legend: B images, A anchor points of all levels, nc classes, R = reg_max bins for each side of a box.
+
+A new head subclasses Detect, names its `task`, adds its own branches (`cv4`, one `branch` a level), extends `raw` by
+what they say and `decode` by what it means; parse_model hands it the channels of its levels because it is a Detect.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.utils.tal import dist2bbox, make_anchors
+
+from .block import DFL
+from .conv import Conv
+
+
+def branch(c1: int, hidden: int, c2: int) -> nn.Sequential:
+    """Two 3x3 convolutions and a plain 1x1: what a head says about one level."""
+    return nn.Sequential(Conv(c1, hidden, 3), Conv(hidden, hidden, 3), nn.Conv2d(hidden, c2, 1))
+
+
+def per_anchor(branches: Iterable[nn.Module], feats: Sequence[Tensor]) -> Tensor:
+    """Every level through its branch, all levels side by side: (B, C, A)."""
+    return torch.cat([level(feat).flatten(2) for level, feat in zip(branches, feats, strict=True)], 2)
+
+
+class Detect(nn.Module):
+    """Anchor-free detection with a box and a class branch of its own on every level.
+
+    In training a dict: `boxes` (B, 4 * R, A) bin logits, `scores` (B, nc, A) class logits, `feats` the input maps.
+    In eval mode (decoded, that dict), decoded being (B, 4 + nc, A): xywh in pixels of the network input and sigmoid
+    scores, never below float32. With `export` decoded alone.
+    """
+
+    task = "detect"
+    export = False
+    reg_max = 16
+
+    def __init__(self, nc: int = 80, ch: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.nc = nc
+        self.nl = len(ch)
+        self.register_buffer("stride", torch.zeros(self.nl), persistent=False)  # pixels; the model measures it
+        box, cls = max(16, ch[0] // 4, 4 * self.reg_max), max(ch[0], min(nc, 100))
+        self.cv2 = nn.ModuleList([branch(c, box, 4 * self.reg_max) for c in ch])
+        self.cv3 = nn.ModuleList([branch(c, cls, nc) for c in ch])
+        self.dfl = DFL(self.reg_max)
+
+    def forward(self, feats: list[Tensor]) -> dict[str, Tensor] | tuple[Tensor, dict[str, Tensor]] | Tensor:
+        """One map a level, finest first."""
+        preds = self.raw(feats)
+        if self.training:
+            return preds
+        decoded = self.decode(preds)
+        return decoded if self.export else (decoded, preds)
+
+    def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
+        """What the branches say, undecoded: the input of the loss."""
+        return {"boxes": per_anchor(self.cv2, feats), "scores": per_anchor(self.cv3, feats), "feats": feats}
+
+    def decode(self, preds: dict[str, Tensor]) -> Tensor:
+        """Raw predictions to (B, 4 + nc, A): xywh in pixels, class probabilities."""
+        points, strides = make_anchors(preds["feats"], self.stride)
+        boxes = self.decode_boxes(preds, points.T) * strides.T
+        return torch.cat((boxes, preds["scores"].to(boxes.dtype).sigmoid()), 1)
+
+    def decode_boxes(self, preds: dict[str, Tensor], points: Tensor) -> Tensor:
+        """Boxes (B, 4, A) xywh in strides, from anchor points (2, A) xy in strides."""
+        return dist2bbox(self.dfl(preds["boxes"]), points, xywh=True, dim=1)
+
+    @torch.no_grad()
+    def bias_init(self) -> None:
+        """Start near the prior of 5 objects in a 640 x 640 image; needs the strides."""
+        for box, cls, stride in zip(self.cv2, self.cv3, self.stride.tolist(), strict=True):
+            box[-1].bias.fill_(2.0)
+            cls[-1].bias.fill_(math.log(5 / self.nc / (640 / stride) ** 2))
