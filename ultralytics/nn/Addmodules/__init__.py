@@ -1,0 +1,13 @@
+"""Blocks of your own, one file each. To add one:
+
+1. put its code into a new file in this folder, say MyBlock.py;
+2. import it here: `from .MyBlock import *`;
+3. ultralytics/nn/tasks.py imports everything from here: nothing to do for a name that is imported in this file;
+4. in tasks.py put the class into `channel_modules` if it is called as Module(c1, c2, *args), into `repeat_modules` too
+   if it takes the repeat count, Module(c1, c2, n, *args), or give it an `elif m is MyBlock:` in parse_model.
+
+Then a model YAML may name it. Of two files that export one name the later import wins, and tasks.py warns.
+"""
+
+from .DynamicConv import *  # noqa: F403
+from .FasterBlock import *  # noqa: F403
