@@ -1,0 +1,271 @@
+"""From a model YAML to a network: the modules a YAML may name, parse_model, and the model classes.
+
+A block of your own becomes known in four steps, see Addmodules/__init__.py; the last of them is in this file.
+"""
+# ruff: noqa: F403, F405 (add-ons come in by `import *`, so that a new one needs no line here)
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from . import Addmodules
+from .Addmodules import *
+
+# isort: split
+# The core's names after those of the add-ons: a pasted file with a Conv or C2f of its own never replaces the core's.
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ModelError
+from ultralytics.utils.ops import make_divisible
+
+from . import mistakes, modules
+from .fuse import fold_all, foldable
+from .info import model_info, table_head, table_row
+from .model_yaml import (
+    check_row,
+    layers_of,
+    resolve_args,
+    rows,
+    scaling,
+    set_activation,
+    source,
+    torch_nn,
+    yaml_model_load,
+)
+from .modules import C2, C3, SPPF, Bottleneck, C2f, C3Ghost, Concat, Conv, Detect, DWConv, GhostBottleneck, GhostConv
+from .probe import gather, probe_strides
+
+# Called as Module(c1, c2, *args): the row gives c2, which is scaled by the width, and c1 is what comes in.
+channel_modules = {
+    Conv,
+    DWConv,
+    GhostConv,
+    Bottleneck,
+    GhostBottleneck,
+    SPPF,
+    C2,
+    C2f,
+    C3,
+    C3Ghost,
+    DynamicConv,
+    ConvBnAct,
+    GhostModule,
+    GhostBottleneck_DynamicConv,
+    C2f_GhostModule_DynamicConv,
+    C2f_DynamicConv,
+    C2f_FasterBlock,
+}
+
+# Those among them that take the repeat count of the row, scaled by the depth: Module(c1, c2, n, *args).
+repeat_modules = {
+    C2,
+    C2f,
+    C3,
+    C3Ghost,
+    C2f_GhostModule_DynamicConv,
+    C2f_DynamicConv,
+    C2f_FasterBlock,
+}
+
+
+def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
+    """Build the layers of a model YAML `d`, a row [from, repeats, module, args] each, for images of `ch` channels.
+
+    Returns them and the sorted numbers of those whose output is needed later than by the next layer. `d["scale"]` is
+    filled in where it is missing. Raises ModelError naming the YAML and the row.
+    """
+    depth, width, max_channels = scaling(d)
+    nc = d.get("nc")  # noqa: F841 (branches pasted below ask for it)
+    c2, ch, layers, save = ch, [ch], [], set()  # ch[i]: channels layer i gives; before the first, those of the image
+    if verbose:
+        LOGGER.info(table_head())
+    for i, row in enumerate(rows(d)):
+        with mistakes.naming_row(d, i, row):
+            check_row(row, i)
+            f, n, name, args = row
+            m = find_module(name)
+            args, kwargs = resolve_args(args, d)
+            n = max(round(n * depth), 1) if n > 1 else n
+            in_set = True
+
+            # How a module takes its channels. One that takes them otherwise gets a branch of its own, such as
+            #     elif m is EMA:
+            #         c2 = ch[f]
+            #         args = [c2, *args]
+            if m in channel_modules or m in repeat_modules:
+                mistakes.check_channels(m, f, args)
+                c1, c2 = ch[f], make_divisible(min(args[0], max_channels) * width, 8)
+                args = [c1, c2, *args[1:]]
+                if m in repeat_modules:
+                    args.insert(2, n)
+                    n = 1
+                mistakes.check_set(m, args, repeats=m in repeat_modules)
+            elif m is Concat:
+                c2 = sum(ch[x] for x in mistakes.several(m, f))
+            elif issubclass(m, Detect):
+                args = [*args, [ch[x] for x in mistakes.several(m, f)]]
+            else:
+                c2 = ch[f] if isinstance(f, int) else ch[f[0]]
+                in_set = name.startswith(("nn.", "torch.nn."))
+
+            m_ = mistakes.build(m, args, kwargs, n, in_set)
+            m_.i, m_.f, m_.c2, m_.in_set = i, f, c2, in_set
+            layers.append(m_)
+            save.update(x % i for x in layers_of(f) if x != -1)
+            ch = [c2] if i == 0 else [*ch, c2]
+            if verbose:
+                LOGGER.info(table_row(m_, n, name, args, kwargs))
+    model = nn.Sequential(*layers)
+    if d.get("activation"):
+        set_activation(model, d["activation"])
+    return model, sorted(save)
+
+
+def known_modules() -> dict[str, type[nn.Module]]:
+    """Every module class that a YAML may call by a name of this file: the core's, then the add-ons'."""
+    return {
+        name: found
+        for name, found in globals().items()
+        if isinstance(found, type) and issubclass(found, nn.Module) and not issubclass(found, BaseModel)
+    }
+
+
+def find_module(name: str) -> type[nn.Module]:
+    """The class that a row names: one of this file, or of torch.nn as `nn.Upsample`."""
+    known = known_modules()
+    found = torch_nn(name) if name.startswith(("nn.", "torch.nn.")) else known.get(name)
+    if not isinstance(found, type):
+        raise mistakes.unknown_module(name, known)
+    return found
+
+
+def find_task(d: dict[str, Any]) -> str:
+    """What the network of a model YAML does, as its last row, the head, says."""
+    i, row = len(rows(d)) - 1, rows(d)[-1]
+    with mistakes.naming_row(d, i, row):
+        check_row(row, i)
+        task = getattr(find_module(row[2]), "task", None)
+        if not isinstance(task, str):
+            raise ModelError(f"the last row must be a head, such as Detect: {row[2]} has no `task`")
+    return task
+
+
+def register_module(cls: type[nn.Module], repeats: bool = False) -> type[nn.Module]:
+    """Make a class from outside the tree known under its name; also a decorator.
+
+    It is called as Module(c1, c2, *args), with `repeats` as Module(c1, c2, n, *args). Raises ModelError where the name
+    is not an add-on's to take.
+    """
+    name, before = cls.__name__, globals().get(cls.__name__)
+    if before is not None and (name not in known_modules() or before.__module__.startswith(modules.__name__)):
+        raise ModelError(f"{name} is a name of the core, which add-ons never replace: give the class another name")
+    if before is not None and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__):
+        _warn_replaced(name, before, cls)
+    globals()[name] = cls
+    channel_modules.add(cls)
+    (repeat_modules.add if repeats else repeat_modules.discard)(cls)
+    return cls
+
+
+def _warn_replaced(name: str, earlier: type, later: type) -> None:
+    LOGGER.warning(f"two add-ons export {name}: that of {later.__module__} replaces that of {earlier.__module__}")
+
+
+for _name, _earlier, _later in mistakes.exported_twice(Addmodules):
+    if globals().get(_name) is _later:
+        _warn_replaced(_name, _earlier, _later)
+
+
+class BaseModel(nn.Module):
+    """A network built from a model YAML, given as a path, a name or the mapping itself.
+
+    `yaml` is that mapping with the `scale`, `nc` and `channels` it was built with, and enough to build it again.
+    """
+
+    def __init__(self, cfg: str | Path | dict[str, Any], ch: int, nc: int | None, verbose: bool) -> None:
+        super().__init__()
+        self.yaml = copy.deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
+        self.yaml["channels"] = ch = self.yaml.get("channels", ch)
+        if nc is not None and nc != self.yaml.get("nc"):
+            if verbose:
+                LOGGER.info(f"{source(self.yaml)}: nc={nc} in place of nc={self.yaml.get('nc')}")
+            self.yaml["nc"] = nc
+        self.model, self.save = parse_model(self.yaml, ch, verbose)
+        self.nc: int = self.yaml["nc"]
+        self.names = {i: str(i) for i in range(self.nc)}
+        self.args: Any = None  # options of a training run, which the loss reads
+
+    @property
+    def task(self) -> str:
+        """What the head does."""
+        return self.model[-1].task
+
+    def forward(self, x: Tensor) -> Any:
+        """Images (B, C, H, W) in 0..1 to what the head makes of them."""
+        outputs: list[Any] = []
+        for layer in self.model:
+            x = layer(gather(layer.f, x, outputs))
+            outputs.append(x if layer.i in self.save else None)
+        return x
+
+    def fuse(self, verbose: bool = True) -> "BaseModel":
+        """Fold every norm into the convolution before it, for good; outputs in eval mode stay the same."""
+        if not self.is_fused():
+            fold_all(self)
+            if verbose:
+                self.info()
+        return self
+
+    def is_fused(self) -> bool:
+        """Whether no norm is left that could be folded."""
+        return next(foldable(self), None) is None
+
+    def info(
+        self, detailed: bool = False, verbose: bool = True, imgsz: int | list[int] = 640
+    ) -> tuple[int, int, int, float]:
+        """(layers, parameters, gradients, GFLOPs) of the network, see nn/info.py."""
+        return model_info(self, Path(source(self.yaml)).stem, self.yaml["channels"], imgsz, detailed, verbose)
+
+    def load(self, weights: Any, verbose: bool = False) -> Any:
+        """Take over every entry of a state dict or Checkpoint that fits by name and shape; `verbose` lists the rest."""
+        from ultralytics.utils.checkpoint import transfer
+
+        done = transfer(self, weights if isinstance(weights, Mapping) else weights.state_dict)
+        LOGGER.info(str(done))
+        if verbose:
+            for skipped in done.skipped:
+                LOGGER.info(f"  {skipped}")
+        return done
+
+
+class DetectionModel(BaseModel):
+    """A network whose head looks at feature maps of several strides, which a run over an empty image measures.
+
+    Weights are PyTorch's initialisation; every BatchNorm2d has the eps and momentum of the YOLO family.
+    """
+
+    def __init__(
+        self,
+        cfg: str | Path | dict[str, Any] = "yolov8n.yaml",
+        ch: int = 3,
+        nc: int | None = None,
+        verbose: bool = True,
+    ) -> None:
+        super().__init__(cfg, ch, nc, verbose)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps, module.momentum = 1e-3, 0.03
+        head = self.model[-1]
+        if not hasattr(head, "bias_init"):
+            raise ModelError(f"{source(self.yaml)}: the last row must be a detection head, such as Detect")
+        head.stride = probe_strides(self.model, self.yaml, self.yaml["channels"])
+        head.bias_init()
+        if verbose:
+            self.info()
+
+    @property
+    def stride(self) -> Tensor:
+        """(levels,) pixels a cell of each level covers."""
+        return self.model[-1].stride
