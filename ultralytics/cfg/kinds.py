@@ -66,17 +66,24 @@ def whole(low: int) -> Kind:
     return Kind((f"a whole number of at least {low}",), read)
 
 
-def number(low: float, high: float = math.inf, *, above: bool = False) -> Kind:
-    """Finite numbers from `low` to `high`; `above`: without `low` itself."""
+def number(low: float, high: float = math.inf) -> Kind:
+    """Finite numbers from `low` to `high`."""
 
     def read(value: Any) -> Any:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
-            return REFUSED
-        return float(value) if low <= value <= high and not (above and value == low) else REFUSED
+        fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+        return float(value) if fits and low <= value <= high else REFUSED
 
-    start = f"a number above {low}" if above else f"a number of at least {low}"
-    end = "" if high == math.inf else f" and at most {high}"
-    return Kind((start + end,), read)
+    return Kind((f"a number from {low} to {high}" if high < math.inf else f"a number of at least {low}",), read)
+
+
+def positive(high: float = math.inf) -> Kind:
+    """Finite numbers above 0, up to `high`."""
+
+    def read(value: Any) -> Any:
+        found = number(0, high).read(value)
+        return REFUSED if found == 0 else found
+
+    return Kind((f"a number above 0, up to {high}" if high < math.inf else "a number above 0",), read)
 
 
 def choice(*names: str | int) -> Kind:

@@ -19,6 +19,7 @@ from ultralytics.cfg.kinds import (
     number,
     optional,
     pair,
+    positive,
     whole,
 )
 from ultralytics.models.yolo import TASKS
@@ -41,7 +42,7 @@ OPTIONS: dict[str, Kind] = {
     "seed": whole(0),
     # training
     "epochs": whole(1),
-    "time": optional(number(0, above=True)),
+    "time": optional(positive()),
     "patience": whole(0),
     "batch": optional(either(choice(-1), whole(1))),
     "imgsz": either(whole(32), pair(whole(32), "[height, width]")),
@@ -55,7 +56,7 @@ OPTIONS: dict[str, Kind] = {
     "close_mosaic": whole(0),
     "resume": optional(FLAG_OR_PATH),
     "amp": either(FLAG, choice("bf16")),
-    "fraction": number(0, 1, above=True),
+    "fraction": positive(1),
     "freeze": optional(either(whole(0), many(either(whole(0), Kind(("a layer's name",), TEXT.read))))),
     "multi_scale": Kind((*FLAG.alternatives, *SHARE.alternatives), _read_multi_scale),
     **dict.fromkeys(("single_cls", "cos_lr", "compile", "channels_last", "val", "plots"), FLAG),

@@ -82,8 +82,8 @@ def _missing(path: Path) -> str:
     near = nearest(path.name, [p.name for p in path.parent.glob("*.pt")])
     there = f"; there is {' and '.join(near)}" if near else ""
     return (
-        f"there is no {path.name} in {path.absolute().parent}{there}, and nothing is ever downloaded: put it there from the "
-        "release page of the public project, or train your own with YOLO('yolov8n.yaml').train(data=...)"
+        f"there is no {path.name} in {path.absolute().parent}{there}, and nothing is ever downloaded: put it there, "
+        "from the release page of the public project, or train your own with YOLO('yolov8n.yaml').train(data=...)"
     )
 
 
