@@ -3,10 +3,10 @@
 A checkpoint of ours is a dict of plain data that `torch.load(path, weights_only=True)` reads as well:
 
     format    "yolo-plain-1"
-    model     {name: tensor}, the state dict, floats as float16
+    model     {name: tensor}, the state dict of the averaged weights; floats are float16 once training is over
     yaml      the model YAML as built, with scale and nc
     task, names, args (options of the run), epoch, metrics
-    training  what an interrupted run needs to go on, in full precision; None in a finished one
+    training  whatever else the run needs to go on where it was; None once it is over
 """
 
 import os
@@ -195,12 +195,14 @@ def _warn_of_not_finite(path: Path, state_dict: Mapping[str, Tensor]) -> None:
 
 
 def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint of ours: floating-point weights as float16, the `training` part as it is.
+    """Write a checkpoint of ours: with `training` the weights as they are, without it floats as float16.
 
     The file is replaced as a whole or not at all. Raises CheckpointError for what is no plain data, YOLOError with the
     system's reason where it cannot be written.
     """
-    data = {"format": FORMAT, "model": {name: _half(name, t) for name, t in checkpoint.state_dict.items()}}
+    over = checkpoint.training is None
+    weights = {name: _half(name, t) if over else _compact(t) for name, t in checkpoint.state_dict.items()}
+    data: dict[str, Any] = {"format": FORMAT, "model": weights}
     for name in ("yaml", "task", "names", "args", "epoch", "metrics", "training"):
         data[name] = _storable(getattr(checkpoint, name), name)
     atomic_write(path, lambda file: torch.save(data, file))
