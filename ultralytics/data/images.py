@@ -65,17 +65,9 @@ def check_image(path: str | Path) -> tuple[int, int]:
 
 
 def pillow_to_bgr(image: Image.Image) -> np.ndarray:
-    """A Pillow image of any mode but floating point as (H, W, 3) uint8 BGR; raises ValueError for that one."""
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
-    if image.mode.startswith("I"):
-        grey = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
-        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
-    if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
-        paper = Image.new("RGBA", image.size, "white")
-        paper.alpha_composite(image.convert("RGBA"))
-        image = paper
-    return cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)
+    """A Pillow image of any mode but floating point, which is a ValueError, as (H, W, 3) uint8 BGR, upright."""
+    orientation = _orientation(image)  # asked first, as loading a TIFF may change it
+    return turn_upright(_stored_bgr(image), orientation)
 
 
 def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -91,13 +83,25 @@ def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 def _decode(data: bytes) -> np.ndarray:
     image = _open(io.BytesIO(data))
-    orientation = _orientation(image)
     if _is_plain(image) and _is_whole(io.BytesIO(data), image.format):
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         if bgr is not None:
-            return turn_upright(bgr, orientation)
-    return turn_upright(pillow_to_bgr(image), orientation)
+            return turn_upright(bgr, _orientation(image))
+    return pillow_to_bgr(image)
+
+
+def _stored_bgr(image: Image.Image) -> np.ndarray:
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image.convert("RGBA"))
+        image = paper
+    return cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)
 
 
 def _open(file: BinaryIO) -> Image.Image:
