@@ -44,6 +44,14 @@ def test_precision_and_recall_hold_where_the_mean_f1_is_highest():
     assert metric.f1[0] == metric.f1_curve[0, round(metric.conf * 999)]
 
 
+def test_a_narrow_peak_of_f1_is_not_the_best_confidence():
+    hits = [1] * 5 + [0] * 20 + [1] * 5
+    metric = measure(hits, [0.9] * 5 + [0.899] * 20 + [0.4] * 5, 10)
+    assert metric.f1_curve.max() > 0.6  # at 0.9 alone
+    assert metric.conf < 0.4
+    assert metric.f1[0] == pytest.approx(0.5)
+
+
 def test_curves_over_confidence_and_recall():
     metric = measure([1, 0], [0.75, 0.25], 2)
     at = [round(x * 999) for x in (0.9, 0.5, 0.1)]

@@ -102,6 +102,11 @@ def test_images_without_detections(multi_label):
     assert len(found[0]) and len(found[2])
 
 
+def test_a_class_at_the_threshold_is_no_detection():
+    anchor = torch.tensor([50.0, 50.0, 20.0, 20.0, 0.25, 0.5])[None, :, None]
+    assert non_max_suppression(anchor, 0.25, multi_label=True)[0][:, 5].tolist() == [1]
+
+
 def test_one_class_and_no_anchors():
     batch = predictions(nc=1)
     for own, image in zip(non_max_suppression(batch, 0.1, multi_label=True), batch, strict=True):
