@@ -35,7 +35,10 @@ def naming_row(d: dict[str, Any], i: int, row: Any) -> Iterator[None]:
     try:
         yield
     except Exception as exc:
-        reason = str(exc) if isinstance(exc, ModelError) else what_failed(exc)
+        if isinstance(exc, NameError):  # a set or branch of parse_model
+            reason = str(not_imported(exc.name))
+        else:
+            reason = str(exc) if isinstance(exc, ModelError) else what_failed(exc)
         raise ModelError(f"{source(d)}, row {i} {row_text(row)}: {reason}") from exc
 
 
@@ -53,16 +56,30 @@ def what_failed(exc: Exception) -> str:
 
 
 def unknown_module(name: str, known: Iterable[str]) -> ModelError:
-    """The sentence for a name that stands for no module, with the step that was forgotten where it can be seen."""
-    for file in sorted(ADDMODULES.glob("*.py")):
-        if re.search(rf"^(class {re.escape(name)}\b|{re.escape(name)} =)", file.read_text("utf-8", "replace"), re.M):
-            return ModelError(
-                f"{name} is in Addmodules/{file.name}, but ultralytics/nn/tasks.py does not know it: write "
-                f"`from .{file.stem} import {name}` in Addmodules/__init__.py"
-            )
+    """The sentence for a name in a YAML that stands for no module."""
+    if defining_file(name):
+        return not_imported(name)
     near = nearest(name, known)
     hint = f"the nearest known names are {', '.join(near)}" if near else f"known names are {', '.join(sorted(known))}"
     return ModelError(f"there is no module {name!r}; {hint}; {FOUR_STEPS}")
+
+
+def not_imported(name: str) -> ModelError:
+    """The sentence for a name that tasks.py uses, or a YAML, and that nobody imported."""
+    file = defining_file(name)
+    if file is None:
+        return ModelError(f"ultralytics/nn/tasks.py uses the name {name}, but no file brings it; {FOUR_STEPS}")
+    return ModelError(
+        f"{name} is in Addmodules/{file.name}, but ultralytics/nn/tasks.py does not know it: write "
+        f"`from .{file.stem} import {name}` in Addmodules/__init__.py"
+    )
+
+
+def defining_file(name: str) -> Path | None:
+    """The add-on file in which a class or value of that name is written down."""
+    written = re.compile(rf"^(class {re.escape(name)}\b|{re.escape(name)} =)", re.MULTILINE)
+    files = sorted(ADDMODULES.glob("*.py"))
+    return next((file for file in files if written.search(file.read_text(encoding="utf-8", errors="replace"))), None)
 
 
 def check_set(m: type[nn.Module], args: list[Any], repeats: bool) -> None:

@@ -17,6 +17,7 @@ from .Addmodules import *
 # isort: split
 # The core's names after those of the add-ons: a pasted file with a Conv or C2f of its own never replaces the core's.
 from ultralytics.utils import LOGGER
+from ultralytics.utils.checkpoint import Checkpoint, Transfer, transfer
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.ops import make_divisible
 
@@ -37,37 +38,39 @@ from .model_yaml import (
 from .modules import C2, C3, SPPF, Bottleneck, C2f, C3Ghost, Concat, Conv, Detect, DWConv, GhostBottleneck, GhostConv
 from .probe import gather, probe_strides
 
-# Called as Module(c1, c2, *args): the row gives c2, which is scaled by the width, and c1 is what comes in.
-channel_modules = {
-    Conv,
-    DWConv,
-    GhostConv,
-    Bottleneck,
-    GhostBottleneck,
-    SPPF,
-    C2,
-    C2f,
-    C3,
-    C3Ghost,
-    DynamicConv,
-    ConvBnAct,
-    GhostModule,
-    GhostBottleneck_DynamicConv,
-    C2f_GhostModule_DynamicConv,
-    C2f_DynamicConv,
-    C2f_FasterBlock,
-}
-
-# Those among them that take the repeat count of the row, scaled by the depth: Module(c1, c2, n, *args).
-repeat_modules = {
-    C2,
-    C2f,
-    C3,
-    C3Ghost,
-    C2f_GhostModule_DynamicConv,
-    C2f_DynamicConv,
-    C2f_FasterBlock,
-}
+try:
+    # Called as Module(c1, c2, *args): the row gives c2, which is scaled by the width; c1 is what comes in.
+    channel_modules = {
+        Conv,
+        DWConv,
+        GhostConv,
+        Bottleneck,
+        GhostBottleneck,
+        SPPF,
+        C2,
+        C2f,
+        C3,
+        C3Ghost,
+        DynamicConv,
+        ConvBnAct,
+        GhostModule,
+        GhostBottleneck_DynamicConv,
+        C2f_GhostModule_DynamicConv,
+        C2f_DynamicConv,
+        C2f_FasterBlock,
+    }
+    # Those among them that take the repeat count of the row, scaled by the depth: Module(c1, c2, n, *args).
+    repeat_modules = {
+        C2,
+        C2f,
+        C3,
+        C3Ghost,
+        C2f_GhostModule_DynamicConv,
+        C2f_DynamicConv,
+        C2f_FasterBlock,
+    }
+except NameError as exc:
+    raise mistakes.not_imported(exc.name) from exc
 
 
 def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
@@ -228,15 +231,13 @@ class BaseModel(nn.Module):
         """(layers, parameters, gradients, GFLOPs) of the network, see nn/info.py."""
         return model_info(self, Path(source(self.yaml)).stem, self.yaml["channels"], imgsz, detailed, verbose)
 
-    def load(self, weights: Any, verbose: bool = False) -> Any:
+    def load(self, weights: Checkpoint | Mapping[str, Tensor], verbose: bool = False) -> Transfer:
         """Take over every entry of a state dict or Checkpoint that fits by name and shape; `verbose` lists the rest."""
-        from ultralytics.utils.checkpoint import transfer
-
         done = transfer(self, weights if isinstance(weights, Mapping) else weights.state_dict)
         LOGGER.info(str(done))
         if verbose:
-            for skipped in done.skipped:
-                LOGGER.info(f"  {skipped}")
+            for name, reason in done.skipped:
+                LOGGER.info(f"  {name}: {reason}")
         return done
 
 
