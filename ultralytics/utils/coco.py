@@ -129,7 +129,7 @@ def _content(source: Any, kind: type) -> Any:
         content = json.loads(Path(source).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as exc:
         raise DatasetError(f"{source} cannot be read as COCO json: {exc}") from exc
-    if not isinstance(content, kind) or (kind is dict and not _PARTS <= content.keys()):
+    if not isinstance(content, kind) or (kind is dict and not _PARTS.issubset(content)):
         expected = "an object with images, annotations and categories" if kind is dict else "a list of predictions"
         raise DatasetError(f"{source} is not COCO json of this kind: it must hold {expected}")
     return content
