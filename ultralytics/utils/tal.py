@@ -106,7 +106,8 @@ class TaskAlignedAssigner(nn.Module):
 
         row, anchor = self.inside(anc_points.to(dtype), boxes).nonzero(as_tuple=True)  # (P,)
         iou = self.overlap(boxes[row], pd_bboxes[image[row], anchor].to(dtype))
-        row, anchor, iou = (values[iou > 0] for values in (row, anchor, iou))
+        overlapping = iou > 0
+        row, anchor, iou = row[overlapping], anchor[overlapping], iou[overlapping]
         score = pd_scores[image[row], anchor, labels[row]].to(dtype)
         alignment = score.pow(self.alpha) * iou.pow(self.beta)
 
