@@ -42,7 +42,9 @@ class Callbacks:
     def add(self, event: str, function: Callable[[Any], None]) -> None:
         """Call `function` whenever `event` happens; an event that never happens is a ConfigError."""
         if event not in EVENTS:
-            raise ConfigError(f"there is no callback event {event!r}, the nearest are: {', '.join(nearest(event, EVENTS))}")
+            raise ConfigError(
+                f"there is no callback event {event!r}, the nearest are: {', '.join(nearest(event, EVENTS))}"
+            )
         self._functions[event].append(function)
 
     def clear(self, event: str | None = None) -> None:

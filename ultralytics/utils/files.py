@@ -125,7 +125,7 @@ def parse_value(text: str) -> Any:
 
 def save_yaml(path: str | os.PathLike, data: dict[Any, Any]) -> None:
     """Write a mapping of plain values, tuples and paths as UTF-8 YAML, in its own order."""
-    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
     atomic_write(path, lambda file: file.write(text.encode()))
 
 

@@ -1,0 +1,195 @@
+"""YOLO: a network by the name of its YAML or weights, and the four things people do with it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.cfg import Options, get_options
+from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.inference import InferenceCopy
+from ultralytics.engine.plan import inference_dtype
+from ultralytics.engine.results import Results
+from ultralytics.engine.state import half
+from ultralytics.models.yolo import task_class
+from ultralytics.nn.tasks import find_task, yaml_model_load
+from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ultralytics.utils.devices import select_device
+from ultralytics.utils.errors import CheckpointError, ConfigError, SourceError
+
+KEPT_OPTIONS = ("data", "imgsz", "single_cls")  # what a checkpoint tells later calls about its training
+
+
+class YOLO:
+    """A network that trains, validates and predicts.
+
+    `model` is a model YAML (a path, or a bare name such as `yolov8n-DynamicConv.yaml`) or a file of weights.
+
+    >>> model = YOLO("yolov8n-DynamicConv.yaml")
+    >>> model.load("yolov8n.pt")  # doctest: +SKIP
+    >>> model.train(data="my.yaml", epochs=100)  # doctest: +SKIP
+    """
+
+    def __init__(self, model: str | Path = "yolov8n.yaml", task: str | None = None, verbose: bool = False) -> None:
+        self.callbacks = Callbacks()
+        self.overrides: dict[str, Any] = {}  # options of later calls
+        self.ckpt: Checkpoint | None = None
+        self.ckpt_path: Path | None = None
+        self.cfg: str | None = None
+        self.predictor: Any = None
+        self.trainer: Any = None
+        self.metrics: Any = None
+        self._inference = InferenceCopy()
+        self._has_weights = False
+        if Path(model).suffix in (".yaml", ".yml"):
+            self._build(str(model), verbose)
+        else:
+            self._open(Path(model))
+        if task and task != self.task:
+            raise ConfigError(f"task={task} was asked for, but {model} has a head for {self.task}")
+
+    def _build(self, name: str, verbose: bool) -> None:
+        self.cfg = name
+        architecture = yaml_model_load(name)
+        self._task = task_class(find_task(architecture))
+        self.model: nn.Module = self._task.model_class(architecture, verbose=verbose)
+        self.overrides = {"model": name}
+
+    def _open(self, path: Path) -> None:
+        self.ckpt = load_checkpoint(path)
+        self.ckpt_path = path
+        self._task, self.model = from_checkpoint(self.ckpt, path)
+        self.overrides = {k: v for k, v in self.ckpt.args.items() if k in KEPT_OPTIONS} | {"model": str(path)}
+        self._has_weights = True
+
+    def __call__(self, source: Any = None, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
+        """The same as `predict`."""
+        return self.predict(source, stream, **options)
+
+    def predict(self, source: Any = None, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
+        """Results on images or videos: a list, or with `stream` an iterator that keeps none of them.
+
+        `source` is a path, folder, glob, .txt list, video, BGR array, PIL image, RGB tensor 0..1, or a list of these.
+        """
+        from ultralytics.engine.predictor import Predictor
+
+        options = self._options("predict", options if source is None else options | {"source": source})
+        if options.source is None:
+            raise SourceError(
+                "nothing to predict on: give source=, a path, folder, glob, video, array, image or tensor"
+            )
+        self.predictor = Predictor(self._task, options, self.callbacks)
+        device = select_device(options.device)
+        network = self._inference.of(self.model, device, inference_dtype(options, device))
+        results = self.predictor.stream(network, options.source)
+        return results if stream else list(results)
+
+    def val(self, **options: Any) -> Any:
+        """Metrics on a split of `data`, by default that of the data the weights were trained on."""
+        from ultralytics.engine import prepare
+
+        options = self._options("val", options)
+        device = select_device(options.device)
+        network = self._inference.of(self.model, device, inference_dtype(options, device))
+        validator = prepare.validator(network, self._task, options, self.callbacks)
+        self.metrics = validator(network)
+        return self.metrics
+
+    def train(self, augmentations: Sequence[Callable] = (), **options: Any) -> Any:
+        """Train on `data`, leave weights and pictures in a run folder, and return the metrics of the best weights.
+
+        `augmentations` are the user's own steps for training pictures, data/transforms.py says what they get.
+        `resume=True` goes on with the last.pt this was made of, `resume="path/last.pt"` with another one.
+        """
+        from ultralytics.engine.start import Start, resumed
+        from ultralytics.engine.trainer import Trainer
+
+        checked = self._options("train", options)
+        if checked.resume:
+            path = Path(checked.resume if isinstance(checked.resume, str) else self.ckpt_path or checked.model)
+            self.trainer = resumed(path, options, self._task, self.callbacks, augmentations)
+        else:
+            start = Start(self.model, checked, self._has_weights)
+            self.trainer = Trainer(self._task, checked, start.build, self.callbacks, transforms=augmentations)
+        self.metrics = self.trainer.train()
+        if checked.save:
+            self._open(self.trainer.best)
+        else:
+            self.model, self._has_weights = self.trainer.ema.ema, True
+        return self.metrics
+
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
+        """(layers, parameters, gradients, GFLOPs) of the network, logged with `verbose`, row by row with `detailed`."""
+        return self.model.info(detailed=detailed, verbose=verbose, imgsz=imgsz)
+
+    def fuse(self) -> "YOLO":
+        """Fold the norms into the convolutions, for good: such a network is faster and cannot be trained on."""
+        self.model.fuse()
+        return self
+
+    def load(self, weights: str | Path, verbose: bool = False) -> "YOLO":
+        """Take over every weight whose name and shape agree; `verbose` names those that do not."""
+        checkpoint = load_checkpoint(Path(weights))
+        self.model.load(checkpoint.state_dict, verbose=verbose)
+        self._has_weights = True
+        self.overrides["pretrained"] = str(weights)
+        return self
+
+    def save(self, path: str | Path = "model.pt") -> None:
+        """Write network and weights as they are now, in half precision, to a file that `YOLO(path)` opens."""
+        kept = {"args": self.ckpt.args, "epoch": self.ckpt.epoch, "metrics": self.ckpt.metrics} if self.ckpt else {}
+        weights = half(self.model.state_dict())
+        save_checkpoint(Path(path), Checkpoint(weights, self.model.yaml, self.task, self.names, **kept))
+
+    def add_callback(self, event: str, function: Callable[[Any], None]) -> None:
+        """Call `function` with the trainer, validator or predictor at every `event` (engine/callbacks.py)."""
+        self.callbacks.add(event, function)
+
+    def to(self, device: Any) -> "YOLO":
+        """Move the network."""
+        self.model.to(device if isinstance(device, torch.device) else select_device(device))
+        return self
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by index."""
+        return self.model.names
+
+    @property
+    def task(self) -> str:
+        """What the head of the network does."""
+        return self._task.name
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
+    def _options(self, method: str, given: dict[str, Any]) -> Options:
+        """Checked options of a call: the method's defaults, what the weights know, what the call says."""
+        kept = {k: v for k, v in self.overrides.items() if k != "pretrained"}
+        return get_options(kept, given).resolve(method)
+
+
+def from_checkpoint(checkpoint: Checkpoint, path: Path) -> tuple[type, nn.Module]:
+    """The task of a checkpoint and its network with all weights; one that lacks some is a CheckpointError."""
+    if checkpoint.yaml is None:
+        raise CheckpointError(
+            f"{path} holds weights only: build their network first, YOLO('yolov8n.yaml').load('{path}')"
+        )
+    architecture = dict(checkpoint.yaml)
+    if architecture.get("scales"):  # built without a scale letter, it was the first
+        architecture["scale"] = architecture.get("scale") or next(iter(architecture["scales"]))
+    task = task_class(find_task(architecture))
+    model = task.model_class(architecture, nc=len(checkpoint.names) if checkpoint.names else None, verbose=False)
+    missing = set(model.state_dict()) ^ set(checkpoint.state_dict)
+    if missing:
+        raise CheckpointError(
+            f"{path} does not fit the network its YAML describes ({len(missing)} entries differ, as {min(missing)}): "
+            "add the block it was trained with to nn/Addmodules"
+        )
+    model.load_state_dict(checkpoint.state_dict)
+    model.names = checkpoint.names or model.names
+    return task, model

@@ -1,0 +1,83 @@
+"""Where a training run starts: from a YAML, from weights, or from the last checkpoint of an interrupted run."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ultralytics.cfg import Options, get_options
+from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.trainer import Trainer
+from ultralytics.utils.checkpoint import load_checkpoint
+from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
+
+# What may be changed when a run is resumed; anything else would make it another run.
+CHANGEABLE = {
+    "data",
+    "device",
+    "workers",
+    "cache",
+    "plots",
+    "verbose",
+    "save_period",
+    "patience",
+    "val",
+}
+
+
+class Start:
+    """Builds the network of a new run from the YAML of `source`, with the weights the user wants."""
+
+    def __init__(self, source: nn.Module, options: Options, has_weights: bool) -> None:
+        self.source = source
+        self.options = options
+        self.has_weights = has_weights
+
+    def build(self, data: dict) -> nn.Module:
+        """A network for the classes of `data`; what the user froze in `source` is frozen in it, too."""
+        model = type(self.source)(deepcopy(self.source.yaml), nc=data["nc"], verbose=self.options.verbose)
+        model.names = data["names"]
+        if set(model.state_dict()) != set(self.source.state_dict()):
+            raise ModelError(
+                "the network was changed after it was built (fused, or layers exchanged in Python), and training "
+                "starts from its YAML: write the change into the YAML, or open the weights afresh"
+            )
+        pretrained = self.options.pretrained
+        if isinstance(pretrained, str):
+            model.load(load_checkpoint(Path(pretrained)).state_dict)
+        elif pretrained and self.has_weights:
+            model.load(self.source.state_dict())
+        frozen = {name for name, p in self.source.named_parameters() if not p.requires_grad}
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name not in frozen)
+        return model
+
+
+def resumed(
+    path: Path, given: dict[str, Any], task: Any, callbacks: Callbacks, transforms: Sequence[Callable]
+) -> Trainer:
+    """The trainer that goes on where the last.pt at `path` was written; `given` may change a few options."""
+    checkpoint = load_checkpoint(path)
+    if checkpoint.training is None:
+        raise CheckpointError(
+            f"{path} is of a finished run: to train on from its weights, call YOLO('{path}').train without resume"
+        )
+    before = Options(checkpoint.args, checkpoint.training["given"])
+    asked = get_options(given)
+    changes = {name: getattr(asked, name) for name in given if name not in ("resume", "model", "cfg")}
+    for name, value in changes.items():
+        if name not in CHANGEABLE and value != getattr(before, name):
+            raise ConfigError(
+                f"{name}={value} cannot be changed when a run is resumed, it has {name}={getattr(before, name)}: "
+                "leave it out, or start a new run from these weights"
+            )
+
+    def build(data: dict) -> nn.Module:
+        model = task.model_class(deepcopy(checkpoint.yaml), nc=data["nc"], verbose=before.verbose)
+        model.names = data["names"]
+        return model
+
+    options = before.replace(**changes)
+    return Trainer(task, options, build, callbacks, checkpoint, path.resolve().parent.parent, transforms)

@@ -1,0 +1,91 @@
+"""Measures a network on a split of a data set."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ultralytics.engine.callbacks import Callbacks
+
+PICTURES = 3  # batches that are drawn
+
+
+class Stopwatch:
+    """Adds up the time spent in named stages."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds = dict.fromkeys(("preprocess", "inference", "loss", "postprocess"), 0.0)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = self._now()
+        yield
+        self.seconds[stage] += self._now() - start
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return perf_counter()
+
+    def per_image(self, images: int) -> dict[str, float]:
+        """Milliseconds per image by stage."""
+        return {stage: 1e3 * seconds / max(images, 1) for stage, seconds in self.seconds.items()}
+
+
+class Validator:
+    """Passes over a loader; callbacks receive it with `args`, `data`, `metrics`, `save_dir`, `seen` and `loss`."""
+
+    def __init__(self, task: Any, options: Any, data: dict, loader: Any, save_dir: Path, callbacks: Callbacks) -> None:
+        self.task = task
+        self.args = options
+        self.data = data
+        self.loader = loader
+        self.save_dir = Path(save_dir)
+        self.callbacks = callbacks
+        self.metrics: Any = None
+        self.loss: Tensor | None = None  # parts of the loss, means over batches, if there is a criterion
+        self.seen = 0
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, criterion: Callable | None = None, final: bool = True) -> Any:
+        """Metrics of `model`, which is put into eval mode and otherwise used as it is.
+
+        With `criterion` the mean loss is kept, too. Between epochs (not `final`) there is one row and no files.
+        """
+        first = next(model.parameters())
+        watch = Stopwatch(first.device)
+        evaluator = self.task.evaluator(self.data, self.args, self.loader.dataset, self.save_dir, final)
+        model.eval()
+        losses, self.seen = [], 0
+        self.callbacks.run("on_val_start", self)
+        for i, batch in enumerate(tqdm(self.loader, desc="validation", leave=False, disable=not self.args.verbose)):
+            self.callbacks.run("on_val_batch_start", self)
+            with watch("preprocess"):
+                images = batch["img"].to(first.device, non_blocking=True).to(first.dtype) / 255
+            with watch("inference"):
+                outputs = model(images)
+            if criterion is not None:
+                with watch("loss"):
+                    losses.append(criterion(outputs, batch)[1])
+            with watch("postprocess"):
+                found = evaluator.decode(outputs)
+                evaluator.update(found, batch)
+            self.seen += len(images)
+            if final and self.args.plots and i < PICTURES:
+                self._draw(batch, found, i)
+            self.callbacks.run("on_val_batch_end", self)
+        self.loss = torch.stack(losses).mean(0) if losses else None
+        self.metrics = evaluator.finish(watch.per_image(self.seen))
+        self.callbacks.run("on_val_end", self)
+        return self.metrics
+
+    def _draw(self, batch: dict, found: list[Tensor], i: int) -> None:
+        self.save_dir.mkdir(parents=True, exist_ok=True)
+        self.task.plot_batch(batch, self.save_dir / f"val_batch{i}_labels.jpg", self.data["names"])
+        self.task.plot_found(batch, found, self.save_dir / f"val_batch{i}_pred.jpg", self.data["names"])

@@ -1,0 +1,225 @@
+"""Object detection: everything about it that the loops do not know. Another task is another file like this one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ultralytics.data.dataset import YOLODataset, build_dataset
+from ultralytics.data.labels import parse_box_rows
+from ultralytics.engine.results import Results
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import DatasetError, DependencyError
+from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
+from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.ops import scale_boxes, xywh2xyxy, xyxy2xywhn
+
+PICTURE_CONF = 0.25  # detections below it are not drawn
+
+
+class DetectTask:
+    """The answers of detection to the questions of the loops."""
+
+    name = "detect"
+    model_class = DetectionModel
+    loss_names = v8DetectionLoss.names
+    metric_keys = tuple(DetMetrics({0: "any"}).keys)
+    val_batches = 2  # training batches in one of the validations in between
+    header = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
+
+    @staticmethod
+    def criterion(model: nn.Module) -> Callable:
+        """The loss: `criterion(outputs, batch) -> (scalar to minimise, parts (3,) to report)`."""
+        return v8DetectionLoss(model)
+
+    @staticmethod
+    def dataset(data: dict, split: str, options: Any, **how: Any) -> YOLODataset:
+        """Images and boxes of a split; `how` says whether to augment, the batch size, the stride and `rect`."""
+        return build_dataset(data, split, options, parse=parse_box_rows, **how)
+
+    @staticmethod
+    def decode(outputs: Any, options: Any, nc: int, multi_label: bool = False) -> list[Tensor]:
+        """Network outputs to detections per image: (n, 6) xyxy in pixels of the input, confidence, class."""
+        return non_max_suppression(
+            outputs[0] if isinstance(outputs, tuple) else outputs,
+            options.conf,
+            options.iou,
+            classes=options.classes,
+            agnostic=options.agnostic_nms or options.single_cls,
+            multi_label=multi_label,
+            max_det=options.max_det,
+            nc=nc,
+        )
+
+    @staticmethod
+    def result(
+        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, names: dict[int, str]
+    ) -> Results:
+        """Detections (n, 6) of a letterboxed picture, on the picture itself."""
+        boxes = scale_boxes(input_shape, found, image.shape[:2])
+        return Results(image, path, names, boxes=boxes)
+
+    @staticmethod
+    def plot_labels(dataset: YOLODataset, names: dict[int, str], save_dir: Path) -> None:
+        """labels.jpg: what the training data holds."""
+        from ultralytics.utils.charts import plot_labels
+
+        plot_labels(dataset.labels.boxes, dataset.labels.cls, names, save_dir)
+
+    @staticmethod
+    def plot_batch(batch: dict, fname: Path, names: dict[int, str]) -> None:
+        """The pictures of a batch with their labels."""
+        _plot(batch, batch["batch_idx"], batch["cls"].flatten(), batch["bboxes"], None, fname, names)
+
+    @staticmethod
+    def plot_found(batch: dict, found: list[Tensor], fname: Path, names: dict[int, str]) -> None:
+        """The pictures of a batch with what the network is reasonably sure of."""
+        height, width = batch["img"].shape[-2:]
+        sure = [one[one[:, 4] > PICTURE_CONF].cpu() for one in found]
+        index = torch.repeat_interleave(torch.arange(len(sure)), torch.tensor([len(one) for one in sure]))
+        rows = torch.cat(sure)
+        boxes = xyxy2xywhn(rows[:, :4], width, height)
+        _plot(batch, index, rows[:, 5], boxes, rows[:, 4], fname, names)
+
+    @staticmethod
+    def evaluator(*args: Any) -> "DetectEvaluator":
+        """What measures the detections on a split."""
+        return DetectEvaluator(*args)
+
+
+def _plot(
+    batch: dict, index: Tensor, cls: Tensor, boxes: Tensor, confs: Tensor | None, fname: Path, names: dict[int, str]
+) -> None:
+    from ultralytics.utils.plotting import plot_images
+
+    plot_images(batch["img"], index, cls, boxes, confs, paths=batch["im_file"], names=names, fname=fname)
+
+
+class DetectEvaluator:
+    """Gathers detections batch by batch, then measures and, where asked for, draws and writes them."""
+
+    def __init__(self, data: dict, options: Any, dataset: YOLODataset, save_dir: Path, final: bool) -> None:
+        """`final`: not one of the validations between epochs, which leave no files."""
+        self.final = final
+        self.data = data
+        self.dataset = dataset
+        self.save_dir = save_dir
+        self.names = data["names"]
+        self.options = self._with_room(options)
+        self.metrics = DetMetrics(self.names)
+        self.metrics.save_dir = save_dir
+        self.rows: list[dict] = []  # COCO's, with save_json
+
+    def _with_room(self, options: Any) -> Any:
+        """More detections per image than the default where the data have more objects in one."""
+        most = self.dataset.labels.max_objects
+        if "max_det" in options.given or most <= options.max_det:
+            return options
+        LOGGER.info("an image has %d objects: max_det is raised from %d to it", most, options.max_det)
+        return options.replace(max_det=most)
+
+    def decode(self, outputs: Any) -> list[Tensor]:
+        """Detections per image; every class of a box that is sure enough counts."""
+        found = DetectTask.decode(outputs, self.options, self.data["nc"], multi_label=True)
+        if self.options.single_cls:
+            for one in found:
+                one[:, 5] = 0
+        return found
+
+    def update(self, found: list[Tensor], batch: dict) -> None:
+        """Match the detections of a batch with its objects, in pixels of the network's input."""
+        height, width = batch["img"].shape[-2:]
+        size = torch.tensor((width, height, width, height))
+        boxes, cls, index = xywh2xyxy(batch["bboxes"]) * size, batch["cls"].flatten(), batch["batch_idx"]
+        for i, one in enumerate(found):
+            mine = index == i
+            self._match(one.cpu(), boxes[mine], cls[mine])
+            self._export(one.cpu(), batch, i)
+
+    def _match(self, found: Tensor, boxes: Tensor, cls: Tensor) -> None:
+        iou = box_iou(boxes, found[:, :4]).numpy()
+        conf, predicted, true = found[:, 4].numpy(), found[:, 5].numpy(), cls.numpy()
+        self.metrics.update_stats(
+            {
+                "tp": match_predictions(predicted, true, iou),
+                "conf": conf,
+                "pred_cls": predicted,
+                "target_cls": true,
+                "target_img": np.unique(true),
+            }
+        )
+        self.metrics.confusion_matrix.process_batch(found, boxes, cls)
+
+    def _export(self, found: Tensor, batch: dict, i: int) -> None:
+        """Detections of the i-th image on its original, as COCO rows or label files where asked for."""
+        if not self.final or not (self.options.save_json or self.options.save_txt):
+            return
+        shape = batch["ori_shape"][i]
+        boxes = scale_boxes(batch["img"].shape[-2:], found, shape, batch["ratio_pad"][i])
+        path = Path(batch["im_file"][i])
+        if self.options.save_txt:
+            blank = np.zeros((*shape, 3), np.uint8)
+            result = Results(blank, str(path), self.names, boxes=boxes)
+            result.save_txt(self.save_dir / "labels" / f"{path.stem}.txt", save_conf=self.options.save_conf)
+        if self.options.save_json:
+            from ultralytics.utils.coco import to_coco_predictions
+
+            self.rows += to_coco_predictions(path, boxes)
+
+    def finish(self, speed: dict[str, float]) -> DetMetrics:
+        """The metrics of everything gathered, said and, if final, drawn and written as asked for."""
+        self.metrics.speed = speed
+        self.metrics.process()
+        self._report()
+        if self.final and self.options.plots:
+            self._draw()
+        if self.final and self.options.save_json:
+            self._evaluate_coco()
+        return self.metrics
+
+    def _report(self) -> None:
+        """The table: all classes, then each class that the data have objects of."""
+        metrics = self.metrics
+        row = "%22s" + "%11s" * 2 + "%11.3g" * len(metrics.keys)
+        totals = metrics.nt_per_class.sum()
+        LOGGER.info("%22s" + "%11s" * (len(DetectTask.header) - 1), *DetectTask.header)
+        LOGGER.info(row, "all", len(self.dataset), totals, *metrics.mean_results())
+        if self.final and self.options.verbose and len(self.names) > 1:
+            for i, c in enumerate(metrics.ap_class_index.tolist()):
+                counts = metrics.nt_per_image[c], metrics.nt_per_class[c]
+                LOGGER.info(row, self.names[c][:22], *counts, *metrics.class_result(i))
+        if not totals:
+            LOGGER.warning("the images have no labels: nothing can be measured on them")
+
+    def _draw(self) -> None:
+        """Curves over the confidence, and the confusion matrix in counts and in shares."""
+        from ultralytics.utils.charts import plot_confusion_matrix, plot_curves
+
+        plot_curves(self.metrics.box, self.names, self.save_dir)
+        for normalize in (False, True):
+            plot_confusion_matrix(self.metrics.confusion_matrix.matrix, self.names, self.save_dir, normalize)
+
+    def _evaluate_coco(self) -> None:
+        """predictions.json and, where the extra is installed, COCO's own numbers on the original images."""
+        from ultralytics.utils import coco
+
+        path = self.save_dir / "predictions.json"
+        coco.save_predictions(path, self.rows)
+        labels = self.dataset.labels
+        images = (
+            (labels.file(i), labels.shapes[i].tolist(), labels.objects(i).cls, labels.objects(i).boxes)
+            for i in range(len(labels))
+        )
+        try:
+            found = coco.evaluate_coco(coco.coco_ground_truth(images, self.names), self.rows)
+        except (DatasetError, DependencyError) as exc:
+            LOGGER.warning("%s is written, but not evaluated: %s", path, exc)
+            return
+        LOGGER.info(
+            "COCO, maxDets %d: AP %.4f, AP50 %.4f, AP75 %.4f", coco.MAX_DETS, found["AP"], found["AP50"], found["AP75"]
+        )
