@@ -46,15 +46,15 @@ class LabelStore:
         """Store of `files` with their shapes (h, w) and parsed labels, all in one order."""
         names = [os.fsencode(file) for file in files]
         polygons = [p for row in rows for p in (row.polygons or [_NO_POINTS] * len(row.cls))]
-        extra = [row.extra for row in rows if row.extra is not None]
+        extra = [row.extra for row in rows if row.extra is not None and len(row.extra)]
         arrays = {
             "names": np.frombuffer(b"".join(names), np.uint8),
-            "name_ends": _ends(names),
+            "name_offsets": _offsets(names),
             "shapes": np.array(shapes, np.int32).reshape(-1, 2),
-            "object_ends": _ends([row.cls for row in rows]),
+            "object_offsets": _offsets([row.cls for row in rows]),
             "cls": np.concatenate([np.empty(0, np.float32), *(row.cls for row in rows)]),
             "boxes": np.concatenate([np.empty((0, 4), np.float32), *(row.boxes for row in rows)]),
-            "point_ends": _ends(polygons),
+            "point_offsets": _offsets(polygons),
             "points": np.concatenate([_NO_POINTS, *(p for p in polygons if len(p))]),
             "extra": np.concatenate(extra) if extra else np.empty((0, 0), np.float32),
         }
@@ -70,25 +70,25 @@ class LabelStore:
 
     def file(self, i: int) -> str:
         """Path of image `i`."""
-        return os.fsdecode(self._array("names")[self._span("name_ends", i)].tobytes())
+        return os.fsdecode(self._array("names")[self._span("name_offsets", i)].tobytes())
 
     def objects(self, i: int) -> Labels:
         """Copies of the labels of image `i`.
 
         Where some objects of an image have polygons, those of the others are the corners of their boxes.
         """
-        span = self._span("object_ends", i)
+        span = self._span("object_offsets", i)
         cls, boxes = self.cls[span].copy(), self.boxes[span].copy()
-        spans = [self._span("point_ends", j) for j in range(span.start, span.stop)]
-        if all(s.start == s.stop for s in spans):
+        offsets = self._array("point_offsets")[span.start : span.stop + 1]
+        if offsets[0] == offsets[-1]:
             return Labels(cls, boxes, None)
-        points = self._array("points")
-        polygons = [points[s].copy() if s.stop > s.start else corners(box) for s, box in zip(spans, boxes, strict=True)]
+        found = np.split(self._array("points")[offsets[0] : offsets[-1]], offsets[1:-1] - offsets[0])
+        polygons = [points.copy() if len(points) else corners(box) for points, box in zip(found, boxes, strict=True)]
         return Labels(cls, boxes, polygons)
 
     def extra(self, i: int) -> np.ndarray:
         """A copy of the further numbers (k, m) of the objects of image `i`."""
-        return self._array("extra")[self._span("object_ends", i)].copy()
+        return self._array("extra")[self._span("object_offsets", i)].copy()
 
     @property
     def shapes(self) -> np.ndarray:
@@ -107,8 +107,8 @@ class LabelStore:
 
     @property
     def counts(self) -> np.ndarray:
-        """Labels of each image, (n,)."""
-        return np.diff(self._array("object_ends"), prepend=0)
+        """How many objects each image has, (n,)."""
+        return np.diff(self._array("object_offsets"))
 
     @property
     def backgrounds(self) -> int:
@@ -123,16 +123,16 @@ class LabelStore:
     def select(self, indices: Sequence[int] | np.ndarray) -> "LabelStore":
         """Store of these images, in this order; what was skipped or dropped stays as it is."""
         indices = np.asarray(indices, np.int64)
-        objects, object_ends = _gather(self._array("object_ends"), indices)
-        names, name_ends = _gather(self._array("name_ends"), indices)
-        points, point_ends = _gather(self._array("point_ends"), objects)
+        objects, object_ends = _gather(self._array("object_offsets"), indices)
+        names, name_ends = _gather(self._array("name_offsets"), indices)
+        points, point_ends = _gather(self._array("point_offsets"), objects)
         source = self.arrays
         arrays = {
             "names": source["names"][names],
-            "name_ends": name_ends,
+            "name_offsets": name_ends,
             "shapes": source["shapes"][indices],
-            "object_ends": object_ends,
-            "point_ends": point_ends,
+            "object_offsets": object_ends,
+            "point_offsets": point_ends,
             "points": source["points"][points],
             **{name: source[name][objects] for name in ("cls", "boxes")},
             "extra": source["extra"][objects] if source["extra"].size else source["extra"],
@@ -144,12 +144,11 @@ class LabelStore:
         view.flags.writeable = False
         return view
 
-    def _span(self, ends: str, i: int) -> slice:
-        """Where the things of `i` lie, by the places where those of each one end."""
-        found = self._array(ends)
-        if not 0 <= i < len(found):
-            raise IndexError(f"{i} is not in 0..{len(found) - 1}")
-        return slice(int(found[i - 1]) if i else 0, int(found[i]))
+    def _span(self, offsets: str, i: int) -> slice:
+        found = self._array(offsets)
+        if not 0 <= i < len(found) - 1:
+            raise IndexError(f"{i} is not in 0..{len(found) - 2}")
+        return slice(int(found[i]), int(found[i + 1]))
 
 
 def corners(box: np.ndarray) -> np.ndarray:
@@ -158,15 +157,15 @@ def corners(box: np.ndarray) -> np.ndarray:
     return box[:2] + signs * box[2:] / 2
 
 
-def _ends(parts: Sequence[Sequence]) -> np.ndarray:
-    return np.cumsum([len(part) for part in parts], dtype=np.int64)
+def _offsets(parts: Sequence[Sequence]) -> np.ndarray:
+    """Where each part begins when they are put together, and at last where they end, (n + 1,)."""
+    return np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
 
 
-def _gather(ends: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the things of `indices`, and where each one's end when they are put together."""
-    starts = np.r_[0, ends][indices]
-    spans = [range(a, b) for a, b in zip(starts.tolist(), ends[indices].tolist(), strict=True)]
-    return np.fromiter(chain.from_iterable(spans), np.int64), _ends(spans)
+def _gather(offsets: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the things of `indices`, and the offsets of these put together."""
+    spans = [range(a, b) for a, b in zip(offsets[indices].tolist(), offsets[indices + 1].tolist(), strict=True)]
+    return np.fromiter(chain.from_iterable(spans), np.int64), _offsets(spans)
 
 
 def _shared(array: np.ndarray) -> torch.Tensor:
