@@ -90,7 +90,7 @@ def main(reference: Path) -> None:
     head = (
         "# Training against the reference\n\n"
         f"`python benchmarks/acceptance.py`: bccd, {SETTINGS}, val=False, all else default; validation of the last "
-        f"epoch's EMA. Each model may end {EACH} below its reference, their mean {TOGETHER}; early losses (epochs 2 and "
+        f"epoch's EMA. Each model may end {EACH} below its reference, their mean {TOGETHER}; early losses (epochs 2, "
         "3) are in units of what is allowed, three times the gap between the reference's own seeds.\n\n"
         "| model | mAP50-95 | reference | difference | early losses |\n|---|---|---|---|---|\n"
     )
