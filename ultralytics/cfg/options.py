@@ -27,6 +27,11 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import nearest
 
 
+def _read_task(value: Any) -> Any:
+    """A task of the table in models/yolo, where a new one is added."""
+    return value if isinstance(value, str) and value in TASKS else REFUSED
+
+
 def _read_multi_scale(value: Any) -> Any:
     """True means half as much more or less, False none."""
     flag = FLAG.read(value)
@@ -34,7 +39,7 @@ def _read_multi_scale(value: Any) -> Any:
 
 
 OPTIONS: dict[str, Kind] = {
-    "task": choice(*TASKS),
+    "task": Kind(tuple(TASKS), _read_task),
     **dict.fromkeys(("model", "data", "cfg"), optional(PATH)),
     "device": optional(DEVICE),
     **dict.fromkeys(("project", "name"), optional(TEXT)),

@@ -1,0 +1,259 @@
+"""Options: defaults, kinds and ranges, refusals with their reasons, words of the command line, files."""
+
+import copy
+import math
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ultralytics import cfg
+from ultralytics.cfg import Options, get_options, method_defaults, parse_overrides
+from ultralytics.cfg.options import LATER, NOT_TAKEN, OPTIONS
+from ultralytics.models.yolo import TASKS
+from ultralytics.utils.errors import ConfigError
+
+DEFAULTS = """
+task=detect model= data= epochs=100 time= patience=100 batch= imgsz=640 save= save_period=-1 cache=False device=
+workers=8 project= name= exist_ok=False pretrained=True optimizer=auto verbose=True seed=0 deterministic=True
+single_cls=False rect= cos_lr=False close_mosaic=10 resume=False amp=True fraction=1.0 freeze= multi_scale=0.0
+compile=False channels_last=False val=True split=val save_json=False conf= iou=0.7 max_det=300 half=False plots=True
+source= vid_stride=1 agnostic_nms=False classes= show=False save_txt=False save_conf=False save_crop=False
+show_labels=True show_conf=True show_boxes=True line_width= lr0=0.01 lrf=0.01 momentum=0.937 weight_decay=0.0005
+warmup_epochs=3.0 warmup_momentum=0.8 warmup_bias_lr=0.1 box=7.5 cls=0.5 dfl=1.5 nbs=64 hsv_h=0.015 hsv_s=0.7
+hsv_v=0.4 degrees=0.0 translate=0.1 scale=0.5 shear=0.0 perspective=0.0 flipud=0.0 fliplr=0.5 bgr=0.0 mosaic=1.0
+mixup=0.0 cutmix=0.0 cfg=
+"""
+
+
+def test_defaults():
+    found = get_options()
+    assert found.as_dict() == parse_overrides(DEFAULTS.split())
+    assert found.given == frozenset()
+    assert set(found.as_dict()) == set(OPTIONS)
+
+
+def test_every_row_of_default_yaml_has_a_comment():
+    rows = [row for row in cfg.DEFAULT_YAML.read_text(encoding="utf-8").splitlines() if row and not row.startswith("#")]
+    assert len(rows) == len(OPTIONS)
+    assert all(" # " in row and len(row) <= 120 for row in rows)
+
+
+def test_the_three_lists_do_not_overlap():
+    assert not set(OPTIONS) & set(LATER)
+    assert not set(OPTIONS) & set(NOT_TAKEN)
+    assert not set(LATER) & set(NOT_TAKEN)
+
+
+ACCEPTED = [
+    ("epochs", 1, 1),
+    ("epochs", np.int64(7), 7),
+    ("lr0", 1, 1.0),
+    ("lr0", np.float32(0.5), 0.5),
+    ("time", None, None),
+    ("time", 0.5, 0.5),
+    ("batch", -1, -1),
+    ("imgsz", [480, 640], [480, 640]),
+    ("imgsz", (480, 640), [480, 640]),
+    ("cache", "ram", "ram"),
+    ("cache", "Disk", "disk"),
+    ("cache", True, True),
+    ("device", 0, 0),
+    ("device", "cuda:0", "cuda:0"),
+    ("device", [0], [0]),
+    ("device", torch.device("cpu"), "cpu"),
+    ("device", "", None),
+    ("model", Path("a") / "b.pt", str(Path("a", "b.pt"))),
+    ("project", "", None),
+    ("optimizer", "adamw", "AdamW"),
+    ("optimizer", "rmsprop", "RMSProp"),
+    ("amp", "BF16", "bf16"),
+    ("amp", False, False),
+    ("pretrained", "best.pt", "best.pt"),
+    ("resume", "", None),
+    ("resume", True, True),
+    ("freeze", 10, 10),
+    ("freeze", [0, "model.22.dfl"], [0, "model.22.dfl"]),
+    ("freeze", "model.0", ["model.0"]),
+    ("multi_scale", True, 0.5),
+    ("multi_scale", False, 0.0),
+    ("multi_scale", 0.25, 0.25),
+    ("classes", 0, [0]),
+    ("classes", (0, 2), [0, 2]),
+    ("save", "no", False),
+    ("val", "On", True),
+    ("source", 0, 0),
+    ("conf", 0, 0.0),
+    ("fraction", 1, 1.0),
+    ("line_width", 2, 2),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), ACCEPTED)
+def test_values_are_taken_in_their_type(name, value, expected):
+    found = getattr(get_options({name: value}), name)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_any_source_is_taken_as_it_is():
+    image = np.zeros((2, 2, 3), np.uint8)
+    assert get_options({"source": image}).source is image
+
+
+REFUSED = [
+    ("epochs", 0, "a whole number of at least 1"),
+    ("epochs", 1.5, "a whole number of at least 1"),
+    ("epochs", True, "a whole number of at least 1"),
+    ("epochs", "many", "a whole number of at least 1"),
+    ("epochs", None, "a whole number of at least 1"),
+    ("time", 0, "a number above 0"),
+    ("batch", 0, "-1, a whole number of at least 1 or nothing"),
+    ("batch", 0.6, "-1, a whole number of at least 1 or nothing"),
+    ("imgsz", 16, "a whole number of at least 32 or [height, width]"),
+    ("imgsz", [640], "a whole number of at least 32 or [height, width]"),
+    ("save", 1, "True, False or nothing"),
+    ("verbose", None, "True or False"),
+    ("verbose", "maybe", "True or False"),
+    ("cache", "gpu", "True, False, ram or disk"),
+    ("amp", "fp16", "True, False or bf16"),
+    ("optimizer", "Lion", "auto, SGD, Adam, AdamW, NAdam or RMSProp"),
+    ("split", "training", "train, val or test"),
+    ("fraction", 0, "a number above 0, up to 1"),
+    ("fraction", 1.1, "a number above 0, up to 1"),
+    ("multi_scale", 2, "True, False or a number from 0 to 1"),
+    ("freeze", -1, "a layer's name"),
+    ("freeze", [0.5], "a layer's name"),
+    ("classes", "car", "a whole number of at least 0"),
+    ("classes", [-1], "a whole number of at least 0"),
+    ("device", 0.5, "an index such as 0, cuda:0, cpu, mps or nothing"),
+    ("device", True, "an index such as 0"),
+    ("model", 8, "a path or nothing"),
+    ("name", 7, "text (in quotes if it looks like a number) or nothing"),
+    ("lr0", -0.1, "a number of at least 0"),
+    ("lr0", "fast", "a number of at least 0"),
+    ("lr0", math.nan, "a number of at least 0"),
+    ("lr0", math.inf, "a number of at least 0"),
+    ("momentum", 1.0, "a number from 0 to 0.9999"),
+    ("fliplr", 1.5, "a number from 0 to 1"),
+    ("fliplr", False, "a number from 0 to 1"),
+    ("degrees", 270, "a number from 0 to 180"),
+    ("conf", 25, "a number from 0 to 1 or nothing"),
+    ("task", "depth", "detect"),
+    ("task", ["detect"], "detect"),
+    ("line_width", 0, "a whole number of at least 1 or nothing"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), REFUSED)
+def test_wrong_values_name_option_value_and_what_is_expected(name, value, expected):
+    with pytest.raises(ConfigError) as caught:
+        get_options({name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{name}={value!r}: expected ")
+    assert expected in message
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_refuses_something_or_takes_all(name):
+    if name == "source":
+        assert get_options({name: object}).source is object
+        return
+    with pytest.raises(ConfigError, match=f"^{name}="):
+        get_options({name: {"a": object()}})
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_options_of_things_to_come_say_what_they_come_with(name):
+    with pytest.raises(ConfigError, match=f"^{name} comes with {LATER[name]}"):
+        get_options({name: 1})
+
+
+@pytest.mark.parametrize("name", NOT_TAKEN)
+def test_options_not_taken_say_why(name):
+    with pytest.raises(ConfigError) as caught:
+        get_options({name: 1})
+    assert str(caught.value) == f"{name} {NOT_TAKEN[name]}"
+
+
+@pytest.mark.parametrize("task", ["segment", "pose", "classify", "obb"])
+def test_other_tasks_come_later_and_with_one_table(task, monkeypatch):
+    with pytest.raises(ConfigError, match=f"task={task} comes later"):
+        get_options({"task": task})
+    monkeypatch.setitem(TASKS, task, "SomeTask")
+    assert get_options({"task": task}).task == task
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("img_size", "imgsz"),
+        ("lr", "lr0 or lrf"),
+        ("iou_thres", "iou"),
+        ("Epochs", "epochs"),
+        ("hide_labels", "show_labels"),
+    ],
+)
+def test_unknown_names_come_with_the_nearest(wrong, meant):
+    with pytest.raises(ConfigError) as caught:
+        get_options({wrong: 1})
+    assert str(caught.value).startswith(f"there is no option {wrong!r}: did you mean ")
+    assert set(meant.split(" or ")) <= set(str(caught.value).rstrip("?").split())
+
+
+def test_several_mistakes_are_told_at_once():
+    with pytest.raises(ConfigError, match=r"^epochs=0: expected .* \(also refused: mode, dropout\)$"):
+        get_options({"epochs": 0, "mode": "train", "dropout": 0.1, "imgsz": 320})
+
+
+def test_later_overrides_win_and_given_counts_what_was_said():
+    found = get_options({"imgsz": 320, "epochs": 3}, {"imgsz": 64, "conf": None})
+    assert (found.imgsz, found.epochs, found.given) == (64, 3, {"imgsz", "epochs"})
+
+
+def test_methods_have_defaults_of_their_own():
+    assert method_defaults("train") == {
+        "project": "runs/train", "name": "exp", "batch": 16, "rect": False, "conf": 0.001, "save": True,
+    }  # fmt: skip
+    assert method_defaults("val") == method_defaults("train") | {"project": "runs/val", "rect": True}
+    assert method_defaults("predict") == {
+        "project": "runs/detect", "name": "exp", "batch": 1, "rect": True, "conf": 0.25, "save": False,
+    }  # fmt: skip
+
+
+def test_resolve_fills_in_what_was_left_open_only():
+    found = get_options({"conf": 0.6, "name": "mine"}).resolve("predict")
+    assert (found.conf, found.batch, found.rect, found.save, found.name) == (0.6, 1, True, False, "mine")
+    assert found.project == "runs/detect"
+    assert found.given == {"conf", "name"}
+    assert get_options({"rect": True}).resolve("train").rect is True
+
+
+def test_options_are_read_only_values():
+    found = get_options({"imgsz": 64})
+    changed = found.replace(epochs=3)
+    assert (changed.epochs, found.epochs, changed.given) == (3, 100, {"imgsz", "epochs"})
+    assert found.replace(multi_scale=True).multi_scale == 0.5
+    with pytest.raises(ConfigError, match="epochs=0"):
+        found.replace(epochs=0)
+    with pytest.raises(AttributeError, match=r"options\.replace\(epochs=3\)"):
+        found.epochs = 3
+    with pytest.raises(AttributeError, match=r"no option 'img_size'.*imgsz"):
+        found.img_size  # noqa: B018
+    assert getattr(found, "nothing", 5) == 5
+    found.as_dict()["imgsz"] = 1
+    assert found.imgsz == 64
+    assert repr(found) == "Options(imgsz=64)"
+
+
+def test_options_travel_to_other_processes():
+    found = get_options({"imgsz": 64})
+    for other in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found), copy.copy(found)):
+        assert isinstance(other, Options)
+        assert other == found
+        assert other.given == {"imgsz"}
+    assert found != get_options()
+    assert found != SimpleNamespace(imgsz=64)
