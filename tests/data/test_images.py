@@ -213,6 +213,19 @@ def test_every_broken_file_gets_its_sentence(tmp_path):
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
 
 
+def test_the_systems_own_reason_is_given(tmp_path, monkeypatch):
+    Image.fromarray(photo()).save(tmp_path / "a.jpg")
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "a.jpg"))
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    for read in (check_image, read_image, image_size):
+        with pytest.raises(DatasetError, match=r"a\.jpg: cannot be read: Permission denied$"):
+            read(tmp_path / "a.jpg")
+
+
 def test_dangling_link_is_named(tmp_path):
     link = tmp_path / "a.jpg"
     try:

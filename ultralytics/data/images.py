@@ -4,6 +4,7 @@ Ordinary JPEG and PNG files are decoded by OpenCV, everything else by Pillow, wh
 """
 
 import io
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -151,10 +152,12 @@ def _is_whole(file: BinaryIO, format: str) -> bool:
 
 def _reason(path: Path, exc: Exception) -> str:
     """One sentence on why an image could not be read."""
-    if not path.exists():
+    if isinstance(exc, FileNotFoundError):
         what = "a link to a file that is not there" if path.is_symlink() else "no such file"
-    elif path.is_dir():
+    elif os.path.isdir(path):  # noqa: PTH112 (a Path would raise where it may not look)
         what = "a folder, not an image"
+    elif getattr(exc, "strerror", None):
+        what = f"cannot be read: {exc.strerror}"
     elif path.stat().st_size == 0:
         what = "empty, zero bytes"
     elif isinstance(exc, UnidentifiedImageError):
