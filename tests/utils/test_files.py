@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from ultralytics.utils import files
 from ultralytics.utils.errors import ConfigError, DependencyError, YOLOError
-from ultralytics.utils.files import atomic_write, import_extra, increment_path, load_yaml, nearest, save_yaml
+from ultralytics.utils.files import (
+    atomic_write,
+    import_extra,
+    increment_path,
+    load_yaml,
+    nearest,
+    parse_value,
+    save_yaml,
+)
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc", "Co", "Cn")), max_size=12)
 NUMBERS = st.integers(-(10**12), 10**12) | st.floats(allow_nan=False)
@@ -96,6 +104,22 @@ def test_load_yaml_names_file_and_line(tmp_path, monkeypatch, content, line, rea
         load_yaml(path)
     assert str(caught.value).startswith(f"{path}, line {line}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["a: !!int x", "a: " + "9" * 5000, "a: " + "[" * 9999, "a: !!timestamp 2024-13-45"])
+def test_load_yaml_takes_no_other_error(tmp_path, content):
+    with pytest.raises(ConfigError, match=r"a\.yaml.*not valid YAML"):
+        load_yaml(write(tmp_path / "a.yaml", content))
+    assert parse_value(content[3:]) == content[3:]
+
+
+@given(st.text(st.sampled_from("a1:-[]{}#&*!|>'\"%@`\n \t,?.é\x07"), max_size=20) | st.binary(max_size=20))
+def test_load_yaml_of_anything_is_a_dict_or_an_error_that_names_the_file(tmp_path_factory, content):
+    path = write(tmp_path_factory.mktemp("yaml") / "a.yaml", content)
+    try:
+        assert isinstance(load_yaml(path), dict)
+    except ConfigError as exc:
+        assert str(path) in str(exc)
 
 
 def test_load_yaml_wants_a_file_with_a_mapping(tmp_path):

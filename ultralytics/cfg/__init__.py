@@ -7,7 +7,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ultralytics.cfg.options import OPTIONS, check_values
@@ -80,13 +82,14 @@ def _read(path: Path) -> dict[str, Any]:
     return check_values(load_yaml(path), str(path))
 
 
-def _defaults() -> dict[str, Any]:
-    """Options of default.yaml, which has to name all of them."""
-    values = _read(DEFAULT_YAML)
+@lru_cache(maxsize=1)
+def _defaults(path: Path, changed: int) -> Mapping[str, Any]:
+    """Options of default.yaml, which has to name all of them. Kept until the file changes: predict asks per image."""
+    values = _read(path)
     missing = [name for name in OPTIONS if name not in values]
     if missing:
-        raise ConfigError(f"{DEFAULT_YAML}: no row for {', '.join(missing)}; write `{missing[0]}:` with a value")
-    return values
+        raise ConfigError(f"{path}: no row for {', '.join(missing)}; write `{missing[0]}:` with a value")
+    return MappingProxyType(values)
 
 
 def get_options(*overrides: Mapping[str, Any]) -> Options:
@@ -94,7 +97,7 @@ def get_options(*overrides: Mapping[str, Any]) -> Options:
 
     Raises ConfigError for a name or value that is not an option's, naming the file it stands in.
     """
-    values = _defaults()
+    values = _defaults(DEFAULT_YAML, DEFAULT_YAML.stat().st_mtime_ns if DEFAULT_YAML.is_file() else 0)
     explicit: dict[str, Any] = {}
     for override in overrides:
         explicit |= check_values(override)

@@ -108,6 +108,8 @@ def load_yaml(path: str | os.PathLike) -> dict[Any, Any]:
     except yaml.YAMLError as exc:
         line, reason = _where(text, exc)
         raise ConfigError(f"{path}, line {line}: not valid YAML: {reason}") from exc
+    except (ValueError, RecursionError) as exc:  # `!!int x`, a number of 5000 digits, brackets in brackets in brackets
+        raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -119,7 +121,7 @@ def parse_value(text: str) -> Any:
     """Value of a text as a YAML file would have it: `1e-3`, `true`, `[0, 1]`; what is not YAML stays text."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
