@@ -134,9 +134,9 @@ def hsv(sample: Sample, options: Any, rng: np.random.Generator) -> Sample:
     levels = np.arange(256)
     hue = (levels + turn * 180) % 180
     saturation, value = (np.clip(levels * (1 + factor), 0, 255) for factor in factors)
-    table = np.stack((hue, saturation, value), axis=-1)[None].astype(np.uint8)
-    img = cv2.cvtColor(sample.img, cv2.COLOR_BGR2HSV)
-    cv2.LUT(img, table, dst=img)
+    tables = [table.astype(np.uint8) for table in (hue, saturation, value)]
+    planes = cv2.split(cv2.cvtColor(sample.img, cv2.COLOR_BGR2HSV))
+    img = cv2.merge([cv2.LUT(plane, table) for plane, table in zip(planes, tables, strict=True)])
     return replace(sample, img=cv2.cvtColor(img, cv2.COLOR_HSV2BGR))
 
 

@@ -1,7 +1,7 @@
 """A labelled data set: from (epoch, position) to a sample, and from samples to a batch."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -61,7 +61,7 @@ class YOLODataset(Dataset):
         self.kept_classes = None
         if options.classes is not None:
             self.kept_classes = np.isin(np.arange(max(data["nc"], *options.classes) + 1), options.classes)
-        self.unreadable = torch.zeros(len(labels), dtype=torch.bool).share_memory_()
+        self.unreadable = torch.zeros(len(labels), dtype=torch.bool)
         self.cache = build_cache(options.cache, labels, self.imgsz, self.channels, self._decode)
         self.buffer: DecodeBuffer | None = None
         self._order: tuple[int, np.ndarray] | None = None
@@ -90,25 +90,23 @@ class YOLODataset(Dataset):
             self._order = (epoch, self._shuffled(epoch))
         return self._order[1]
 
-    def share_buffer(self, ahead: int, lock: AbstractContextManager) -> None:
-        """Let workers, which together load up to `ahead` positions at a time, decode each picture once for all of them.
+    def share(self, ahead: int, lock: AbstractContextManager) -> None:
+        """Get ready for workers, which together load up to `ahead` positions at a time: each picture is decoded once.
 
         Where memory is short, each worker keeps decoded pictures for itself, which takes more time.
         """
+        self.unreadable.share_memory_()
         if isinstance(self.cache, RamCache) or not self.mixing(0):
             return
         slots = self.window + ahead
         needed, free = DecodeBuffer.nbytes(slots, self.imgsz, self.channels), available_memory()
         if free is None or needed < free / 2:
-            try:
+            with suppress(RuntimeError):  # shared memory may be smaller than all memory
                 self.buffer = DecodeBuffer(slots, self.imgsz, self.channels, lock)
-            except RuntimeError:
-                free = 0
-            else:
                 return
         LOGGER.warning(
-            f"there are no {needed / 1e9:.1f} GB of shared memory for decoded images (docker sets it with --shm-size): "
-            "each worker decodes its own, which is slower"
+            f"there are no {needed / 1e6:.0f} MB of shared memory for decoded images (docker sets it with --shm-size): "
+            "each worker decodes for itself, which is slower"
         )
 
     def _shuffled(self, epoch: int) -> np.ndarray:
@@ -270,6 +268,5 @@ def _images(imgs: Sequence[np.ndarray]) -> torch.Tensor:
     height, width, channels = imgs[0].shape
     out = torch.empty((len(imgs), channels, height, width), dtype=torch.uint8)
     for img, planes in zip(imgs, out.numpy(), strict=True):
-        for i, plane in enumerate(planes):
-            cv2.extractChannel(img, channels - 1 - i, dst=plane)
+        cv2.split(img, list(planes[::-1]))
     return out

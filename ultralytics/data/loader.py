@@ -61,7 +61,7 @@ def build_loader(
     parallel: dict[str, Any] = {}
     if workers:
         context = torch.multiprocessing.get_context(start_method)
-        dataset.share_buffer((PREFETCH * workers + 1) * dataset.batch, context.Lock())
+        dataset.share((PREFETCH * workers + 1) * dataset.batch, context.Lock())
         parallel = {
             "multiprocessing_context": context,
             "worker_init_fn": _init_worker,

@@ -70,7 +70,7 @@ def resample(polygons: Sequence[np.ndarray], n: int = 1000) -> Polygons:
     part = (at - below)[..., None].astype(np.float32)
     below += (np.cumsum(sizes) - sizes)[:, None]
     vertex = np.concatenate(closed).astype(np.float32)
-    points = vertex[below] * (1 - part) + vertex[below + 1] * part
+    points = vertex[below] + part * (vertex[below + 1] - vertex[below])
     return Polygons(points.reshape(-1, 2), np.full(len(sizes), n))
 
 

@@ -1,0 +1,121 @@
+"""Pictures that become one: labels lie where the colours are."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ultralytics.data.instances import Objects, Sample
+from ultralytics.data.mosaic import CUT_MIN_VISIBLE, cutmix, mixup, mosaic4
+
+SIZE = 64
+SHAPES = [(64, 64), (48, 64), (64, 40), (20, 64)]
+
+
+@pytest.fixture
+def four(painted) -> list[Sample]:
+    """Pictures of several shapes, each with one object of a class of its own."""
+    return [painted(shape, [(8, 4, 32, 18)], [i]) for i, shape in enumerate(SHAPES)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mosaic_boxes_lie_on_the_colours(four: list[Sample], assert_boxes_on_colours, seed: int) -> None:
+    canvas = mosaic4(four, SIZE, np.random.default_rng(seed))
+    assert canvas.size == (128, 128)
+    assert_boxes_on_colours(canvas, slack=0)
+
+
+def test_mosaic_pictures_meet_at_a_uniform_point_of_the_middle_half() -> None:
+    nothing = Objects(np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
+    grey = [Sample(np.full((64, 64, 3), i, np.uint8), nothing, "", (64, 64)) for i in range(4)]
+    rng = np.random.default_rng(0)
+    points = []
+    for _ in range(1000):
+        img = mosaic4(grey, SIZE, rng).img[..., 0]
+        rows, columns = np.nonzero(img == 3)
+        x, y = columns.min(), rows.min()
+        points.append((x, y))
+        assert [img[y - 1, x - 1], img[y - 1, x], img[y, x - 1], img[y, x]] == [0, 1, 2, 3]
+        assert (img[y:, x:] == 3)[:64, :64].all() and set(np.unique(img)) <= {0, 1, 2, 3, 114}
+    x, y = np.array(points).T + rng.random((2, 1000))  # whole pixels, made continuous
+    assert x.min() >= 32 and x.max() <= 96.5 and abs(np.corrcoef(x, y)[0, 1]) < 0.1
+    for values in (x, y):
+        assert stats.kstest(values, "uniform", (32, 64)).pvalue > 1e-3
+
+
+def test_mosaic_drops_what_the_canvas_cuts_off(painted) -> None:
+    samples = [painted((64, 64), [(0, 0, 4, 4)], [i]) for i in range(4)]
+    seen = set()
+    for seed in range(60):
+        objects = mosaic4(samples, SIZE, np.random.default_rng(seed)).objects
+        x, y = objects.boxes[-1, :2]  # where the pictures meet
+        left, above = x > 60, y > 60
+        expected = [c for c, kept in enumerate((left and above, above, left, True)) if kept]
+        assert objects.cls.tolist() == expected
+        assert (objects.areas > 0).all() and objects.boxes.min() >= 0
+        seen.add(len(objects))
+    assert seen == {1, 2, 4}
+
+
+def test_mixup_averages_pictures_and_joins_objects(painted) -> None:
+    first, second = painted((64, 64), [(4, 4, 20, 20)], [0]), painted((64, 64), [(30, 30, 60, 50)], [2])
+    rng, weights = np.random.default_rng(0), []
+    for _ in range(500):
+        mixed = mixup(first, second, rng)
+        weights.append(mixed.img[10, 10, 0] / 255)
+        np.testing.assert_allclose(mixed.img[40, 40, 2] / 255, 1 - weights[-1], atol=1 / 255)
+    assert mixed.objects.cls.tolist() == [0, 2]
+    np.testing.assert_array_equal(mixed.objects.boxes, [(4, 4, 20, 20), (30, 30, 60, 50)])
+    blurred = np.array(weights) + rng.uniform(-0.5, 0.5, 500) / 255  # undoes the rounding to 8 bits
+    assert stats.kstest(blurred, stats.beta(32, 32).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_cutmix_boxes_lie_on_the_colours(painted, assert_boxes_on_colours, seed: int) -> None:
+    first = painted((64, 64), [(2, 2, 12, 14)], [0])
+    second = painted((64, 64), [(20, 20, 50, 30), (30, 40, 44, 60), (1, 1, 9, 9)], [1, 2, 3])
+    mixed = cutmix(first, second, np.random.default_rng(seed))
+    assert mixed.objects.cls[0] == 0
+    assert_boxes_on_colours(mixed, slack=0.5)
+    added = len(mixed.objects) - 1
+    changed = (mixed.img != first.img).any()
+    assert changed == (added > 0)
+
+
+def test_cutmix_leaves_a_picture_full_of_objects_alone(painted) -> None:
+    full, other = painted((64, 64), [(0, 0, 64, 64)], [0]), painted((64, 64), [(0, 0, 64, 64)], [1])
+    for seed in range(10):
+        assert cutmix(full, other, np.random.default_rng(seed)) is full
+
+
+def test_cutmix_leaves_a_picture_alone_where_the_other_shows_nothing(painted) -> None:
+    empty = painted((64, 64), [], [])
+    assert cutmix(empty, painted((64, 64), [], []), np.random.default_rng(0)) is empty
+
+
+def test_cutmix_keeps_objects_of_which_a_tenth_is_seen(painted) -> None:
+    empty, other = painted((64, 64), [], []), painted((64, 64), [(0, 0, 64, 64)], [0])
+    rng, shares = np.random.default_rng(0), []
+    for _ in range(2000):
+        mixed = cutmix(empty, other, rng)
+        share = (mixed.img != 0).any(-1).mean()
+        assert len(mixed.objects) == (share > 0)
+        shares.append(share)
+    shares = np.array(shares)
+    assert CUT_MIN_VISIBLE - 1e-6 <= shares[shares > 0].min() < CUT_MIN_VISIBLE + 0.02
+
+
+@pytest.mark.parametrize(("k", "changed"), [(1, 471), (4, 293)])
+def test_cutmix_changes_as_many_pictures_as_the_reference(k: int, changed: int) -> None:
+    """The public package changed that many of 1600: forty pictures with k boxes each, partners drawn from all."""
+    rng, size = np.random.default_rng(0), 320
+    pictures = []
+    for i in range(40):
+        sides = np.array([[*rng.uniform(0.1, 0.3, 2), *rng.random(2)] for _ in range(k)])
+        centre = sides[:, :2] / 2 + sides[:, 2:] * (1 - sides[:, :2])
+        rows = np.concatenate((centre, sides[:, :2]), 1).astype(np.float32)
+        objects = Objects.from_normalised(np.zeros(k, np.float32), rows, None, (size, size))
+        pictures.append(Sample(np.full((size, size, 3), i, np.uint8), objects, "", (size, size)))
+    ours = sum(len(cutmix(pictures[i % 40], pictures[rng.integers(40)], rng).objects) > k for i in range(3200))
+    ours *= 39 / 40  # a picture cut into itself does not look changed
+    expected, spread = changed / 1600, np.sqrt(changed / 1600**2 + changed * 2 / 3200**2)
+    assert abs(ours / 3200 - expected) < 3 * spread
