@@ -64,6 +64,14 @@ def scaling(d: dict[str, Any]) -> tuple[float, float, float]:
     return depth, width, max_channels
 
 
+def class_count(d: dict[str, Any]) -> int:
+    """`nc`, the number of classes."""
+    nc = d.get("nc")
+    if type(nc) is not int or nc < 1:
+        raise ModelError(f"{source(d)}: `nc:` must be the number of classes, such as 80, found {nc!r}")
+    return nc
+
+
 def rows(d: dict[str, Any]) -> list[Any]:
     """All rows, backbone first: a row's place in this list is the number other rows know it by."""
     for part in ("backbone", "head"):
@@ -101,9 +109,7 @@ def resolve(value: Any, d: dict[str, Any]) -> Any:
     """What a text in a row stands for: a value of the YAML such as `nc`, `nn.ReLU`, `None`, a number, or the text."""
     if not isinstance(value, str):
         return value
-    if value == "nc" or isinstance(d.get(value), int | float | list):
-        if value not in d:
-            raise ModelError("it needs `nc`, the number of classes: write `nc: 80` or so at the top of the YAML")
+    if isinstance(d.get(value), int | float | list):
         return d[value]
     if value.startswith(("nn.", "torch.nn.")):
         return torch_nn(value)

@@ -4,6 +4,10 @@ A block of your own becomes known in four steps, see Addmodules/__init__.py; the
 """
 # ruff: noqa: F403, F405 (add-ons come in by `import *`, so that a new one needs no line here)
 
+# Before all other imports: a pasted file may carry its own Conv or C2f, and no name below is ever replaced by them.
+from .Addmodules import *
+
+# isort: split
 import copy
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,21 +15,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from . import Addmodules
-from .Addmodules import *
-
-# isort: split
-# The core's names after those of the add-ons: a pasted file with a Conv or C2f of its own never replaces the core's.
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, Transfer, transfer
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.ops import make_divisible
 
-from . import mistakes, modules
+from . import Addmodules, mistakes, modules
 from .fuse import fold_all, foldable
 from .info import model_info, table_head, table_row
 from .model_yaml import (
     check_row,
+    class_count,
     layers_of,
     resolve_args,
     rows,
@@ -176,9 +176,9 @@ def _warn_replaced(name: str, earlier: type, later: type) -> None:
     LOGGER.warning(f"two add-ons export {name}: that of {later.__module__} replaces that of {earlier.__module__}")
 
 
-for _name, _earlier, _later in mistakes.exported_twice(Addmodules):
-    if globals().get(_name) is _later:
-        _warn_replaced(_name, _earlier, _later)
+for clash in mistakes.exported_twice(Addmodules):
+    if globals().get(clash[0]) is clash[2]:  # not so where the core has the name
+        _warn_replaced(*clash)
 
 
 class BaseModel(nn.Module):
@@ -195,8 +195,8 @@ class BaseModel(nn.Module):
             if verbose:
                 LOGGER.info(f"{source(self.yaml)}: nc={nc} in place of nc={self.yaml.get('nc')}")
             self.yaml["nc"] = nc
+        self.nc = class_count(self.yaml)
         self.model, self.save = parse_model(self.yaml, ch, verbose)
-        self.nc: int = self.yaml["nc"]
         self.names = {i: str(i) for i in range(self.nc)}
         self.args: Any = None  # options of a training run, which the loss reads
 
@@ -261,6 +261,10 @@ class DetectionModel(BaseModel):
         head = self.model[-1]
         if not hasattr(head, "bias_init"):
             raise ModelError(f"{source(self.yaml)}: the last row must be a detection head, such as Detect")
+        if head.nc != self.nc:
+            raise ModelError(
+                f"{source(self.yaml)}: the head is built for {head.nc} classes, not {self.nc}: give it [nc]"
+            )
         head.stride = probe_strides(self.model, self.yaml, self.yaml["channels"])
         head.bias_init()
         if verbose:

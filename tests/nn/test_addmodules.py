@@ -1,0 +1,159 @@
+"""The four steps of the tutorials, in a tree of their own."""
+
+import textwrap
+
+import pytest
+
+REPORT = """
+from ultralytics.nn import tasks
+from ultralytics.nn.tasks import DetectionModel
+def report(name):
+    model = DetectionModel(name, verbose=False)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(name, parameters, type(model.model[2]).__module__, type(model.model[2]).__name__)
+    return model
+"""
+
+
+def output(done):
+    """What a process printed, once it has ended well."""
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_tutorial_word_for_word(tree, reference):
+    pytest.importorskip("timm")
+    tutorial = reference / "tutorial"
+    tree.append("Addmodules/core.py", (tutorial / "core.py").read_text(encoding="utf-8"))
+    tree.append("Addmodules/__init__.py", "from .core import *\n")
+    line = "from .Addmodules import *\n"
+    tree.replace("tasks.py", line, line + "from ultralytics.nn.Addmodules.core import C2f_GhostModule_DynamicConv\n")
+    for name in ("channel_modules = {\n", "repeat_modules = {\n"):
+        tree.replace("tasks.py", name, f"{name}        C2f_GhostModule_DynamicConv,\n")
+    for name in ("yaml1", "yaml2"):
+        (tree.folder / f"{name}.yaml").write_bytes((tutorial / f"{name}.yaml").read_bytes())
+    renamed = (tutorial / "yaml2.yaml").read_text(encoding="utf-8")
+    renamed = renamed.replace("C2f_DynamicConv", "C2f_GhostModule_DynamicConv")
+    (tree.folder / "renamed.yaml").write_text(renamed, encoding="utf-8")
+
+    code = """
+        import torch
+        for name in ("yaml1.yaml", "yaml2.yaml", "renamed.yaml"):
+            report(name).train()(torch.rand(2, 3, 64, 64))["boxes"].sum().backward()
+    """
+    lines = output(tree.run(REPORT + textwrap.dedent(code)))
+    built = [line for line in lines if line[:4] in ("yaml", "rena") and "scale" not in line]
+    assert built == [
+        "yaml1.yaml 4885608 ultralytics.nn.modules.block C2f",
+        "yaml2.yaml 2331328 ultralytics.nn.Addmodules.DynamicConv C2f_GhostModule_DynamicConv",
+        "renamed.yaml 2331328 ultralytics.nn.Addmodules.core C2f_GhostModule_DynamicConv",
+    ]
+    clashes = [line for line in lines if "two add-ons" in line]
+    assert clashes == [
+        "two add-ons export C2f_GhostModule_DynamicConv: that of ultralytics.nn.Addmodules.core "
+        "replaces that of ultralytics.nn.Addmodules.DynamicConv"
+    ]
+
+
+OWN = '''
+import torch
+import torch.nn as nn
+from ultralytics.utils.tal import make_anchors, dist2bbox
+from timm_like import make_divisible
+
+class Conv(nn.Module):
+    """Not the core's."""
+
+class C2f(nn.Module):
+    """Not the core's."""
+
+class EMA(nn.Module):
+    def __init__(self, channels, factor=8):
+        super().__init__()
+        self.gate = nn.Conv2d(channels, channels, 1, groups=factor)
+
+    def forward(self, x):
+        return x * self.gate(x).sigmoid()
+
+class CBAM(EMA):
+    pass
+
+class Stack(nn.Module):
+    def __init__(self, c1, c2, n=1):
+        super().__init__()
+        self.m = nn.Sequential(*(nn.Conv2d(c1 if i == 0 else c2, c2, 1) for i in range(n)))
+
+    def forward(self, x):
+        return self.m(x)
+'''
+
+OWN_YAML = """
+nc: 2
+scales: {n: [0.5, 0.5, 64]}
+backbone:
+  - [-1, 1, Conv, [64, 3, 2]]
+  - [-1, 1, EMA, []]
+  - [-1, 1, CBAM, [4]]
+  - [-1, 4, Stack, [100]]
+  - [-1, 6, C2f, [64, True]]
+head:
+  - [[4], 1, Detect, [nc]]
+"""
+
+
+def test_a_block_of_ones_own_with_a_pasted_branch(tree):
+    (tree.folder / "timm_like.py").write_text("def make_divisible(v, divisor=8):\n    return 0\n", encoding="utf-8")
+    tree.append("Addmodules/OwnBlocks.py", OWN)  # no __all__, and names of the core in it
+    tree.append("Addmodules/__init__.py", "from .OwnBlocks import *\n")
+    branch = """\
+            elif m in {EMA, CBAM}:
+                c2 = ch[f]
+                args = [c2, *args]
+            elif m is Stack:
+                c1, c2 = ch[f], args[0]
+                if c2 != nc:
+                    c2 = make_divisible(min(c2, max_channels) * width, 8)
+                args = [c1, c2, n, *args[1:]]
+                n = 1
+"""
+    tree.replace("tasks.py", "            else:\n", branch + "            else:\n")
+    (tree.folder / "yolov8-own.yaml").write_text(OWN_YAML, encoding="utf-8")
+    code = """
+        model = report("yolov8n-own.yaml")
+        print([type(m).__module__.split(".", 2)[2] + "." + type(m).__name__ for m in model.model])
+        ema, cbam, stack, c2f = model.model[1:5]
+        print(ema.gate.groups, cbam.gate.groups, stack.m[0].out_channels, len(stack.m), len(c2f.m))
+        print(tasks.make_divisible(9, 8))
+    """
+    lines = output(tree.run(REPORT + textwrap.dedent(code)))
+    assert lines[1:] == [
+        "['modules.conv.Conv', 'Addmodules.OwnBlocks.EMA', 'Addmodules.OwnBlocks.CBAM', 'Addmodules.OwnBlocks.Stack', "
+        "'modules.block.C2f', 'modules.head.Detect']",
+        "8 4 32 2 3",
+        "16",
+    ]
+    assert not any("two add-ons" in line for line in lines)
+
+
+def test_a_set_names_a_class_that_nobody_imported(tree):
+    tree.append("Addmodules/MyBlock.py", "from torch import nn\n\n\nclass MyBlock(nn.Module):\n    pass\n")
+    tree.replace("tasks.py", "        DynamicConv,\n", "        DynamicConv,\n        MyBlock,\n")
+    done = tree.run("import ultralytics.nn.tasks")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ultralytics.utils.errors.ModelError: MyBlock is in Addmodules/MyBlock.py, but ultralytics/nn/tasks.py does "
+        "not know it: write `from .MyBlock import MyBlock` in Addmodules/__init__.py"
+    )
+
+
+def test_shipped_yamls_need_neither_timm_nor_torchvision(tree):
+    code = """
+        import sys
+        from pathlib import Path
+        for file in sorted(Path("ultralytics/cfg/models").rglob("*.yaml")):
+            report(file.name.replace("yolov8", "yolov8n"))
+        print([name for name in ("timm", "torchvision", "cv2", "matplotlib", "pandas", "scipy") if name in sys.modules])
+    """
+    lines = output(tree.run(REPORT + textwrap.dedent(code)))
+    assert len(lines) >= 8
+    assert lines[-1] == "[]"

@@ -1,0 +1,258 @@
+"""DynamicConv and its relatives: against timm's layer, against the tutorial's code, and in every number format."""
+
+import copy
+import importlib.util
+import inspect
+import io
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ultralytics.nn import Addmodules
+from ultralytics.nn.Addmodules.DynamicConv import (
+    C2f_DynamicConv,
+    C2f_GhostModule_DynamicConv,
+    CondConv2d,
+    ConvBnAct,
+    DynamicConv,
+    GhostBottleneck,
+    GhostModule,
+)
+
+SIDES = st.one_of(st.integers(1, 3), st.tuples(st.integers(1, 3), st.integers(1, 3)))
+
+
+@st.composite
+def geometries(draw):
+    """Constructor arguments of a conditional convolution that fits an input of at least 11 x 13."""
+    groups = draw(st.integers(1, 3))
+    padding = st.one_of(st.sampled_from(["", "same", "valid"]), st.integers(0, 3), st.just((1, 2)))
+    return {
+        "in_channels": groups * draw(st.integers(1, 3)),
+        "out_channels": groups * draw(st.integers(1, 3)),
+        "kernel_size": draw(st.one_of(st.integers(1, 5), st.just((1, 3)))),
+        "stride": draw(SIDES),
+        "padding": draw(padding),
+        "dilation": draw(st.integers(1, 2)),
+        "groups": groups,
+        "bias": draw(st.booleans()),
+        "num_experts": draw(st.integers(1, 5)),
+    }
+
+
+def pair_with_timm(geometry):
+    """Our layer and timm's with the same weights."""
+    layers = pytest.importorskip("timm.layers")
+    ours, theirs = CondConv2d(**geometry), layers.CondConv2d(**geometry)
+    theirs.load_state_dict(ours.state_dict())  # strict: names and shapes are the same
+    return ours, theirs
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(geometry=geometries(), batch=st.integers(1, 3), seed=st.integers(0, 9))
+def test_equals_timm_forward_and_backward(geometry, batch, seed):
+    torch.manual_seed(seed)
+    ours, theirs = pair_with_timm(geometry)
+    x = torch.randn(batch, geometry["in_channels"], 11, 13)
+    alpha = torch.rand(batch, geometry["num_experts"])
+    results = []
+    for layer in (ours, theirs):
+        inputs = [x.clone().requires_grad_(), alpha.clone().requires_grad_()]
+        y = layer(*inputs)
+        y.backward(torch.linspace(-1, 1, y.numel()).view(y.shape))
+        results.append([y, *(t.grad for t in (*inputs, *layer.parameters()))])
+    for mine, reference in zip(*results, strict=True):
+        torch.testing.assert_close(mine, reference, atol=1e-4, rtol=1e-4)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(geometry=geometries(), batch=st.integers(1, 3))
+def test_bfloat16_is_as_close_as_timm(geometry, batch):
+    torch.manual_seed(0)
+    ours, theirs = (layer.to(torch.bfloat16) for layer in pair_with_timm(geometry))
+    x = torch.randn(batch, geometry["in_channels"], 11, 13, dtype=torch.bfloat16)
+    alpha = torch.rand(batch, geometry["num_experts"], dtype=torch.bfloat16)
+    y = ours(x, alpha)
+    assert y.dtype == torch.bfloat16
+    exact = copy.deepcopy(theirs).float()(x.float(), alpha.float())
+    scale = exact.abs().max().clamp(min=1)
+    assert (y - exact).abs().max() <= 0.02 * scale
+    torch.testing.assert_close(y, theirs(x, alpha), atol=0.03 * scale.item(), rtol=0)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_dynamic_conv_is_what_the_paper_says(k, batch):
+    torch.manual_seed(0)
+    layer = DynamicConv(6, 8, k, 2 if k == 3 else 1, groups=2 if k == 3 else 1)
+    x = torch.randn(batch, 6, 9, 7)
+    experts = layer.cond_conv.weight.view(4, *layer.cond_conv.weight_shape)
+    for image, y in zip(x, layer(x), strict=True):
+        alpha = torch.sigmoid(layer.routing.weight @ image.mean((1, 2)) + layer.routing.bias)
+        kernel = sum(a * w for a, w in zip(alpha, experts, strict=True))
+        stride, groups = layer.cond_conv.stride, layer.cond_conv.groups
+        expected = nn.functional.conv2d(image[None], kernel, None, stride, k // 2, groups=groups)[0]
+        torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_each_expert_starts_like_a_convolution():
+    torch.manual_seed(0)
+    bank = DynamicConv(32, 64, 3, bias=True).cond_conv
+    bound = 1 / (32 * 9) ** 0.5
+    for expert in bank.weight.detach():
+        assert expert.abs().max() <= bound
+        assert expert.std() == pytest.approx(bound / 3**0.5, rel=0.02)
+    assert bank.bias.abs().max() <= bound
+    assert not torch.equal(bank.weight[0], bank.weight[1])
+
+
+def test_output_variance_is_that_of_one_convolution():
+    torch.manual_seed(0)
+    x = torch.randn(8, 64, 16, 16)
+    ratio = DynamicConv(64, 64, 3)(x).std() / nn.Conv2d(64, 64, 3, padding=1, bias=False)(x).std()
+    assert ratio.item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(
+    "args", [(8, 8, 1), (8, 8, 3, 2), (8, 8, 1, 1, "", 1, 1, True), (8, 8, 3, 1, "same", 1, 4, True)]
+)
+def test_autocast_routes_and_mixes_in_float32(args, batch):
+    torch.manual_seed(0)
+    layer = DynamicConv(*args)
+    x = torch.randn(batch, 8, 8, 8)
+    exact, alpha = layer(x), layer.routing_weights(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+        assert layer.routing_weights(x).dtype == torch.float32
+        assert torch.equal(layer.routing_weights(x), alpha)
+        assert layer(x.bfloat16()).dtype == torch.bfloat16
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), exact, atol=0.03, rtol=0.03)
+    y.float().square().mean().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_whole_layer_in_other_formats(dtype):
+    torch.manual_seed(0)
+    layer = DynamicConv(8, 8, 3)
+    x = torch.randn(2, 8, 8, 8)
+    y = copy.deepcopy(layer).to(dtype)(x.to(dtype))
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), layer(x), atol=0.03, rtol=0.03)
+
+
+def test_one_image_in_training_mode_and_channels_last():
+    layer = DynamicConv(4, 6, 3).train()
+    x = torch.randn(1, 4, 5, 5)
+    torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), layer(x))
+    x = torch.randn(3, 4, 5, 5)
+    torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), layer(x))
+
+
+def test_copies_after_a_forward_pass():
+    layer = C2f_DynamicConv(8, 8, 2)
+    y = layer(torch.randn(2, 8, 4, 4))
+    y.sum().backward()
+    twin = copy.deepcopy(layer)
+    torch.save(layer, buffer := io.BytesIO())
+    assert buffer.tell()
+    assert all(torch.equal(a, b) for a, b in zip(twin.parameters(), layer.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "sentence"),
+    [({"padding": "reflect"}, "padding must be"), ({"groups": 3}, "cannot be split into 3 groups")],
+)
+def test_impossible_geometry(kwargs, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        DynamicConv(4, 6, 3, **kwargs)
+
+
+def test_rows_may_rely_on_the_order_of_arguments():
+    def names(cls):
+        return list(inspect.signature(cls).parameters)
+
+    conv = "in_features out_features kernel_size stride padding dilation groups bias num_experts"
+    assert names(DynamicConv) == conv.split()
+    conv_bn = "in_chs out_chs kernel_size stride dilation pad_type skip act_layer norm_layer drop_path_rate num_experts"
+    assert names(ConvBnAct) == conv_bn.split()
+    ghost = "inp oup kernel_size ratio dw_size stride act_layer num_experts"
+    assert names(GhostModule) == ghost.split()
+    bottleneck = "in_chs out_chs dw_kernel_size stride act_layer se_ratio drop_path num_experts"
+    assert names(GhostBottleneck) == bottleneck.split()
+    assert names(C2f_GhostModule_DynamicConv)[:6] == ["c1", "c2", "n", "shortcut", "g", "e"]
+
+
+def test_both_names_are_one_class():
+    assert C2f_DynamicConv is C2f_GhostModule_DynamicConv
+    assert Addmodules.DynamicConv is DynamicConv  # the class, not the file of that name
+
+
+@pytest.fixture(scope="module")
+def tutorial(reference):
+    """The module of the tutorial this add-on follows."""
+    pytest.importorskip("timm")
+    spec = importlib.util.spec_from_file_location("tutorial_core", reference / "tutorial" / "core.py")
+    module = importlib.util.module_from_spec(spec)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("DynamicConv", (8, 12, 3, 2)),
+        ("DynamicConv", (8, 12, 3, 1, "", 2, 4, True, 3)),
+        ("ConvBnAct", (8, 8, 3, 1, 1, "", True)),
+        ("ConvBnAct", (8, 12, 3, 2)),
+        ("GhostModule", (8, 13)),
+        ("GhostModule", (8, 12, 3, 3, 5, 2)),
+        ("GhostBottleneck", (8, 8)),
+        ("GhostBottleneck", (8, 12, 5, 2)),
+        ("C2f_GhostModule_DynamicConv", (8, 12, 2, True)),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_equals_the_tutorials_code(tutorial, name, args, batch):
+    torch.manual_seed(0)
+    ours = getattr(importlib.import_module("ultralytics.nn.Addmodules.DynamicConv"), name)(*args)
+    theirs = getattr(tutorial, name)(*args)
+    theirs.load_state_dict(ours.state_dict())  # strict: the same keys
+    x = torch.randn(batch, 8, 10, 10)
+    for mode in (True, False):
+        torch.testing.assert_close(ours.train(mode)(x), theirs.train(mode)(x.clone()), atol=1e-5, rtol=1e-4)
+
+
+def test_squeeze_excite_and_drop_path_work_on_todays_timm():
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    block = GhostBottleneck(8, 8, act_layer=nn.GELU, se_ratio=0.25, drop_path=0.5)
+    assert block.se.fc1.weight.shape == (4, 16, 1, 1)  # a quarter of the 16 inner channels
+    x = torch.randn(64, 8, 4, 4)
+    unchanged = (block.train()(x) == x).flatten(1).all(1)
+    assert 10 < unchanged.sum() < 54  # about half of the images skip the block
+    assert not (block.eval()(x) == x).flatten(1).all(1).any()
+    block(x).sum().backward()
+    assert all(p.grad is not None for p in block.parameters())
+
+
+def test_feature_info_of_conv_bn_act():
+    block = ConvBnAct(4, 6, 3)
+    assert block.feature_info("expansion") == {"module": "act1", "hook_type": "forward", "num_chs": 6}
+    assert block.feature_info("bottleneck") == {"module": "", "hook_type": "", "num_chs": 6}
+
+
+def test_c2f_has_no_residual_and_passes_the_number_of_experts_on():
+    plain, shortcut = (C2f_DynamicConv(8, 8, 1, s) for s in (False, True))
+    shortcut.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 8, 4, 4)
+    torch.testing.assert_close(plain(x), shortcut(x))
+    assert C2f_DynamicConv(8, 8, num_experts=1).m[0].primary_conv[0].cond_conv.num_experts == 1

@@ -1,0 +1,101 @@
+"""Folding norms into convolutions changes no output."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.nn.Addmodules.DynamicConv import ConvBnAct, GhostBottleneck, GhostModule
+from ultralytics.nn.fuse import fold_all, foldable
+from ultralytics.nn.modules import Conv
+from ultralytics.nn.tasks import DetectionModel
+
+YAMLS = ["", "-p2", "-p6", "-ghost", "-DynamicConv", "-C2f-DynamicConv", "-C2f-FasterBlock"]
+
+
+def randomise_norms(model, seed=0):
+    """Statistics and affine parameters as after training, so that folding has something to fold."""
+    generator = torch.Generator().manual_seed(seed)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for tensor in (norm.running_mean, norm.bias.data):
+                tensor.normal_(0, 0.2, generator=generator)
+            for tensor in (norm.running_var, norm.weight.data):
+                tensor.uniform_(0.5, 2, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize("variant", YAMLS)
+def test_every_yaml_gives_the_same_outputs(variant):
+    torch.manual_seed(0)
+    model = randomise_norms(DetectionModel(f"yolov8n{variant}.yaml", verbose=False)).eval()
+    fused = copy.deepcopy(model).fuse(verbose=False)
+    image = torch.rand(2, 3, 64, 128)
+    with torch.no_grad():
+        (decoded, raw), (decoded_fused, raw_fused) = model(image), fused(image)
+
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in fused.modules())
+    assert fused.is_fused() and not model.is_fused()
+    for part in ("boxes", "scores"):
+        assert raw[part].abs().max() > 0.1
+        torch.testing.assert_close(raw_fused[part], raw[part], atol=1e-4, rtol=0)
+    torch.testing.assert_close(decoded_fused[:, :4], decoded[:, :4], atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Conv(4, 8, 3, 2),
+        lambda: ConvBnAct(8, 8, 3, skip=True),
+        lambda: GhostModule(4, 7),
+        lambda: GhostBottleneck(4, 6, stride=2),
+        lambda: nn.Sequential(nn.Conv2d(4, 6, 3, bias=True), nn.BatchNorm2d(6, affine=False)),
+    ],
+    ids=["Conv", "ConvBnAct", "GhostModule", "GhostBottleneck", "bias"],
+)
+def test_every_kind_of_pair(make, batch):
+    torch.manual_seed(1)
+    block = make().eval()
+    for norm in block.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+            if norm.affine:
+                nn.init.normal_(norm.weight)
+                nn.init.normal_(norm.bias)
+    x = torch.randn(batch, 8 if isinstance(block, ConvBnAct) else 4, 9, 11)
+    with torch.no_grad():
+        expected = block(x)
+        fold_all(block)
+        torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(copy.deepcopy(block)(x), expected, atol=1e-5, rtol=1e-5)
+    assert next(foldable(block), None) is None
+
+
+def test_the_copy_of_a_fused_network_has_weights_of_its_own():
+    model = DetectionModel("yolov8n.yaml", verbose=False).eval().fuse(verbose=False)
+    twin = copy.deepcopy(model)
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        before = model(image)[0]
+        for p in twin.parameters():
+            p.zero_()
+        torch.testing.assert_close(model(image)[0], before)
+        assert not torch.equal(twin(image)[0], before)
+
+
+def test_fused_yolov8n_has_the_known_size():
+    model = DetectionModel("yolov8n.yaml", verbose=False).fuse(verbose=False)
+    assert model.info(verbose=False)[:2] == (168, 3_151_904)
+
+
+def test_a_norm_that_does_not_follow_the_convolution_stays():
+    class Pre(nn.Module):  # neither Sequential nor forward_fuse: nothing says what runs before what
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    block = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), Pre(), nn.Conv2d(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3))
+    assert list(foldable(block)) == []

@@ -1,0 +1,430 @@
+"""From a model YAML to a network, and every way to get it wrong."""
+
+import copy
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.nn import mistakes, tasks
+from ultralytics.nn.Addmodules.DynamicConv import ConvBnAct, DynamicConv
+from ultralytics.nn.modules import C2f, Conv
+from ultralytics.nn.tasks import DetectionModel, find_task, parse_model, register_module, yaml_model_load
+from ultralytics.utils.errors import ModelError
+
+HEAD = [[[-1], 1, "Detect", ["nc"]]]
+
+
+def describe(*backbone, head=HEAD, **keys):
+    """A model YAML as a mapping."""
+    return {"nc": 2, "yaml_file": "mine.yaml", "backbone": list(backbone), "head": list(head)} | keys
+
+
+def build(*backbone, **keys):
+    """The network of such a mapping."""
+    return DetectionModel(describe(*backbone, **keys), verbose=False)
+
+
+def layers(*backbone, ch=3, **keys):
+    """Its layers alone."""
+    return parse_model(describe(*backbone, **keys), ch, verbose=False)[0]
+
+
+@pytest.fixture
+def sets():
+    """The sets and names of tasks.py, as they were after the test."""
+    names, channel, repeat = dict(vars(tasks)), set(tasks.channel_modules), set(tasks.repeat_modules)
+    yield
+    for name in set(vars(tasks)) - set(names):
+        delattr(tasks, name)
+    vars(tasks).update(names)
+    tasks.channel_modules.intersection_update(channel)
+    tasks.channel_modules.update(channel)
+    tasks.repeat_modules.intersection_update(repeat)
+    tasks.repeat_modules.update(repeat)
+
+
+@pytest.fixture
+def warnings(caplog):
+    """Texts of warnings logged so far."""
+    caplog.set_level(logging.WARNING, "ultralytics")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+# Names and scales
+
+
+def test_letter_in_the_name_is_the_scale():
+    d = yaml_model_load("yolov8s-C2f-DynamicConv.yaml")
+    assert d["scale"] == "s"
+    assert d["yaml_file"] == "yolov8s-C2f-DynamicConv.yaml"
+    assert d["backbone"][2][2] == "C2f_DynamicConv"
+
+
+def test_a_path_wins_and_may_carry_a_letter_its_file_has_not(tmp_path, monkeypatch):
+    d = yaml_model_load("yolov8.yaml")
+    text = "nc: 7\nscales: {n: [1, 0.5, 64], q: [1, 1, 64]}\nbackbone: [[-1, 1, Conv, [64, 3, 2]]]\nhead: []\n"
+    (tmp_path / "yolov8.yaml").write_text(text, encoding="utf-8")
+    assert yaml_model_load(tmp_path / "yolov8q.yaml")["scale"] == "q"
+    monkeypatch.chdir(tmp_path)
+    mine = yaml_model_load("yolov8n.yaml")
+    assert (mine["nc"], mine["scale"], d["nc"]) == (7, "n", 80)
+
+
+@pytest.mark.parametrize("name", ["yolov8z.yaml", "yolov8z-p2.yaml"])
+def test_a_letter_that_is_no_scale(name):
+    with pytest.raises(ModelError, match=f"{name}.*no scale 'z'.*it has n, s, m, l, x"):
+        yaml_model_load(name)
+
+
+def test_a_letter_for_a_file_without_scales(tmp_path):
+    (tmp_path / "yolov8-own.yaml").write_text("nc: 1\nbackbone: []\nhead: []\n", encoding="utf-8")
+    with pytest.raises(ModelError, match="no `scales` at all"):
+        yaml_model_load(tmp_path / "yolov8n-own.yaml")
+    (tmp_path / "yolov8n-own.yaml").write_text("nc: 1\nbackbone: []\nhead: []\n", encoding="utf-8")
+    assert yaml_model_load(tmp_path / "yolov8n-own.yaml")["nc"] == 1  # its own name, not a scale
+
+
+@pytest.mark.parametrize("name", ["yolov8N.yaml", "yolov8nano.yaml", "YOLOV8n.yaml", "yolov8-Dynamic.yaml"])
+def test_other_letters_are_part_of_the_name(name, tmp_path):
+    with pytest.raises(ModelError, match=f"{name}.*nearest"):
+        yaml_model_load(name)
+    (tmp_path / name).write_text("scales: {q: [1, 1, 64]}\nbackbone: []\nhead: []\n", encoding="utf-8")
+    assert "scale" not in yaml_model_load(tmp_path / name)
+
+
+def test_no_letter_takes_the_first_scale_with_a_warning(warnings):
+    d = describe([-1, 1, "Conv", [64]], scales={"s": [1, 0.5, 1024], "n": [1, 0.25, 1024]})
+    assert parse_model(d, 3, verbose=False)[0][0].conv.out_channels == 32
+    assert d["scale"] == "s"
+    assert len(warnings()) == 1
+    assert "mine.yaml: no scale letter" in warnings()[0]
+
+
+def test_a_network_remembers_how_to_build_it_again():
+    first = DetectionModel("yolov8s.yaml", ch=1, nc=5, verbose=False)
+    again = DetectionModel(first.yaml, verbose=False)
+    shapes = [{k: v.shape for k, v in model.state_dict().items()} for model in (first, again)]
+    assert shapes[0] == shapes[1]
+    assert (again.nc, again.names[4], again.model[0].conv.in_channels) == (5, "4", 1)
+
+
+def test_multiples_of_older_yamls():
+    row = [-1, 6, "C2f", [64, True]]
+    (block,) = layers(row, depth_multiple=0.33, width_multiple=0.5, head=HEAD)[:1]
+    assert (block.cv2.conv.out_channels, len(block.m)) == (32, 2)
+
+
+@pytest.mark.parametrize("scale", [[0.33, 0.25], "big", [1, 2, "x"]])
+def test_a_malformed_scale(scale):
+    with pytest.raises(ModelError, match=r"mine.yaml: scale 'n' must be \[depth, width, max_channels\]"):
+        build([-1, 1, "Conv", [8]], scales={"n": scale}, scale="n")
+
+
+# Rows
+
+
+def test_width_depth_and_repeats():
+    scales = {"n": [0.5, 0.25, 128]}
+    built = layers(
+        [-1, 1, "Conv", [100, 3, 2]], [-1, 5, "C2f", [512, True]], [-1, 5, "Conv", [128]], scales=scales, scale="n"
+    )
+    assert built[0].conv.out_channels == 32  # 25 to the next multiple of 8
+    assert (built[1].cv2.conv.out_channels, len(built[1].m)) == (32, 2)  # at most 128; round(2.5) is even
+    assert isinstance(built[2], nn.Sequential) and len(built[2]) == 2
+
+
+def test_classes_that_equal_a_width_are_scaled_all_the_same():
+    assert DetectionModel("yolov8n.yaml", nc=64, verbose=False).model[0].conv.out_channels == 16
+
+
+def test_keyword_arguments_of_any_module():
+    built = layers(
+        [-1, 1, "Conv", [8, 3, {"s": 2, "act": "nn.ReLU()"}]],
+        [-1, 1, "DynamicConv", [8, 3, {"num_experts": 8}]],
+        [-1, 1, "C2f_DynamicConv", [8, {"num_experts": 2}]],
+        [-1, 1, "nn.Upsample", [{"scale_factor": 2, "mode": "nearest"}]],
+    )
+    assert built[0].conv.stride == (2, 2) and isinstance(built[0].act, nn.ReLU)
+    assert built[1].routing.out_features == 8
+    assert built[2].m[0].primary_conv[0].routing.out_features == 2
+    assert built[3].scale_factor == 2.0
+
+
+def test_args_written_as_text():
+    built = layers(
+        [-1, 1, "Conv", [8, 3, 2, "None", 1, 1, "False"]],
+        [-1, 1, "DynamicConv", [16, 3, 2, "", 1, 1, False, 8]],
+        [-1, 1, "ConvBnAct", [8, "3", 1, 1, "", False, "nn.SiLU"]],
+        [-1, 1, "nn.Upsample", ["None", "factor", "nearest"]],
+        factor=2,
+    )
+    assert isinstance(built[0].act, nn.Identity) and built[0].conv.padding == (1, 1)
+    assert isinstance(built[1], DynamicConv) and built[1].routing.out_features == 8
+    assert isinstance(built[2], ConvBnAct) and isinstance(built[2].act1, nn.SiLU)
+    assert (built[3].mode, built[3].scale_factor) == ("nearest", 2.0)
+
+
+def test_no_text_is_ever_run(tmp_path):
+    trap = f"__import__('pathlib').Path({str(tmp_path / 'trap')!r}).touch()"
+    with pytest.raises(ModelError, match=r"is not a class of torch\.nn"):
+        build([-1, 1, "Conv", [8]], activation=trap)
+    with pytest.raises(ModelError, match="row 0"):
+        build([-1, 1, "Conv", [8, trap]])
+    with pytest.raises(ModelError, match="row 0"):
+        build([-1, 1, f"nn.{trap}", [8]])
+    assert not (tmp_path / "trap").exists()
+
+
+def test_activation_replaces_the_default_in_this_model_alone():
+    model = DetectionModel(yaml_model_load("yolov8n.yaml") | {"activation": "nn.LeakyReLU(0.2)"}, verbose=False)
+    acts = {m.act for m in model.modules() if isinstance(m, Conv)}
+    assert len(acts) == 1 and next(iter(acts)).negative_slope == 0.2
+    assert isinstance(Conv(1, 1).act, nn.SiLU)
+    assert isinstance(DetectionModel("yolov8n.yaml", verbose=False).model[0].act, nn.SiLU)
+    other = layers([-1, 1, "Conv", [8, 1, {"act": False}]], activation="torch.nn.Mish()")
+    assert isinstance(other[0].act, nn.Identity)
+
+
+def test_layers_further_back():
+    model = build([-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3]], [[-1, -2, 0], 1, "Concat", [1]])
+    assert model.save == [0]
+    assert model.model[2].c2 == 24
+    assert model.train()(torch.rand(2, 3, 32, 32))["boxes"].shape == (2, 64, 256)
+
+
+def test_batch_norms_of_add_ons_too_have_the_familys_settings():
+    for m in DetectionModel("yolov8n-C2f-DynamicConv.yaml", verbose=False).modules():
+        if isinstance(m, nn.BatchNorm2d):
+            assert (m.eps, m.momentum) == (1e-3, 0.03)
+
+
+def test_building_leaves_statistics_alone_and_the_network_in_training_mode():
+    model = DetectionModel("yolov8n.yaml", verbose=False)
+    assert model.training and model.model[0].bn.num_batches_tracked == 0
+
+
+def test_task_of_a_yaml():
+    assert (
+        find_task(yaml_model_load("yolov8n-p2.yaml")) == DetectionModel("yolov8n.yaml", verbose=False).task == "detect"
+    )
+    with pytest.raises(ModelError, match=r"mine.yaml, row 1 .*last row must be a head"):
+        find_task(describe([-1, 1, "Conv", [8]], head=[[-1, 1, "Conv", [8]]]))
+    with pytest.raises(ModelError, match=r"last row must be a detection head"):
+        build([-1, 1, "Conv", [8]], head=[[-1, 1, "Conv", [8]]])
+
+
+# Add-ons
+
+
+class Attention(nn.Module):
+    """Takes the channels it gets, like many attention blocks."""
+
+    def __init__(self, channels, factor=4):
+        super().__init__()
+        self.gate = nn.Conv2d(channels, channels, 1, groups=factor)
+
+    def forward(self, x):
+        return x * self.gate(x).sigmoid()
+
+
+class Wide(nn.Module):
+    """Takes channels in and out."""
+
+    def __init__(self, c1, c2, k=1):
+        super().__init__()
+        self.conv = nn.Conv2d(c1, c2, k, padding=k // 2)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class Deep(C2f):
+    """Takes the repeat count after them."""
+
+
+def test_a_class_in_no_set_gets_its_args_as_they_are(sets, caplog):
+    tasks.Attention = Attention
+    caplog.set_level(logging.INFO, "ultralytics")
+    d = describe([-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Attention", [8, 2]])
+    model = DetectionModel(d, verbose=True)
+    assert model.model[1].gate.groups == 2
+    assert model.model[2].cv2[0][0].conv.in_channels == 8
+    marked = [r.getMessage() for r in caplog.records if "in no set" in r.getMessage()]
+    assert len(marked) == 1 and "Attention" in marked[0]
+    assert "parameters" in caplog.records[-1].getMessage()
+
+
+def test_register_module(sets):
+    assert register_module(Wide) is Wide
+    register_module(Deep, repeats=True)
+    model = build([-1, 1, "Wide", [8, 3]], [-1, 3, "Deep", [16, True]])
+    assert isinstance(model.model[0], Wide) and len(model.model[1].m) == 3
+    assert model.model[1].m[0].add
+
+
+def test_registering_never_takes_a_name_of_the_core(sets):
+    for name in ("Conv", "Detect", "DetectionModel", "parse_model", "nn"):
+        with pytest.raises(ModelError, match=f"{name} is a name of the core"):
+            register_module(type(name, (nn.Module,), {}))
+    assert tasks.Conv is Conv
+
+
+def test_registering_a_name_twice(sets, warnings):
+    register_module(Wide)
+    register_module(copy.copy(Wide))
+    assert warnings() == []
+    other = type("DynamicConv", (Wide,), {"__module__": "elsewhere"})
+    register_module(other)
+    assert len(warnings()) == 1
+    assert "that of elsewhere replaces that of ultralytics.nn.Addmodules.DynamicConv" in warnings()[0]
+    assert isinstance(build([-1, 1, "DynamicConv", [8]]).model[0], other)
+
+
+# Mistakes
+
+
+def mistake(*backbone, **keys):
+    """What building says about it; always the YAML and the row."""
+    with pytest.raises(ModelError) as caught:
+        build(*backbone, **keys)
+    message = str(caught.value)
+    assert message.startswith("mine.yaml, row ")
+    assert "\n" not in message
+    return message
+
+
+def test_unknown_module():
+    message = mistake([-1, 1, "Conv", [8]], [-1, 1, "DynamicConvv", [8, 3]])
+    assert "row 1 [-1, 1, DynamicConvv, [8, 3]]" in message
+    assert "no module 'DynamicConvv'; the nearest known names are DynamicConv" in message
+    assert all(f"({step})" in message for step in (1, 2, 3, 4))
+    assert "known names are" in mistake([-1, 1, "Q", [8]])
+    assert "nn.Upsampel" in mistake([-1, 1, "nn.Upsampel", []])
+    assert "make_divisible" in mistake([-1, 1, "make_divisible", [8]])
+
+
+def test_module_that_nobody_imported(tmp_path, monkeypatch):
+    (tmp_path / "MyBlock.py").write_text("class MyBlock(nn.Module):\n    pass\n", encoding="utf-8")
+    monkeypatch.setattr(mistakes, "ADDMODULES", tmp_path)
+    message = mistake([-1, 1, "MyBlock", [8]])
+    assert "is in Addmodules/MyBlock.py" in message
+    assert "`from .MyBlock import MyBlock` in Addmodules/__init__.py" in message
+
+
+def test_module_in_no_set(sets):
+    tasks.Wide = Wide
+    hint = "Wide is in neither of the sets in ultralytics/nn/tasks.py"
+    assert hint in mistake([-1, 1, "Conv", [8]], [-1, 1, "Wide", [16, 3]])  # Wide(16, 3): 16 channels expected, 8 came
+    message = mistake([-1, 1, "Conv", [16]], [-1, 1, "Wide", [16, 3]])
+    assert "gives 3 channels, but parse_model counts on c2 = 16" in message and hint in message
+    message = mistake([-1, 1, "Conv", [16]], [-1, 1, "Wide", []])
+    assert "Wide() cannot be built: TypeError" in message and hint in message
+
+
+def test_module_in_the_wrong_set(sets):
+    register_module(Deep)
+    message = mistake([-1, 3, "Deep", [8, True]])
+    assert "takes the repeat count `n`" in message and "True would be read as n" in message
+    assert "not in `repeat_modules`" in message
+    assert "n would stay 1" in mistake([-1, 3, "Deep", [8]])
+    assert len(build([-1, 1, "Deep", [8, 2]]).model[0].m) == 2  # a count of one's own is fine
+    register_module(Wide, repeats=True)
+    message = mistake([-1, 3, "Wide", [8]])
+    assert "is in `repeat_modules`" in message and "3 would be read as k" in message
+
+
+def test_in_the_repeat_set_alone(sets):
+    tasks.Deep = Deep
+    tasks.repeat_modules.add(Deep)
+    assert len(build([-1, 3, "Deep", [8, True]]).model[0].m) == 3
+
+
+def test_wrong_channels():
+    message = mistake([-1, 1, "Conv", [8]], [-1, 1, "Conv", [16, 3, 1, "None", 3]])
+    assert "row 1" in message and "Conv(8, 16, 3, 1, None, 3) cannot be built: ValueError" in message
+    message = mistake([-1, 1, "Conv", [8]], [-1, 2, "Conv", [16, 3]])  # the second copy gets 16
+    assert "cannot take what comes in, (1, 8, 256, 256)" in message and "expected input" in message
+    message = mistake([-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 2]], [[0, 1], 1, "Concat", [1]])
+    assert "(1, 8, 128, 128), (1, 8, 64, 64)" in message
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ([-1, 1, "Conv"], r"must be \[from, repeats, module, args\]"),
+        ("Conv", r"must be \[from, repeats, module, args\]"),
+        ([-1, 0, "Conv", [8]], "repeats must be"),
+        ([-1, True, "Conv", [8]], "repeats must be"),
+        ([-1, 1, Conv, [8]], "must be the name of a module"),
+        ([-1, 1, "Conv", 8], "the list of its args"),
+        (["x", 1, "Conv", [8]], "number of a layer"),
+        ([[], 1, "Concat", [1]], "number of a layer"),
+        ([5, 1, "Conv", [8]], "from layer 5, but the layers before it are 0 to 0"),
+        ([-3, 1, "Conv", [8]], "from layer -3"),
+        ([[0, -1], 1, "Conv", [8]], "takes its input from one layer"),
+        ([-1, 1, "Concat", [1]], "from a list of layers"),
+        ([-1, 1, "Detect", ["nc"]], "from a list of layers"),
+        ([-1, 1, "Conv", []], "number of output channels, found nothing"),
+        ([-1, 1, "Conv", ["nearest"]], "number of output channels, found 'nearest'"),
+        ([-1, 1, "Conv", [True]], "number of output channels, found True"),
+        ([-1, 1, "Conv", [8, {"q": 1}]], "unexpected keyword argument 'q'"),
+        ([-1, 1, "nn.ReLU()", []], "no module 'nn.ReLU"),
+    ],
+)
+def test_malformed_rows(row, sentence):
+    with pytest.raises(ModelError, match=f"^mine.yaml, row 1 .*{sentence}"):
+        build([-1, 1, "Conv", [8]], row)
+
+
+def test_first_row_has_only_the_image():
+    assert "the first row has only the image" in mistake([0, 1, "Conv", [8]])
+
+
+def test_classes_have_to_be_given():
+    d = describe([-1, 1, "Conv", [8]])
+    del d["nc"]
+    for wrong in ({}, {"nc": "many"}, {"nc": 0}, {"nc": True}):
+        with pytest.raises(ModelError, match=r"mine\.yaml: `nc:` must be the number of classes"):
+            DetectionModel(d | wrong, verbose=False)
+    assert DetectionModel(d, nc=4, verbose=False).nc == 4
+
+
+def test_a_head_with_a_number_cannot_follow_the_data():
+    d = describe([-1, 1, "Conv", [8]], head=[[[-1], 1, "Detect", [80]]])
+    with pytest.raises(ModelError, match=r"mine.yaml: the head is built for 80 classes, not 3: give it \[nc\]"):
+        DetectionModel(d, nc=3, verbose=False)
+
+
+@pytest.mark.parametrize("part", ["backbone", "head"])
+def test_parts_have_to_be_there(part):
+    d = describe([-1, 1, "Conv", [8]])
+    del d[part]
+    with pytest.raises(ModelError, match=f"mine.yaml: `{part}:` must be a list of rows"):
+        DetectionModel(d, verbose=False)
+
+
+# The model's own methods
+
+
+def test_load_takes_over_what_fits(caplog):
+    caplog.set_level(logging.INFO, "ultralytics")
+    source, target = (DetectionModel("yolov8n.yaml", nc=nc, verbose=False) for nc in (80, 3))
+    target.load(source.state_dict(), verbose=True)
+    assert torch.equal(target.model[0].conv.weight, source.model[0].conv.weight)
+    lines = [r.getMessage() for r in caplog.records]
+    assert lines[0] == "Transferred 319/355 items from pretrained weights"
+    assert any(line.strip().startswith("model.22.cv3.0.2.bias") for line in lines[1:])
+
+
+def test_info_in_detail(caplog):
+    caplog.set_level(logging.INFO, "ultralytics")
+    model = DetectionModel("yolov8n.yaml", verbose=False)
+    assert model.info(detailed=True) == (225, 3_157_200, 3_157_184, pytest.approx(8.743, rel=1e-3))
+    lines = [r.getMessage() for r in caplog.records]
+    assert lines[-1] == "yolov8n: 225 layers, 3,157,200 parameters, 3,157,184 gradients, 8.74 GFLOPs"
+    assert len(lines) == 2 + len(list(model.parameters()))
+    dfl = next(line for line in lines if "dfl.conv.weight" in line)
+    assert dfl.split()[1:] == ["False", "16", "1x16x1x1", "7.5", "4.61"]
+    assert model.info(verbose=False, imgsz=320)[3] == pytest.approx(8.743 / 4, rel=1e-3)
