@@ -64,7 +64,6 @@ def plot_images(
     batch_idx: Array,
     cls: Array,
     bboxes: Array,
-    *,
     confs: Array | None = None,
     paths: Sequence[str | Path] | None = None,
     names: Names | None = None,
