@@ -172,32 +172,40 @@ class YOLODataset(Dataset):
         return Sample(img, objects, self.labels.file(index), (height, width))
 
     def _load(self, index: int) -> tuple[np.ndarray, int]:
-        """A picture resized to `imgsz`, and its index: another one's if it has become unreadable.
+        """A picture resized to `imgsz`, and its index: another one's, said once, if it has become unreadable.
 
         Raises DatasetError if those are unreadable too, as when the data set has been deleted.
         """
-        first = index // self.batch * self.batch if self.rect else 0  # others do not fit into the batch's canvas
-        count = min(self.batch, len(self) - first) if self.rect else len(self)
-        for i in range(min(count, TRIES)):
-            candidate = first + (index - first + i) % count
-            img = self._read(candidate)
+        failures: list[DatasetError] = []
+        for candidate in range(index, index + min(TRIES, len(self))):
+            found = candidate % len(self)
+            img = self._read(found, failures)
             if img is not None:
-                return img, candidate
+                for failure in failures:
+                    LOGGER.warning(f"{failure}: from now on another image takes its place")
+                return (img if found == index else self._fitted(img, index)), found
         raise DatasetError(
-            f"{self.labels.file(index)} cannot be read any more, nor can the {min(count, TRIES) - 1} images tried in "
-            "its place: check that the data set is still where it was"
+            f"{self.labels.file(index)} cannot be read any more, nor can the images tried in its place: check that the "
+            "data set is still where it was"
         )
 
-    def _read(self, index: int) -> np.ndarray | None:
-        """A picture from the cache or its file; None, said once, if it is not readable."""
-        img = None if self.cache is None else self.cache.get(index)
-        if img is None and not self.unreadable[index]:
-            try:
-                img = self._decode(index)
-            except DatasetError as exc:
-                self.unreadable[index] = True
-                LOGGER.warning(f"{exc}: another image takes its place from now on")
-        return img
+    def _read(self, index: int, failures: list[DatasetError]) -> np.ndarray | None:
+        """A picture from the cache or its file; None, the first time with a failure, if that cannot be read."""
+        if self.unreadable[index]:
+            return None
+        try:
+            cached = None if self.cache is None else self.cache.get(index)
+            return self._decode(index) if cached is None else cached
+        except DatasetError as exc:
+            self.unreadable[index] = True
+            failures.append(exc)
+            return None
+
+    def _fitted(self, img: np.ndarray, index: int) -> np.ndarray:
+        """A picture from another batch, made smaller if the canvas at `index` asks for it."""
+        height, width = self._canvas(index)
+        fits = img.shape[0] <= height and img.shape[1] <= width
+        return img if fits else resize(img, resize_shape(*img.shape[:2], (height, width)))
 
     def _decode(self, index: int) -> np.ndarray:
         img = read_image(self.labels.file(index), self.channels)

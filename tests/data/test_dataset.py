@@ -1,0 +1,263 @@
+"""Samples and batches: which image, which partners, which shape."""
+
+import pickle
+import shutil
+from multiprocessing.reduction import ForkingPickler
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from ultralytics.data import dataset as D
+from ultralytics.data.config import load_data_yaml
+from ultralytics.data.labels import box_row_parser, list_images, scan
+from ultralytics.data.store import LabelStore
+from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.letterbox import rect_shapes
+
+EVERYTHING = {
+    **{"mosaic": 0.8, "mixup": 0.3, "cutmix": 0.3, "degrees": 20, "scale": 0.4, "translate": 0.1},
+    **{"hsv_h": 0.1, "hsv_s": 0.5, "hsv_v": 0.4, "fliplr": 0.5, "flipud": 0.2, "bgr": 0.1},
+}
+
+
+def same(a, b) -> bool:
+    """Whether two samples are equal."""
+    return (
+        np.array_equal(a.img, b.img)
+        and np.array_equal(a.objects.boxes, b.objects.boxes)
+        and np.array_equal(a.objects.cls, b.objects.cls)
+        and a.im_file == b.im_file
+    )
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """The files that are decoded from now on."""
+    files, read = [], D.read_image
+    monkeypatch.setattr(D, "read_image", lambda path, channels: files.append(str(path)) or read(path, channels))
+    return files
+
+
+def test_a_sample_is_a_pure_function_of_seed_epoch_and_position(numbered, build) -> None:
+    data = numbered(20)
+    forward, backward = build(data, **EVERYTHING), build(data, **EVERYTHING)
+    keys = [(epoch, position) for epoch in (0, 3) for position in range(20)]
+    samples = {key: forward[key] for key in keys}
+    assert all(same(samples[key], backward[key]) for key in reversed(keys))
+    assert not all(same(samples[0, p], samples[3, p]) for p in range(20))
+    other = build(data, **EVERYTHING, seed=1)
+    assert not all(same(samples[0, p], other[0, p]) for p in range(20))
+    assert same(forward[7], samples[0, 7])
+
+
+def test_each_epoch_shuffles_all_images_anew_and_validation_none(numbered, build) -> None:
+    data = numbered(50)
+    dataset, validation = build(data), build(data, augment=False)
+    orders = [dataset.order(epoch) for epoch in range(3)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    assert dataset.order(1).tolist() == orders[1].tolist()
+    assert [validation[i].img[0, 0, 0] for i in range(50)] == list(range(50))
+    assert [dataset[2, p].img[16, 16, 0] for p in range(50)] == orders[2].tolist()
+    with pytest.raises(IndexError, match="50"):
+        validation[50]
+
+
+def partners(dataset, monkeypatch, positions: range) -> list[tuple[int, int]]:
+    """(position, image) of the partners of all mosaics."""
+    found, mosaic4 = [], D.augment.__globals__["mosaic4"]
+
+    def watch(samples, size, rng):
+        found.extend((position, int(s.img[0, 0, 0])) for s in samples[1:])
+        return mosaic4(samples, size, rng)
+
+    monkeypatch.setitem(D.augment.__globals__, "mosaic4", watch)
+    for position in positions:
+        dataset[0, position]
+    return found
+
+
+def test_mosaic_partners_come_from_the_previous_eight_batches(numbered, build, monkeypatch) -> None:
+    dataset = build(numbered(100), mosaic=1.0, batch=2)
+    at = {int(image): position for position, image in enumerate(dataset.order(0))}
+    back = np.array([(p, p - at[image]) for p, image in partners(dataset, monkeypatch, range(100))])
+    early, late = back[back[:, 0] < 15], back[back[:, 0] >= 15]
+    assert (early[:, 1] >= 0).all() and (early[:, 1] <= early[:, 0]).all()
+    counts = np.bincount(late[:, 1], minlength=16)
+    assert len(counts) == 16 and stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_mosaic_partners_come_from_all_images_when_cached(numbered, build, monkeypatch) -> None:
+    dataset = build(numbered(60), mosaic=1.0, batch=1, cache="ram")
+    images = [image for _, image in partners(dataset, monkeypatch, range(60))]
+    assert stats.chisquare(np.bincount(images, minlength=60)).pvalue > 1e-3
+
+
+def test_one_decode_per_mosaic(numbered, build, decoded: list[str]) -> None:
+    dataset = build(numbered(60), mosaic=1.0, mixup=0.5, batch=2)
+    for position in range(60):
+        dataset[0, position]
+    assert len(decoded) == len(set(decoded)) == 60
+    for position in range(60):
+        dataset[1, position]
+    assert len(decoded) == 120
+
+
+def test_close_mosaic_is_read_from_the_epoch(numbered, build, decoded: list[str]) -> None:
+    dataset = build(numbered(8), mosaic=1.0, epochs=10, close_mosaic=4)
+    values = {epoch: [len(np.unique(dataset[epoch, p].img)) for p in range(8)] for epoch in (9, 5, 6, 0)}
+    assert max(values[6] + values[9]) == 1 and min(values[0]) >= 1 and max(values[0]) > 1 and max(values[5]) > 1
+
+
+def test_fraction_takes_the_first_images_for_training_only(numbered, build) -> None:
+    data = numbered(10)
+    assert [len(build(data, fraction=f)) for f in (1.0, 0.5, 0.26, 0.01)] == [10, 5, 3, 1]
+    assert len(build(data, fraction=0.5, augment=False)) == 10
+    assert build(data, fraction=0.3).labels.file(2).endswith("0002.png")
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_classes_and_single_cls(numbered, build, augment: bool) -> None:
+    data = numbered(10)
+
+    def found(**changes) -> list[list[float]]:
+        dataset = build(data, augment=augment, **changes)
+        samples = [dataset[0, p] for p in range(10)]
+        return [sample.objects.cls.tolist() for sample in sorted(samples, key=lambda s: s.im_file)]
+
+    assert found() == [[i % 8] for i in range(10)]
+    assert found(classes=[1, 5]) == [[i % 8] if i % 8 in (1, 5) else [] for i in range(10)]
+    assert found(single_cls=True) == [[0]] * 10
+    assert found(single_cls=True, classes=[1, 5]) == [[0] if i % 8 in (1, 5) else [] for i in range(10)]
+    assert found(classes=[99]) == [[]] * 10
+
+
+SHAPES = [(20, 40), (40, 20), (32, 32), (24, 40), (40, 30), (16, 40), (30, 40)]
+
+
+def shaped(write_data) -> dict:
+    return write_data(
+        [np.full((*shape, 3), i, np.uint8) for i, shape in enumerate(SHAPES)], [[(0, 0.5, 0.5, 1, 1)]] * 7
+    )
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_rect_gives_each_batch_its_own_shape(write_data, build, augment: bool) -> None:
+    data = shaped(write_data)
+    dataset = build(data, augment=augment, rect=True, batch=3, imgsz=64, mosaic=1.0, mixup=1.0)
+    order, canvases = rect_shapes(np.array(SHAPES), 3, 64, 32, 0.0 if augment else 0.5)
+    expected = [tuple(canvas) for canvas in canvases.tolist()]
+    assert expected == ([(64, 64), (64, 64), (64, 32)] if augment else [(64, 96), (96, 96), (96, 64)])
+    for epoch in range(3):
+        samples = [dataset[epoch, p] for p in range(7)]
+        batches = [D.collate_fn(samples[i : i + 3]) for i in range(0, 7, 3)]
+        assert sorted(tuple(batch["img"].shape[2:]) for batch in batches) == sorted(expected)
+        assert len(batches[-1]["img"]) == 1
+        values = [int(np.median(s.img[s.img != 114])) for s in samples]  # no picture is joined to another
+        assert sorted(values) == list(range(7))
+        assert augment or values == order.tolist()
+    square = build(data, augment=augment, batch=3, imgsz=64)
+    assert {square[i].size for i in range(7)} == {(64, 64)}
+
+
+def test_rect_training_shuffles_whole_batches(write_data, build) -> None:
+    dataset = build(shaped(write_data), rect=True, batch=2, imgsz=64)
+    orders = {tuple(dataset.order(epoch)) for epoch in range(20)}
+    assert len(orders) == 6
+    for order in orders:
+        assert order[-1] == 6 and {order[i : i + 2] for i in (0, 2, 4)} == {(0, 1), (2, 3), (4, 5)}
+
+
+def test_imgsz_is_one_number(numbered, build) -> None:
+    with pytest.raises(ConfigError, match="imgsz"):
+        build(numbered(2), imgsz=[64, 32])
+
+
+def test_the_users_transforms_join_in(numbered, build) -> None:
+    def paint(image, bboxes, cls):
+        return {"image": np.full_like(image, 200), "bboxes": bboxes, "cls": cls + 1}
+
+    sample = build(numbered(4), transforms=[paint, paint])[0, 0]
+    assert (sample.img == 200).all()
+    assert sample.objects.cls.tolist() == [int(sample.im_file[-5]) + 2]
+
+
+def test_an_image_that_becomes_unreadable_is_replaced_and_said_once(numbered, build, caplog) -> None:
+    data = numbered(10)
+    dataset = build(data, mosaic=1.0)
+    (data["train"][0] / "0003.png").unlink()
+    samples = [dataset[epoch, p] for epoch in range(3) for p in range(10)]
+    assert len(samples) == 30 and not any(s.im_file.endswith("0003.png") for s in samples)
+    assert caplog.text.count("0003.png") == 1 and "takes its place" in caplog.text
+
+
+def test_with_rect_the_replacement_fits_the_batch(write_data, build) -> None:
+    data = shaped(write_data)
+    dataset = build(data, rect=True, batch=3, imgsz=64, augment=False)
+    whole = [dataset[i].size for i in range(7)]
+    for i in (5, 1):
+        (data["train"][0] / f"000{i}.png").unlink()
+    assert [dataset[i].size for i in range(7)] == whole
+
+
+def test_a_data_set_that_is_gone_is_one_sentence(numbered, build, caplog) -> None:
+    data = numbered(30)
+    dataset = build(data, mosaic=1.0)
+    dataset[0, 0]
+    shutil.rmtree(data["train"][0])
+    with pytest.raises(DatasetError, match=r"^[^\n]*cannot be read any more[^\n]*$"):
+        for position in range(30):
+            dataset[0, position]
+    assert "takes its place" not in caplog.text
+
+
+def test_workers_do_not_copy_the_labels(numbered, build) -> None:
+    dataset = build(numbered(4), mosaic=1.0)
+    n = 20_000
+    rows = {
+        "names": np.zeros(n, np.uint8),
+        **dict.fromkeys(("name_ends", "object_ends"), np.arange(1, n + 1)),
+        "point_ends": np.zeros(n, np.int64),
+        "shapes": np.full((n, 2), 32, np.int32),
+        "cls": np.zeros(n, np.float32),
+        "boxes": np.zeros((n, 4), np.float32),
+        "points": np.zeros((0, 2), np.float32),
+        "extra": np.zeros((0, 0), np.float32),
+    }
+    large = D.YOLODataset(LabelStore(rows), dataset.options, augment=True, batch=4, data={"nc": 8, "channels": 3})
+    pickled = len(ForkingPickler.dumps(large))
+    assert pickled < 20_000 and pickle.loads(pickle.dumps(dataset))[0, 0].img.shape == (32, 32, 3)
+
+
+def test_collate_makes_the_batch(painted, build) -> None:
+    first = painted((32, 64), [(0, 0, 16, 32), (32, 8, 64, 16)], [2, 1])
+    empty = painted((32, 64), [], [])
+    batch = D.collate_fn([first, empty, first])
+    assert batch["img"].dtype == torch.uint8 and batch["img"].shape == (3, 3, 32, 64)
+    assert batch["img"][0, :, 0, 0].tolist() == first.img[0, 0, ::-1].tolist()
+    assert batch["batch_idx"].tolist() == [0, 0, 2, 2] and batch["batch_idx"].dtype == torch.float32
+    assert batch["cls"].tolist() == [[2], [1], [2], [1]] and batch["cls"].dtype == torch.float32
+    assert batch["bboxes"].dtype == torch.float32
+    assert batch["bboxes"][:2].tolist() == [[0.125, 0.5, 0.25, 1], [0.75, 0.375, 0.5, 0.25]]
+    assert batch["im_file"] == ("painted.png",) * 3
+    assert batch["ori_shape"] == batch["resized_shape"] == ((32, 64),) * 3
+    assert "ratio_pad" not in batch
+    nothing = D.collate_fn([empty])
+    assert nothing["bboxes"].shape == (0, 4) and nothing["cls"].shape == (0, 1) and nothing["batch_idx"].shape == (0,)
+
+
+@pytest.mark.parametrize(("name", "data_name", "imgsz"), [("detect", "bccd", 224), ("pose", "glue_tubes_pose", 224)])
+def test_validation_batches_equal_the_reference(reference, golden, build, options, name, data_name, imgsz) -> None:
+    expected = np.load(golden / f"{name}.npz")
+    data = load_data_yaml(reference / "data" / data_name / "data.yaml")
+    labels = scan(list_images(data["val"])[:4], data["nc"], box_row_parser(data.get("kpt_shape")))
+    dataset = D.YOLODataset(labels, options(imgsz=imgsz), augment=False, batch=4, data=data)
+    batch = D.collate_fn([dataset[i] for i in range(4)])
+    np.testing.assert_array_equal(batch["img"], np.round(expected["batch.img"] * 255))
+    for key in ("cls", "bboxes", "batch_idx"):
+        np.testing.assert_array_equal(batch[key], expected[f"batch.{key}"])
+    gain, pad = batch["ratio_pad"][0]
+    assert gain == (0.35, 0.35) and batch["resized_shape"][0] == (224, 224)
+    assert pad == ((0, 28) if name == "detect" else (0, 49))

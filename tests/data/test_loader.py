@@ -1,0 +1,138 @@
+"""The same batches from any number of workers."""
+
+import random
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ultralytics.data import dataset as D
+from ultralytics.data.loader import build_loader
+from ultralytics.utils.errors import DatasetError
+
+MIXED = {"mosaic": 0.7, "mixup": 0.3, "cutmix": 0.3, "scale": 0.4, "hsv_v": 0.4, "fliplr": 0.5, "epochs": 3}
+
+
+def epochs(loader, which: tuple[int, ...] = (0, 1, 2)) -> list[list[dict]]:
+    """The batches of some epochs."""
+    found = []
+    for epoch in which:
+        loader.set_epoch(epoch)
+        found.append(list(loader))
+    return found
+
+
+def equal(first: list[list[dict]], second: list[list[dict]]) -> bool:
+    for a, b in zip(first, second, strict=True):
+        for x, y in zip(a, b, strict=True):
+            assert x.keys() == y.keys()
+            if not all(torch.equal(x[k], y[k]) if torch.is_tensor(x[k]) else x[k] == y[k] for k in x):
+                return False
+    return True
+
+
+@pytest.fixture
+def many_cores(monkeypatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+
+
+@pytest.mark.usefixtures("many_cores")
+def test_batches_are_the_same_for_any_number_of_workers(numbered, build) -> None:
+    data = numbered(18)
+    alone = build_loader(build(data, **MIXED, close_mosaic=1))
+    expected = epochs(alone)
+    assert alone.num_workers == 0 and [len(b["img"]) for b in expected[0]] == [4, 4, 4, 4, 2] and len(alone) == 5
+    assert not equal(expected[:1], expected[1:2])
+    for workers in (1, 2, 3):
+        loader = build_loader(build(data, **MIXED, close_mosaic=1), workers)
+        assert loader.num_workers == workers and loader.dataset.buffer is not None
+        assert equal(epochs(loader), expected)
+        assert equal(epochs(loader, (1, 0)), [expected[1], expected[0]])  # an epoch is named, not counted
+
+
+def test_batches_are_the_same_from_a_spawned_worker(numbered, build) -> None:
+    data = numbered(10)
+    expected = epochs(build_loader(build(data, **MIXED, close_mosaic=1)))
+    assert equal(epochs(build_loader(build(data, **MIXED, close_mosaic=1), 1, start_method="spawn")), expected)
+
+
+@pytest.mark.usefixtures("many_cores")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_persistent_workers_see_epochs_and_close_mosaic(numbered, build, workers: int) -> None:
+    loader = build_loader(build(numbered(16), mosaic=1.0, epochs=4, close_mosaic=2), workers)
+    assert loader.persistent_workers == bool(workers)
+    colours = [
+        max(len(image.unique()) for batch in epoch for image in batch["img"]) for epoch in epochs(loader, (0, 1, 2, 3))
+    ]
+    assert colours[0] > 1 and colours[1] > 1 and colours[2:] == [1, 1]
+    first, again, other = (tuple(f for b in e for f in b["im_file"]) for e in epochs(loader, (2, 2, 3)))
+    assert first == again != other
+
+
+@pytest.mark.usefixtures("many_cores")
+def test_workers_decode_each_picture_about_once_between_them(numbered, build, monkeypatch) -> None:
+    count, read = torch.zeros(200, dtype=torch.int64).share_memory_(), D.read_image
+
+    def counting(path, channels):
+        count[int(str(path)[-8:-4])] += 1
+        return read(path, channels)
+
+    monkeypatch.setattr(D, "read_image", counting)
+    loader = build_loader(build(numbered(120), mosaic=1.0, batch=4), 2)
+    epochs(loader, (0, 1))
+    assert count.sum() < 1.25 * 240  # without sharing about 1.8 times
+
+
+def test_no_more_workers_than_batches_or_processors(numbered, build, monkeypatch) -> None:
+    dataset = build(numbered(10))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert [build_loader(dataset, workers).num_workers for workers in (0, 1, 64)] == [0, 1, 2]
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    assert build_loader(dataset, 64).num_workers == 3
+
+
+def test_random_states_and_threads_of_the_process_stay_as_they_are(numbered, build) -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state(), cv2.getNumThreads()
+    data = numbered(8)
+    for workers in (0, 2):
+        epochs(build_loader(build(data, **MIXED), workers))
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state(), cv2.getNumThreads()
+    assert before[:2] == after[:2] and torch.equal(before[2], after[2]) and before[3] == after[3]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_data_set_that_is_gone_is_one_sentence_from_workers_too(numbered, build, workers: int) -> None:
+    data = numbered(12)
+    loader = build_loader(build(data, mosaic=1.0), workers)
+    epochs(loader, (0,))
+    shutil.rmtree(data["train"][0])
+    with pytest.raises(DatasetError, match=r"^[^\n]*0\d\d\d\.png cannot be read any more[^\n]*$"):
+        epochs(loader, (1,))
+
+
+def test_an_epoch_that_is_left_early_does_not_disturb_the_next(numbered, build) -> None:
+    data = numbered(16)
+    expected = epochs(build_loader(build(data, **MIXED)), (1,))
+    loader = build_loader(build(data, **MIXED), 2)
+    next(iter(loader))
+    assert equal(epochs(loader, (1,)), expected)
+
+
+def test_short_memory_is_said_and_batches_stay_the_same(numbered, build, monkeypatch, caplog) -> None:
+    data = numbered(16)
+    expected = epochs(build_loader(build(data, **MIXED)))
+    monkeypatch.setattr(D, "available_memory", lambda: 1000)
+    loader = build_loader(build(data, **MIXED), 2)
+    assert "shared memory" in caplog.text and loader.dataset.buffer is None
+    assert equal(epochs(loader), expected)
+
+
+def test_validation_needs_no_buffer(numbered, build) -> None:
+    data = numbered(9)
+    loader = build_loader(build(data, augment=False, mosaic=1.0), 2)
+    assert loader.dataset.buffer is None
+    values = [int(v) for batch in loader for v in batch["img"][:, 0, 0, 0]]
+    assert values == list(range(9))
+    assert len(next(iter(loader))["ratio_pad"]) == 4
