@@ -180,6 +180,16 @@ def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(tmp_path):
     assert check_image(path) == (40, 60)
 
 
+def test_truncated_jpegs_are_not_given_to_opencv(tmp_path, monkeypatch):
+    """Some of its versions fill up what is missing with grey."""
+    Image.fromarray(photo()).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    monkeypatch.setattr("cv2.imdecode", lambda *args: np.zeros((40, 60, 3), np.uint8))
+    with pytest.raises(DatasetError, match="truncated"):
+        read_image(tmp_path / "a.jpg")
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tif", "gif"])
 @pytest.mark.parametrize("share", [0.4, 0.9])
 def test_truncated_files_are_refused(tmp_path, suffix, share):
@@ -256,6 +266,8 @@ def test_images_beyond_pillows_limit_are_explained(tmp_path, monkeypatch):
 def test_sizes_come_from_the_header_alone(tmp_path, monkeypatch):
     for suffix in ("jpg", "png", "webp", "tif"):
         Image.fromarray(photo()).save(tmp_path / f"a.{suffix}")
+    with (tmp_path / "a.jpg").open("ab") as file:
+        file.write(bytes(20))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
     monkeypatch.setattr("cv2.imdecode", lambda *args: pytest.fail("decoded"))
     assert {image_size(path) for path in tmp_path.iterdir()} == {(40, 60)}

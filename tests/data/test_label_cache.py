@@ -68,6 +68,13 @@ def change_time_only(root):
     os.utime(root / "labels" / "a.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
 
 
+def change_size_only(root):
+    label = root / "labels" / "a.txt"
+    stat = label.stat()
+    label.write_text(GOOD, encoding="utf-8")
+    os.utime(label, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
 def change_image(root):
     Image.new("RGB", (50, 20)).save(root / "images" / "a.jpg")
 
@@ -89,7 +96,8 @@ def mend_image(root):
 
 
 @pytest.mark.parametrize(
-    "change", [change_label, change_time_only, change_image, add_image, remove_label, remove_image, mend_image]
+    "change",
+    [change_label, change_time_only, change_size_only, change_image, add_image, remove_label, remove_image, mend_image],
 )
 def test_any_change_makes_it_stale(root, examined, change):
     rescan(root)

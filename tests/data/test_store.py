@@ -122,6 +122,13 @@ def test_processes_share_the_labels_and_do_not_copy_them():
     assert store.cls[5] == 99
 
 
+def test_views_stay_valid_when_the_store_is_sent_away(store):
+    view, place = store.boxes, store.boxes.ctypes.data
+    ForkingPickler.dumps(store)
+    assert store.boxes.ctypes.data == place
+    np.testing.assert_array_equal(view[:2], parsed(2).boxes)
+
+
 def test_without_shared_memory_there_is_ordinary_memory(monkeypatch):
     def full(self):
         raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")

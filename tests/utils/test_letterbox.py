@@ -161,6 +161,13 @@ def test_rect_shapes_sorts_by_ratio_and_keeps_ties():
     assert canvases.tolist() == [[64, 96], [96, 96], [96, 64]]
 
 
+@pytest.mark.parametrize("shape", [(147, 294), (273, 455), (281, 562)])
+def test_a_side_rounded_up_by_a_hair_still_fits(shape):
+    """147 / 294 x 320 is 160, but 147 x (320 / 294) is a hair more, so the image is loaded with 161 rows."""
+    _, canvases = rect_shapes(np.array([shape]), 1, 320, 32, pad=0)
+    assert (canvases[0] >= resize_shape(*shape, 320)).all()
+
+
 @given(st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=20), IMGSZ, st.integers(1, 4), st.sampled_from([0.0, 0.5]))
 def test_every_loaded_image_fits_its_canvas(shapes, imgsz, batch, margin):
     order, canvases = rect_shapes(np.array(shapes), batch, imgsz, 32, margin)

@@ -133,21 +133,18 @@ def _is_plain(image: Image.Image) -> bool:
     """Whether OpenCV decodes the image as it is seen."""
     if image.format in ("JPEG", "MPO"):
         return image.mode in ("RGB", "L")
-    still = not getattr(image, "is_animated", False)
-    return image.format == "PNG" and image.mode in ("RGB", "L") and "transparency" not in image.info and still
+    return image.format == "PNG" and image.mode in ("RGB", "L") and "transparency" not in image.info
 
 
 def _is_whole(file: BinaryIO, format: str) -> bool:
-    """Whether the file's ends prove that nothing is missing; False if it has to be decoded to know."""
+    """Whether the end of an opened file proves that nothing is missing; False if it has to be decoded to know."""
     position, size = file.tell(), file.seek(0, io.SEEK_END)
     file.seek(max(size - 64, 0))
     tail = file.read()
-    file.seek(4)
-    riff_size = int.from_bytes(file.read(4), "little")
     file.seek(position)
     if format in ("JPEG", "MPO"):
         return tail.rstrip(b"\0\r\n ").endswith(b"\xff\xd9")
-    return (format == "PNG" and tail[-8:-4] == b"IEND") or (format == "WEBP" and riff_size + 8 <= size)
+    return format == "WEBP" or (format == "PNG" and tail[-8:-4] == b"IEND")  # a cut WebP does not open at all
 
 
 def _reason(path: Path, exc: Exception) -> str:

@@ -169,7 +169,10 @@ def _gather(offsets: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _shared(array: np.ndarray) -> torch.Tensor:
-    """The array in memory that other processes map instead of copying; an ordinary copy if the system has none left."""
+    """The array in memory that other processes map instead of copying; an ordinary copy if the system has none left.
+
+    Now and not when a worker is started, as torch would then move it away under the numpy views that are in use.
+    """
     tensor = torch.from_numpy(array.copy())
     with contextlib.suppress(RuntimeError):
         tensor.share_memory_()
