@@ -184,7 +184,7 @@ def test_truncated_jpegs_are_not_given_to_opencv(tmp_path, monkeypatch):
     """Some of its versions fill up what is missing with grey."""
     Image.fromarray(photo()).save(tmp_path / "a.jpg")
     data = (tmp_path / "a.jpg").read_bytes()
-    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "a.jpg").write_bytes(data[:-200])
     monkeypatch.setattr("cv2.imdecode", lambda *args: np.zeros((40, 60, 3), np.uint8))
     with pytest.raises(DatasetError, match="truncated"):
         read_image(tmp_path / "a.jpg")
