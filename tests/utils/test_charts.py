@@ -274,7 +274,8 @@ def test_normalised_confusion_matrix_has_shares_of_the_true_class(tmp_path, save
     assert charts.plot_confusion_matrix(MATRIX, THREE, tmp_path, normalize=True).name.endswith("matrix_normalized.png")
     shown = {t.get_position(): float(t.get_text()) for t in saved[0].axes[0].texts}
     shares = MATRIX / MATRIX.sum(0)
-    assert shown == {(c, r): pytest.approx(shares[r, c], abs=0.005) for c, r in shown} and len(shown) == 13
+    assert shown == {(c, r): pytest.approx(shares[r, c], abs=0.005) for c, r in shown}
+    assert len(shown) == (shares > 0.005).sum()  # the rest would read 0.00
     rgba = saved[0].axes[0].images[0].get_array().astype(int)
     assert rgba[0, 0, :3].sum() < rgba[2, 2, :3].sum() < rgba[2, 3, :3].sum()  # the more, the darker
     saved[0].assert_readable()

@@ -172,28 +172,29 @@ def test_text_anchors_and_lines():
 def test_a_font_is_found_for_any_script(monkeypatch):
     """Simulated: the only font on this computer that has the character is the second of the list."""
     monkeypatch.setattr(fonts, "_system_fonts", lambda: ("latin.ttf", "chinese.ttf"))
-    monkeypatch.setattr(fonts, "_spells", lambda path, c: ord(c) < 128 or path == "chinese.ttf")
-    for cached in (fonts.font_file, fonts._font_with):
+    monkeypatch.setattr(fonts, "_spells", lambda path, c: ord(c) < 128 or (path == "chinese.ttf") == (c > "一"))
+    for cached in (fonts.font_file, fonts._best_font, fonts._font_with):
         cached.cache_clear()
     try:
         assert fonts.font_file("红细胞 0.5") == "chinese.ttf"
         assert Path(fonts.font_file("RBC 0.5")).name == "DejaVuSans.ttf"
-        assert Annotator(blank(), example="RBC 白细胞").font == "chinese.ttf"
+        assert fonts.font_file("RBC 0.5", common="RBC 白细胞") == "chinese.ttf"
+        assert Path(fonts.font_file("عدد", common="RBC 白细胞")).name == "DejaVuSans.ttf"
     finally:
-        for cached in (fonts.font_file, fonts._font_with):
+        for cached in (fonts.font_file, fonts._best_font, fonts._font_with):
             cached.cache_clear()
 
 
 def test_without_a_font_one_warning_and_boxes(monkeypatch, caplog):
     monkeypatch.setattr(fonts, "_system_fonts", lambda: ())
-    for cached in (fonts.font_file, fonts._font_with, fonts._warn_once):
+    for cached in (fonts.font_file, fonts._best_font, fonts._font_with, fonts._warn_once):
         cached.cache_clear()
     with caplog.at_level(logging.WARNING, "ultralytics"):
         im = blank()
         Annotator(im).box_label((50, 50, 150, 150), "红细胞 0.50", RED)
         Annotator(im).box_label((50, 50, 150, 150), "白细胞 0.50", RED)
-    fonts.font_file.cache_clear()
-    fonts._font_with.cache_clear()
+    for cached in (fonts.font_file, fonts._best_font, fonts._font_with):
+        cached.cache_clear()
     assert [r.message.count("install a font") for r in caplog.records] == [1]
     assert (im == RED).all(2).sum() > 400
 

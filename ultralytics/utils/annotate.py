@@ -17,8 +17,8 @@ class Annotator:
     """Draws onto `im`: a uint8 picture (H, W, 3) BGR or (H, W) grey, changed in place where it can be, or a PIL image.
 
     Colours are BGR. `line_width` and `font_size` are pixels and follow the size of the picture if not given; `font` is
-    the path of a font file. Without it each text gets one that can spell it; with `example`, a text that holds all
-    characters to come, all of them get the same.
+    the path of a font file. Without it each text gets one that can spell it, the same for all if one font can spell
+    `example`, which holds all characters to come.
     """
 
     def __init__(
@@ -34,7 +34,8 @@ class Annotator:
         mean = (self.height + self.width) / 2
         self.lw = max(round(line_width or max(mean * 0.003, min(mean / 150, 2))), 1)
         self.font_size = max(round(font_size or min(max(mean * 0.024, 11), self.height / 2)), MIN_FONT)
-        self.font = font or (font_file(example) if example else None)
+        self.font = font
+        self.example = example
         self._labels: list[Box] = []
 
     def box_label(
@@ -85,7 +86,7 @@ class Annotator:
         box_color: Colour | None = None,
     ) -> None:
         """Lines of text with their left top corner at `xy` (`anchor="bottom"`: left bottom), on a box of a colour."""
-        masks = [text_mask(line, self.font or font_file(line), self.font_size) for line in text.splitlines()]
+        masks = [text_mask(line, self._font_of(line), self.font_size) for line in text.splitlines()]
         x, y = (round(float(v)) for v in xy)
         if anchor == "bottom":
             y -= sum(len(mask) for mask in masks)
@@ -100,6 +101,9 @@ class Annotator:
         """The picture, (H, W, 3) BGR uint8, or as a PIL image in RGB."""
         return Image.fromarray(self.im[..., ::-1]) if pil else self.im
 
+    def _font_of(self, text: str) -> str:
+        return self.font or font_file(text, self.example)
+
     def _corners(self, box: Sequence[float]) -> Box | None:
         """Pixels of a box, drawn with its whole line inside the picture; None if nothing of it is there."""
         x1, y1, x2, y2 = (float(v) for v in box)
@@ -112,7 +116,7 @@ class Annotator:
 
     def _fitted(self, label: str) -> np.ndarray:
         """A label's mask, in smaller letters or shortened where the picture is not wide enough for it."""
-        font = self.font or font_file(label)
+        font = self._font_of(label)
         room = self.width - 2 * max(self.lw, 2)
         size = self.font_size
         while size > MIN_FONT and text_mask(label, font, size).shape[1] > room:

@@ -57,11 +57,14 @@ def labels_figure(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str]) 
 
 
 def _histogram(ax: "Axes", counts: np.ndarray, names: list[str]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     n = len(counts)
     bars = ax.bar(range(n), counts, width=min(0.8, 0.12 * n), color=[hex_color(i) for i in range(n)])
     dress(ax, f"{counts.sum():,} objects, {np.count_nonzero(counts)} of {n} classes", ylabel="objects")
     ax.grid(visible=False, axis="x")
     ax.set(xlim=(-0.6, n - 0.4), ylim=(0, 1.08 * max(counts.max(initial=0), 1)))
+    ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     ax.yaxis.set_major_formatter("{x:,.0f}")
     name_ticks(ax, "x", names, inches=11)
     if n <= MOST_NUMBERED:
@@ -211,7 +214,7 @@ def confusion_figure(matrix: np.ndarray, names: Mapping[int, str], normalize: bo
     side = min(max(0.5 * n, 4.5), 15.0)  # inches
     fig = new_figure(side, side)
     ax = fig.add_subplot()
-    norm = PowerNorm(1 if normalize else 0.5, vmin=0, vmax=1 if normalize else max(values.max(), 1))
+    norm = PowerNorm(1 if normalize else 0.35, vmin=0, vmax=1 if normalize else max(values.max(), 1))
     scale = ScalarMappable(norm, HEAT)
     ax.imshow(scale.to_rgba(np.ma.masked_equal(values, 0), bytes=True), interpolation="nearest")
     dress(ax, "Confusion matrix, shares of the true class" if normalize else "Confusion matrix", "True", "Predicted")
@@ -238,9 +241,10 @@ def _grid_cells(ax: "Axes", n: int) -> None:
 
 
 def _number_cells(ax: "Axes", values: np.ndarray, shade: np.ndarray, form: str, points: float) -> None:
-    """The value of each cell that has one, as large as its width in points lets it be, light on dark."""
-    texts = {(row, column): form.format(values[row, column]) for row, column in np.argwhere(values > 0)}
-    size = min(1.35 * points / max(map(len, texts.values()), default=1), 11)
-    for (row, column), text in texts.items():
+    """The value of each cell that is not 0 when rounded, as large as its width in points lets it be, light on dark."""
+    texts = {(row, column): form.format(value) for (row, column), value in np.ndenumerate(values)}
+    shown = {place: text for place, text in texts.items() if float(text)}
+    size = min(1.35 * points / max(map(len, shown.values()), default=1), 11)
+    for (row, column), text in shown.items():
         color = "white" if shade[row, column] > 0.5 else INK
         ax.text(column, row, text, ha="center", va="center", fontsize=size, color=color)

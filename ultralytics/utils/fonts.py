@@ -20,16 +20,28 @@ ELLIPSIS = "…"
 
 
 @lru_cache(maxsize=1024)
-def font_file(text: str) -> str:
-    """Path of the font that has most of the characters: DejaVu Sans if it has all, else one of this computer's.
+def font_file(text: str, common: str = "") -> str:
+    """Path of a font that can spell the text: the one for all of `common` if it can, else the text's own.
 
-    Characters that no font has are drawn as empty boxes, and one warning says so.
+    DejaVu Sans where it suffices, else a font of this computer. Characters that none has are drawn as empty boxes, and
+    one warning says so.
     """
-    found = (_font_with(c) for c in text if not _spells(_default(), c))
-    best = max([_default(), *filter(None, found)], key=lambda path: sum(_spells(path, c) for c in text))
+    shared = _best_font(common)
+    best = shared if _spelled(shared, text) == len(text) else _best_font(text)
     if not all(_spells(best, c) for c in text if c.isprintable()):
         _warn_once()
     return best
+
+
+@lru_cache(maxsize=1024)
+def _best_font(text: str) -> str:
+    """The font with most of the characters."""
+    found = (_font_with(c) for c in text if not _spells(_default(), c))
+    return max([_default(), *filter(None, found)], key=lambda path: _spelled(path, text))
+
+
+def _spelled(path: str, text: str) -> int:
+    return sum(_spells(path, c) for c in text)
 
 
 @lru_cache(maxsize=64)
