@@ -46,7 +46,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_decimal(self, node: yaml.ScalarNode) -> int:
         """Read an integer; a leading zero does not make it octal."""
-        return int(node.value, 16 if node.value.startswith("0x") else 10)
+        digits = self.construct_scalar(node)
+        return int(digits, 16 if digits.startswith("0x") else 10)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -141,6 +142,15 @@ def increment_path(path: str | os.PathLike, exist_ok: bool = False) -> Path:
     while (candidate := path.with_name(f"{stem}{number}{suffix}")).exists():
         number += 1
     return candidate
+
+
+def unused_name(name: str, taken: set[str]) -> str:
+    """First of name, name_2, name_3, … that is not in `taken`, which holds lower case and gets it, too."""
+    found, number = name, 2
+    while found.lower() in taken:
+        found, number = f"{name}_{number}", number + 1
+    taken.add(found.lower())
+    return found
 
 
 def _os_reason(exc: BaseException | None) -> OSError | None:
