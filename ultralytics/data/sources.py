@@ -3,7 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,15 @@ _NOT_FILES = ("http://", "https://", "rtsp://", "rtmp://", "tcp://", "udp://", "
 class Frame:
     """One picture (H, W, 3) uint8 BGR and where it is from.
 
-    `frame` counts the used frames of a video from 1, up to `frames` if their number is known; `fps` is the file's.
+    `tensor` (3, H, W) is the picture as it was given, if that was a floating-point tensor. `item` counts the images and
+    videos of the source from 1; `frame` the used frames of a video from 1, up to `frames` if their number is known;
+    `fps` is the file's.
     """
 
     image: np.ndarray
     path: str
+    tensor: torch.Tensor | None = None
+    item: int = 1
     is_video: bool = False
     frame: int = 0
     frames: int | None = None
@@ -70,7 +74,7 @@ class Video:
             decoded, image = capture.retrieve()
             if decoded:
                 number += 1
-                yield Frame(image, self.path, True, number, expected or None, fps)
+                yield Frame(image, self.path, is_video=True, frame=number, frames=expected or None, fps=fps)
         if not number:
             what = "this video" if self.camera is None else "the camera of this number"
             raise DatasetError(f"{self.path}: no frame can be read from {what}")
@@ -88,7 +92,7 @@ class Picture:
     def frames(self) -> Iterator[Frame]:
         """It as a frame. Raises SourceError if it is no picture."""
         try:
-            yield Frame(to_bgr(self.image), self.path)
+            yield Frame(to_bgr(self.image), self.path, _floating(self.image))
         except (ValueError, OSError) as exc:
             raise SourceError(f"{self.path}: {exc}") from exc
 
@@ -111,10 +115,16 @@ class Source:
         """Number of images and videos."""
         return len(self._items)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all of it are pictures in memory, nothing of which is to be read."""
+        return all(isinstance(item, Picture) for item in self._items)
+
     def __iter__(self) -> Iterator[Frame]:
         self.skipped = []
-        for item in self._items:
-            yield from self._frames(item)
+        for number, item in enumerate(self._items, 1):
+            for frame in self._frames(item):
+                yield replace(frame, item=number)
         if len(self.skipped) == len(self):
             raise SourceError(f"None of the {len(self)} images and videos can be read")
 
@@ -212,6 +222,11 @@ def to_bgr(image: np.ndarray | torch.Tensor | Image.Image) -> np.ndarray:
         return pillow_to_bgr(image)
     bgr = _array_to_bgr(_tensor_to_array(image) if isinstance(image, torch.Tensor) else image)
     return np.ascontiguousarray(bgr)
+
+
+def _floating(image: Any) -> torch.Tensor | None:
+    """The image if it is a floating-point tensor."""
+    return image if isinstance(image, torch.Tensor) and image.is_floating_point() else None
 
 
 def _tensor_to_array(tensor: torch.Tensor) -> np.ndarray:

@@ -1,6 +1,7 @@
 """YOLO: a network by the name of its YAML or weights, and the four things people do with it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,39 @@ from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.inference import InferenceCopy
 from ultralytics.engine.plan import inference_dtype
 from ultralytics.engine.results import Results
-from ultralytics.engine.state import half
 from ultralytics.models.yolo import task_class
 from ultralytics.nn.tasks import find_task, yaml_model_load
+from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.devices import select_device
 from ultralytics.utils.errors import CheckpointError, ConfigError, SourceError
+from ultralytics.utils.files import nearest
+from ultralytics.utils.ops import make_divisible
 
 KEPT_OPTIONS = ("data", "imgsz", "single_cls")  # what a checkpoint tells later calls about its training
+EXPORTED = {".onnx", ".torchscript", ".engine", ".mlpackage", ".tflite", ".pb"}
+LATER = {"export": "export", "benchmark": "export", "track": "tracking", "embed": "image embeddings", "tune": "tuning"}
 
 
 class YOLO:
     """A network that trains, validates and predicts.
 
-    `model` is a model YAML (a path, or a bare name such as `yolov8n-DynamicConv.yaml`) or a file of weights.
+    `model` is a model YAML (a path, or a bare name such as `yolov8n-DynamicConv.yaml`), which `nc` gives another number
+    of classes, or a file of weights, which has its own.
 
     >>> model = YOLO("yolov8n-DynamicConv.yaml")
     >>> model.load("yolov8n.pt")  # doctest: +SKIP
     >>> model.train(data="my.yaml", epochs=100)  # doctest: +SKIP
     """
 
-    def __init__(self, model: str | Path = "yolov8n.yaml", task: str | None = None, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        model: str | Path = "yolov8n.yaml",
+        task: str | None = None,
+        verbose: bool = False,
+        *,
+        nc: int | None = None,
+    ) -> None:
         self.callbacks = Callbacks()
         self.overrides: dict[str, Any] = {}  # options of later calls
         self.ckpt: Checkpoint | None = None
@@ -44,20 +57,24 @@ class YOLO:
         self._inference = InferenceCopy()
         self._has_weights = False
         if Path(model).suffix in (".yaml", ".yml"):
-            self._build(str(model), verbose)
+            self._build(str(model), nc, verbose)
         else:
             self._open(Path(model))
+            if nc not in (None, len(self.names)):
+                raise ConfigError(f"nc={nc}: {model} has {len(self.names)} classes; nc goes with a model YAML")
         if task and task != self.task:
             raise ConfigError(f"task={task} was asked for, but {model} has a head for {self.task}")
 
-    def _build(self, name: str, verbose: bool) -> None:
+    def _build(self, name: str, nc: int | None, verbose: bool) -> None:
         self.cfg = name
         architecture = yaml_model_load(name)
         self._task = task_class(find_task(architecture))
-        self.model: nn.Module = self._task.model_class(architecture, verbose=verbose)
+        self.model: nn.Module = self._task.model_class(architecture, nc=nc, verbose=verbose)
         self.overrides = {"model": name}
 
     def _open(self, path: Path) -> None:
+        if path.suffix in EXPORTED:
+            raise CheckpointError(f"{path}: exported networks come later; open the .pt file that this one was made of")
         self.ckpt = load_checkpoint(path)
         self.ckpt_path = path
         self._task, self.model = from_checkpoint(self.ckpt, path)
@@ -130,18 +147,21 @@ class YOLO:
         return self
 
     def load(self, weights: str | Path, verbose: bool = False) -> "YOLO":
-        """Take over every weight whose name and shape agree; `verbose` names those that do not."""
+        """Take over every weight whose name and shape agree, and the names of as many classes.
+
+        `verbose` names the weights that do not agree.
+        """
         checkpoint = load_checkpoint(Path(weights))
-        self.model.load(checkpoint.state_dict, verbose=verbose)
+        self.model.load(checkpoint, verbose=verbose)
+        if checkpoint.names and len(checkpoint.names) == len(self.names):
+            self.model.names = checkpoint.names
         self._has_weights = True
-        self.overrides["pretrained"] = str(weights)
         return self
 
     def save(self, path: str | Path = "model.pt") -> None:
         """Write network and weights as they are now, in half precision, to a file that `YOLO(path)` opens."""
         kept = {"args": self.ckpt.args, "epoch": self.ckpt.epoch, "metrics": self.ckpt.metrics} if self.ckpt else {}
-        weights = half(self.model.state_dict())
-        save_checkpoint(Path(path), Checkpoint(weights, self.model.yaml, self.task, self.names, **kept))
+        save_checkpoint(Path(path), Checkpoint(self.model.state_dict(), self.model.yaml, self.task, self.names, **kept))
 
     def add_callback(self, event: str, function: Callable[[Any], None]) -> None:
         """Call `function` with the trainer, validator or predictor at every `event` (engine/callbacks.py)."""
@@ -167,10 +187,32 @@ class YOLO:
         """Where the network is."""
         return next(self.model.parameters()).device
 
+    def __getattr__(self, name: str) -> Any:
+        """Only called for what is not there."""
+        if name in LATER:
+            raise AttributeError(f"YOLO.{name} comes with {LATER[name]}, which is not there yet")
+        near = nearest(name, [n for n in dir(self) if not n.startswith("_")])
+        raise AttributeError(f"YOLO has no {name!r}" + (f", the nearest are: {', '.join(near)}" if near else ""))
+
     def _options(self, method: str, given: dict[str, Any]) -> Options:
         """Checked options of a call: the method's defaults, what the weights know, what the call says."""
-        kept = {k: v for k, v in self.overrides.items() if k != "pretrained"}
-        return get_options(kept, given).resolve(method)
+        options = get_options(self.overrides, given).resolve(method)
+        if options.model != self.overrides["model"] and not options.resume:
+            raise ConfigError(f"model={options.model}: this network is {self.overrides['model']}; YOLO() opens another")
+        if method != "train" and options.batch == -1:
+            raise ConfigError(f"batch=-1 is for training: give model.{method}() a number")
+        return fit_stride(options, int(self.model.stride.max()))
+
+
+def fit_stride(options: Options, stride: int) -> Options:
+    """The options with `imgsz`, or both of its sides, raised to multiples of the stride, which is said."""
+    sides = options.imgsz
+    fit = partial(make_divisible, divisor=stride)
+    fitting = list(map(fit, sides)) if isinstance(sides, list) else fit(sides)
+    if fitting == sides:
+        return options
+    LOGGER.warning(f"imgsz={sides} is no multiple of the network's stride {stride}: using imgsz={fitting}")
+    return options.replace(imgsz=fitting)
 
 
 def from_checkpoint(checkpoint: Checkpoint, path: Path) -> tuple[type, nn.Module]:
@@ -182,14 +224,22 @@ def from_checkpoint(checkpoint: Checkpoint, path: Path) -> tuple[type, nn.Module
     architecture = dict(checkpoint.yaml)
     if architecture.get("scales"):  # built without a scale letter, it was the first
         architecture["scale"] = architecture.get("scale") or next(iter(architecture["scales"]))
-    task = task_class(find_task(architecture))
+    task = task_class(checkpoint.task or find_task(architecture))
     model = task.model_class(architecture, nc=len(checkpoint.names) if checkpoint.names else None, verbose=False)
-    missing = set(model.state_dict()) ^ set(checkpoint.state_dict)
-    if missing:
+    saved = shapes_of(checkpoint.state_dict)
+    if shapes_of(model.state_dict()) != saved:  # saved after fusing, or another network
+        model.fuse(verbose=False)
+    if differing := shapes_of(model.state_dict()) ^ saved:
+        name, shape = min(differing)
         raise CheckpointError(
-            f"{path} does not fit the network its YAML describes ({len(missing)} entries differ, as {min(missing)}): "
-            "add the block it was trained with to nn/Addmodules"
+            f"{path} does not fit the network that its YAML describes here ({len(differing)} entries differ, as {name} "
+            f"{shape}): bring the blocks in nn/Addmodules to the state they had when it was trained"
         )
     model.load_state_dict(checkpoint.state_dict)
     model.names = checkpoint.names or model.names
     return task, model
+
+
+def shapes_of(state_dict: Mapping[str, torch.Tensor]) -> set[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every entry."""
+    return {(name, tuple(tensor.shape)) for name, tensor in state_dict.items()}

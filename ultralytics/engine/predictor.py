@@ -1,5 +1,6 @@
 """Runs a network over images and videos."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,20 @@ from torch import Tensor, nn
 from ultralytics.data.sources import Frame, Source, load_source
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
-from ultralytics.engine.validator import Stopwatch
-from ultralytics.engine.writer import Writer
+from ultralytics.engine.validator import Stopwatch, speed_line
+from ultralytics.engine.writer import Writer, drawing
 from ultralytics.utils import LOGGER
 from ultralytics.utils.letterbox import letterbox_batch
 
+STAGES = ("preprocess", "inference", "postprocess")
+IN_MEMORY = 16  # pictures that are in memory already go together unless `batch` says otherwise
+
 
 class Predictor:
-    """One source at a time; callbacks receive it with `args`, `source`, `batch`, `results` and `save_dir`."""
+    """One source at a time.
+
+    Callbacks receive it with `args`, `source`, `batch` (its frames), `results`, `seen`, `speed` and `save_dir`.
+    """
 
     def __init__(self, task: Any, options: Any, callbacks: Callbacks) -> None:
         self.task = task
@@ -29,64 +36,83 @@ class Predictor:
         self.results: list[Results] = []
         self.writer = Writer(options) if Writer.wanted(options) else None
         self.seen = 0
+        self._spent: Counter[str] = Counter()  # milliseconds
 
     @property
     def save_dir(self) -> Path | None:
         """Folder of what is saved; None if nothing is."""
         return self.writer.folder if self.writer else None
 
+    @property
+    def speed(self) -> dict[str, float]:
+        """Milliseconds per image by stage, so far."""
+        return {stage: self._spent[stage] / max(self.seen, 1) for stage in STAGES}
+
     @torch.no_grad()
     def stream(self, model: nn.Module, source: Any) -> Iterator[Results]:
         """Results in order, each as soon as its batch is done; nothing older is kept."""
         self.source = load_source(source, vid_stride=self.args.vid_stride)
-        first = next(model.parameters())
+        together = self.source.in_memory and "batch" not in self.args.given
         self.callbacks.run("on_predict_start", self)
+        shape: tuple[int, ...] = ()
         try:
-            for batch in batches(self.source, self.args.batch):
+            for batch in batches(self.source, IN_MEMORY if together else self.args.batch):
                 self.batch = batch
                 self.callbacks.run("on_predict_batch_start", self)
-                self.results = self._predict(model, first.device, first.dtype)
+                shape = self._predict(model)
                 self.callbacks.run("on_predict_postprocess_end", self)
                 for frame, result in zip(self.batch, self.results, strict=True):
-                    self._leave(frame, result)
+                    self._leave(frame, result, shape)
                 self.callbacks.run("on_predict_batch_end", self)
                 yield from self.results
         finally:
             if self.writer:
                 self.writer.close()
+        self._sum_up(shape)
         self.callbacks.run("on_predict_end", self)
 
-    def _predict(self, model: nn.Module, device: torch.device, dtype: torch.dtype) -> list[Results]:
-        watch = Stopwatch(device)
+    def _predict(self, model: nn.Module) -> tuple[int, ...]:
+        """Make the results of the batch; returns the shape of what the network saw."""
+        first = next(model.parameters())
+        watch = Stopwatch(first.device, STAGES)
         with watch("preprocess"):
             images = network_input(self.batch, self.args.imgsz, int(model.stride.max()), self.args.rect)
-            images = images.to(device, dtype)
+            images = images.to(first.device, first.dtype)
         with watch("inference"):
             outputs = model(images)
         with watch("postprocess"):
             found = self.task.decode(outputs, self.args, len(model.names))
-            results = [
+            self.results = [
                 self.task.result(one, images.shape[2:], frame.image, frame.path, model.names)
                 for one, frame in zip(found, self.batch, strict=True)
             ]
-        for result in results:
+        for result in self.results:
             result.speed = watch.per_image(len(images))
-        return results
+            self._spent.update(result.speed)
+        return tuple(images.shape)
 
-    def _leave(self, frame: Frame, result: Results) -> None:
+    def _leave(self, frame: Frame, result: Results, shape: tuple[int, ...]) -> None:
         """Say, save and show what was asked for."""
         self.seen += 1
         if self.args.verbose:
-            height, width = result.orig_shape
-            place = f"frame {frame.frame} of " if frame.is_video else ""
-            LOGGER.info(
-                "%d: %s%s %dx%d: %s%.1f ms", self.seen, place, frame.path, height, width, result.verbose(),
-                result.speed["inference"],
-            )  # fmt: skip
+            kind, of = ("video", f"/{frame.frames}" if frame.frames else "") if frame.is_video else ("image", "")
+            number = f" (frame {frame.frame}{of})" if frame.is_video else ""
+            height, width = shape[2:]
+            found, ms = result.verbose(), result.speed["inference"]
+            place = f"{kind} {frame.item}/{len(self.source)}{number} {frame.path}"
+            LOGGER.info(f"{place}: {height}x{width} {found}{ms:.1f}ms")
         if self.writer:
             self.writer.write(frame, result)
         if self.args.show:
-            result.show()
+            result.show(1 if frame.is_video else 0, **drawing(self.args))
+
+    def _sum_up(self, shape: tuple[int, ...]) -> None:
+        if self.args.verbose:
+            LOGGER.info(f"{speed_line(self.speed)} at shape {(1, *shape[1:])}")
+        if self.source.skipped:
+            LOGGER.warning(f"{len(self.source.skipped)} of {len(self.source)} images and videos were skipped")
+        if self.writer and self.args.verbose:
+            LOGGER.info(f"Results saved to {self.save_dir}")
 
 
 def batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
@@ -102,6 +128,9 @@ def batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
 
 
 def network_input(frames: list[Frame], imgsz: int | list[int], stride: int, rect: bool) -> Tensor:
-    """Letterboxed images (B, 3, H, W) RGB 0..1 float32."""
+    """Images (B, 3, H, W) RGB 0..1 float: tensors of one shape that fits the stride as they are, else letterboxed."""
+    shapes = {frame.tensor.shape if frame.tensor is not None else () for frame in frames}
+    if len(shapes) == 1 and all(shape and not any(side % stride for side in shape[1:]) for shape in shapes):
+        return torch.stack([frame.tensor for frame in frames])
     stacked = letterbox_batch([frame.image for frame in frames], imgsz, stride, rect)
     return torch.from_numpy(np.ascontiguousarray(stacked[..., ::-1].transpose(0, 3, 1, 2))).float() / 255

@@ -1,26 +1,29 @@
 """Measures a network on a split of a data set."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
+import torchvision.ops  # noqa: F401 (takes seconds, which the first image would be charged with)
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ultralytics.engine.callbacks import Callbacks
+from ultralytics.utils import LOGGER
 
+STAGES = ("preprocess", "inference", "loss", "postprocess")
 PICTURES = 3  # batches that are drawn
 
 
 class Stopwatch:
     """Adds up the time spent in named stages."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, stages: Sequence[str]) -> None:
         self.device = device
-        self.seconds = dict.fromkeys(("preprocess", "inference", "loss", "postprocess"), 0.0)
+        self.seconds = dict.fromkeys(stages, 0.0)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -36,6 +39,11 @@ class Stopwatch:
     def per_image(self, images: int) -> dict[str, float]:
         """Milliseconds per image by stage."""
         return {stage: 1e3 * seconds / max(images, 1) for stage, seconds in self.seconds.items()}
+
+
+def speed_line(speed: dict[str, float]) -> str:
+    """Milliseconds by stage, in words."""
+    return f"Speed: {', '.join(f'{ms:.1f}ms {stage}' for stage, ms in speed.items())} per image"
 
 
 class Validator:
@@ -59,8 +67,9 @@ class Validator:
         With `criterion` the mean loss is kept, too. Between epochs (not `final`) there is one row and no files.
         """
         first = next(model.parameters())
-        watch = Stopwatch(first.device)
-        evaluator = self.task.evaluator(self.data, self.args, self.loader.dataset, self.save_dir, final)
+        watch = Stopwatch(first.device, STAGES)
+        nc = len(model.names)
+        evaluator = self.task.evaluator(self.data, self.args, self.loader.dataset, self.save_dir, nc, final)
         model.eval()
         losses, self.seen = [], 0
         self.callbacks.run("on_val_start", self)
@@ -82,6 +91,10 @@ class Validator:
             self.callbacks.run("on_val_batch_end", self)
         self.loss = torch.stack(losses).mean(0) if losses else None
         self.metrics = evaluator.finish(watch.per_image(self.seen))
+        if final and self.args.verbose:
+            LOGGER.info(speed_line(self.metrics.speed))
+            if self.save_dir.is_dir():
+                LOGGER.info(f"Results saved to {self.save_dir}")
         self.callbacks.run("on_val_end", self)
         return self.metrics
 

@@ -32,9 +32,10 @@ def class_name(names: Names | None, cls: float) -> str:
 
 
 def picture_name(path: str | Path) -> str:
-    """File name for a picture made from `path`: its own, as .jpg if its format can only be read."""
+    """File name for a picture made from `path`: its own, as .jpg if its format cannot be written in colour."""
     path = Path(path)
-    return path.name if cv2.haveImageWriter(path.name) else f"{path.stem}.jpg"
+    colour = cv2.haveImageWriter(path.name) and path.suffix.lower() not in (".pbm", ".pgm")
+    return path.name if colour else f"{path.stem}.jpg"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from ultralytics.engine.results import Results
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError, DependencyError
+from ultralytics.utils.files import unused_name
 from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
 from ultralytics.utils.nms import non_max_suppression
@@ -103,8 +104,9 @@ def _plot(
 class DetectEvaluator:
     """Gathers detections batch by batch, then measures and, where asked for, draws and writes them."""
 
-    def __init__(self, data: dict, options: Any, dataset: YOLODataset, save_dir: Path, final: bool) -> None:
-        """`final`: not one of the validations between epochs, which leave no files."""
+    def __init__(self, data: dict, options: Any, dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> None:
+        """`nc`: classes of the network; `final`: not one of the validations between epochs, which leave no files."""
+        self.nc = nc
         self.final = final
         self.data = data
         self.dataset = dataset
@@ -114,18 +116,20 @@ class DetectEvaluator:
         self.metrics = DetMetrics(self.names)
         self.metrics.save_dir = save_dir
         self.rows: list[dict] = []  # COCO's, with save_json
+        self._stems: set[str] = set()  # of label files, with save_txt
 
     def _with_room(self, options: Any) -> Any:
         """More detections per image than the default where the data have more objects in one."""
         most = self.dataset.labels.max_objects
         if "max_det" in options.given or most <= options.max_det:
             return options
-        LOGGER.info("an image has %d objects: max_det is raised from %d to it", most, options.max_det)
+        if self.final:
+            LOGGER.info(f"an image has {most} objects: max_det is raised from {options.max_det} to {most}")
         return options.replace(max_det=most)
 
     def decode(self, outputs: Any) -> list[Tensor]:
         """Detections per image; every class of a box that is sure enough counts."""
-        found = DetectTask.decode(outputs, self.options, self.data["nc"], multi_label=True)
+        found = DetectTask.decode(outputs, self.options, self.nc, multi_label=True)
         if self.options.single_cls:
             for one in found:
                 one[:, 5] = 0
@@ -163,9 +167,10 @@ class DetectEvaluator:
         boxes = scale_boxes(batch["img"].shape[-2:], found, shape, batch["ratio_pad"][i])
         path = Path(batch["im_file"][i])
         if self.options.save_txt:
-            blank = np.zeros((*shape, 3), np.uint8)
-            result = Results(blank, str(path), self.names, boxes=boxes)
-            result.save_txt(self.save_dir / "labels" / f"{path.stem}.txt", save_conf=self.options.save_conf)
+            file = self.save_dir / "labels" / f"{unused_name(path.stem, self._stems)}.txt"
+            file.unlink(missing_ok=True)  # an earlier run's, which rows would be appended to
+            blank = np.broadcast_to(np.uint8(0), (*shape, 3))
+            Results(blank, path, self.names, boxes=boxes).save_txt(file, save_conf=self.options.save_conf)
         if self.options.save_json:
             from ultralytics.utils.coco import to_coco_predictions
 
@@ -210,16 +215,20 @@ class DetectEvaluator:
 
         path = self.save_dir / "predictions.json"
         coco.save_predictions(path, self.rows)
-        labels = self.dataset.labels
-        images = (
-            (labels.file(i), labels.shapes[i].tolist(), labels.objects(i).cls, labels.objects(i).boxes)
-            for i in range(len(labels))
-        )
         try:
-            found = coco.evaluate_coco(coco.coco_ground_truth(images, self.names), self.rows)
+            truth = coco.coco_ground_truth(map(self._truth, range(len(self.dataset))), self.names)
+            found = coco.evaluate_coco(truth, self.rows)
         except (DatasetError, DependencyError) as exc:
-            LOGGER.warning("%s is written, but not evaluated: %s", path, exc)
+            LOGGER.warning(f"{path} is written, but not evaluated: {exc}")
             return
-        LOGGER.info(
-            "COCO, maxDets %d: AP %.4f, AP50 %.4f, AP75 %.4f", coco.MAX_DETS, found["AP"], found["AP50"], found["AP75"]
-        )
+        ap = ", ".join(f"{name} {found[name]:.4f}" for name in ("AP", "AP50", "AP75"))
+        LOGGER.info(f"COCO, maxDets {coco.MAX_DETS}: {ap}")
+
+    def _truth(self, i: int) -> tuple[str, tuple[int, int], np.ndarray, np.ndarray]:
+        """File, (height, width), and of the objects that count classes (k,) and boxes (k, 4) xywh normalised."""
+        labels, kept = self.dataset.labels, self.dataset.kept_classes
+        cls, boxes, _ = labels.objects(i)
+        if kept is not None:
+            cls, boxes = cls[kept[cls.astype(int)]], boxes[kept[cls.astype(int)]]
+        height, width = labels.shapes[i].tolist()
+        return labels.file(i), (height, width), cls * (not self.options.single_cls), boxes
