@@ -1,6 +1,9 @@
 """Fixtures that every test may use."""
 
 import os
+import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,3 +27,18 @@ def reference() -> Path:
 def golden(reference: Path) -> Path:
     """Reference outputs, described in their own README."""
     return reference / "golden"
+
+
+@pytest.fixture(scope="session")
+def dataset(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`dataset(name)`: folder of a copy of a reference data set, beside which label caches may be written."""
+
+    @cache
+    def copy(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("data") / name
+        shutil.copytree(reference / "data" / name, folder, copy_function=shutil.copyfile)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        return folder
+
+    return copy
