@@ -100,7 +100,7 @@ def test_clipping_keeps_bounds_and_area_of_the_part_inside(scenes):
             cut += item.whole.min() < 0 or (item.whole.max(0) > (scene.width, scene.height)).any()
             inside = fill_polygon(item.whole, 4 * scene.width, 4 * scene.height, 4)
             x, y, w, h = cv2.boundingRect(inside)
-            np.testing.assert_allclose((x / 4, y / 4, (x + w) / 4, (y + h) / 4), item.box, atol=0.4)
+            np.testing.assert_allclose((x / 4, y / 4, (x + w) / 4, (y + h) / 4), item.box, atol=0.5)
             assert abs(np.count_nonzero(inside) / 16 - polygon_area(item.polygon)) < 0.2 * perimeter(item.whole)
     assert cut > 50
 
@@ -130,8 +130,8 @@ def test_objects_are_neither_tiny_nor_hidden_nor_outside(scenes):
         assert 1 <= len(scene.objects) <= 7
         for item in scene.objects:
             assert item.box[:2].min() >= 0 and (item.box[2:] <= (scene.width, scene.height)).all()
-            assert (item.box[2:] - item.box[:2]).min() >= 9
-            assert 0.5 <= item.shown <= 1
+            assert (item.box[2:] - item.box[:2]).min() >= 13
+            assert 0.6 <= item.shown <= 1
 
 
 def test_share_in_sight_is_what_the_painting_order_leaves(scenes):
@@ -292,7 +292,7 @@ def test_interrupted_leaves_nothing(tmp_path, monkeypatch, scenes):
 
 def test_full_disk_is_one_sentence(tmp_path, monkeypatch):
     fail_after(monkeypatch, 2, OSError(28, "No space left on device"))
-    with pytest.raises(DatasetError, match=r"^The shapes cannot be drawn into .*shapes: No space left on device\.$"):
+    with pytest.raises(DatasetError, match=r"^The shapes cannot be drawn into .*shapes: No space left on device$"):
         draw_shapes(tmp_path / "shapes", **FEW)
     assert list(tmp_path.iterdir()) == []
 
@@ -346,9 +346,9 @@ def test_shapes_yaml_names_the_classes_drawn():
 
 
 ROWS_OF_VERSION_1 = """\
-2 0.816016 0.11959 0.254469 0.23918
-6 0.179297 0.697246 0.197469 0.212773
-5 0.390984 0.944141 0.106781 0.111719
-6 0.423516 0.060684 0.078031 0.104727
-4 0.600234 0.719063 0.092219 0.109141
+2 0.804281 0.14875 0.326688 0.2975
+6 0.18825 0.693281 0.241813 0.261719
+5 0.394656 0.916875 0.16025 0.16625
+6 0.423453 0.077207 0.115781 0.154414
+4 0.596734 0.71334 0.142719 0.168867
 """

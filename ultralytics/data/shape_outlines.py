@@ -76,7 +76,7 @@ def _cross() -> Outline:
 
 
 def _arrow() -> Outline:
-    right = np.array(((0.34, -0.08), (0.14, -0.08), (0.14, 0.5)))
+    right = np.array(((0.42, 0), (0.15, 0), (0.15, 0.5)))
     points = np.concatenate((((0, -0.5),), right, right[::-1] * (-1, 1)))
     return _outline(points, {0: points[0], 1: points[1], 2: points[3], 3: points[4], 4: points[6]})
 

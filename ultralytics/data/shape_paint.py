@@ -18,7 +18,7 @@ from ultralytics.data.shape_outlines import fill_polygon
 from ultralytics.data.shape_scenes import Scene
 
 SUPERSAMPLING = 4
-CONTRAST = 0.35
+CONTRAST = 0.4
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,9 @@ def _paint_object(picture: np.ndarray, whole: np.ndarray, fill: Callable, light:
     patch, points = _window(whole, 0.25 * side + 4, picture)
     alpha = coverage(points, *patch.shape[:0:-1])
     under = (patch * alpha).sum((1, 2), keepdims=True) / alpha.sum()
-    patch *= 1 - light.shadow * _shadow(alpha, light, 0.08 * side)
+    reach = 0.08 * side
+    moved = coverage(points - reach * np.array(light.towards), *patch.shape[:0:-1])
+    patch *= 1 - light.shadow * cv2.GaussianBlur(moved, (0, 0), 0.5 * reach + 0.5)
     first, second = _contrasting(rng, under)
     share = fill(rng, *alpha.shape, max(side * rng.uniform(0.12, 0.22), 5))
     surface = _mix(first, second, share) * _shading(alpha, light, side, rng)
@@ -185,18 +187,13 @@ def coverage(points: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _shadow(alpha: np.ndarray, light: _Light, reach: float) -> np.ndarray:
-    """The object's coverage moved away from the lamp and blurred."""
-    move = np.array(((1, 0, -reach * light.towards[0]), (0, 1, -reach * light.towards[1])))
-    return cv2.GaussianBlur(cv2.warpAffine(alpha, move, alpha.shape[::-1]), (0, 0), 0.5 * reach + 0.5)
-
-
 def _contrasting(rng: Generator, under: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The fill's two colours, both unlike the background's mean colour under it."""
     while True:
         hue = rng.random()
         first = _colour(rng, (0.3, 0.95), (0.25, 1), hue)
-        second = _colour(rng, (0.1, 0.9), (0.2, 1), hue + rng.uniform(-0.2, 0.2))
+        other = _colour(rng, (0.05, 0.9), (0.1, 1), hue + rng.uniform(-0.15, 0.15))
+        second = first + (other - first) * rng.uniform(0.3, 0.8)
         if min(np.linalg.norm(first - under), np.linalg.norm(second - under)) > CONTRAST:
             return first, second
 

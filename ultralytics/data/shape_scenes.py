@@ -26,8 +26,8 @@ class Recipe:
     classes: tuple[str, ...] = tuple(OUTLINES)
     pictures: tuple[tuple[int, int], ...] = ((320, 240), (320, 320), (240, 320), (320, 256))
     objects: tuple[int, int] = (2, 7)
-    sides: tuple[float, float] = (28, 120)
-    hidden: float = 0.5
+    sides: tuple[float, float] = (44, 130)
+    hidden: float = 0.4
     clutter: float = 1.0
 
 

@@ -53,7 +53,7 @@ def draw_shapes(
                     keys = [(seed, number, index) for index in range(count)]
                     _draw_split(fresh, split, keys, recipe, ROWS[labels])
     except OSError as error:
-        raise DatasetError(f"The shapes cannot be drawn into {folder}: {error.strerror or error}.") from error
+        raise DatasetError(f"The shapes cannot be drawn into {folder}: {error.strerror or error}") from error
     return folder
 
 
