@@ -209,6 +209,12 @@ def test_another_recipe_gives_small_objects_of_many_classes():
     assert paint_scene(scene, generator(2), recipe.clutter).shape == (160, 200, 3)
 
 
+def test_a_scene_may_stay_empty_where_nothing_fits():
+    scene = compose_scene(generator(1), Recipe(pictures=((60, 60),), sides=(200, 200), hidden=0.0))
+    assert scene.objects == ()
+    assert paint_scene(scene, generator(2)).shape == (60, 60, 3)
+
+
 def test_same_seed_same_bytes_and_a_prefix_of_more(folder, tmp_path):
     again = contents(draw_shapes(tmp_path / "again", **FEW))
     assert again == contents(folder)

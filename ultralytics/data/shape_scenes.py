@@ -130,12 +130,12 @@ def _pose(outline: Outline, rng: Generator) -> np.ndarray:
 
 def _shares_in_sight(painted: list[_Candidate]) -> list[float]:
     """Share of each whole outline that neither later objects nor the picture's edge hide."""
-    covered = np.zeros_like(painted[0].mask)
+    covered = np.False_
     shares = []
     for candidate in reversed(painted):
         uncovered = np.count_nonzero(candidate.mask & ~covered) / np.count_nonzero(candidate.mask)
         shares.append(float(candidate.inside * uncovered))
-        covered |= candidate.mask
+        covered = covered | candidate.mask
     return shares[::-1]
 
 

@@ -61,9 +61,7 @@ def _needed(folder: Path, stamp: str) -> bool:
     """Whether the data set is missing or another one; a folder that was not drawn is never replaced."""
     found = _read_stamp(folder)
     if found is None and folder.exists() and any(folder.iterdir()):
-        raise DatasetError(
-            f"{folder} holds something else than drawn shapes: move it away or draw into another folder."
-        )
+        raise DatasetError(f"{folder} holds something else than drawn shapes: move it away or draw into another folder")
     return found != stamp
 
 
