@@ -5,8 +5,25 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import torch
+
+if TYPE_CHECKING:
+    from ultralytics import YOLO
+
+DETECTOR = """
+nc: 3
+backbone:
+  - [-1, 1, Conv, [16, 3, 4]]
+  - [-1, 1, Conv, [16, 3, 2]] # 1, stride 8
+  - [-1, 1, Conv, [32, 3, 2]] # 2, stride 16
+  - [-1, 1, Conv, [32, 3, 2]] # 3, stride 32
+head:
+  - [[1, 2, 3], 1, Detect, [nc]]
+"""
 
 
 def reference_root() -> Path:
@@ -42,3 +59,31 @@ def dataset(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
         return folder
 
     return copy
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> "YOLO":
+    """A tiny untrained network of the classes a, b, c that finds a lot in `picture`, at confidences from 0.1 to 0.5."""
+    from ultralytics import YOLO
+
+    path = tmp_path / "tiny.yaml"
+    path.write_text(DETECTOR, encoding="utf-8")
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        model = YOLO(path)
+        head = model.model.model[-1]
+        for boxes, classes in zip(head.cv2, head.cv3, strict=True):
+            boxes[-1].weight *= 20
+            classes[-1].weight *= 120
+            classes[-1].bias.fill_(-1.2)
+    model.model.names = {0: "a", 1: "b", 2: "c"}
+    return model
+
+
+@pytest.fixture(scope="session")
+def picture() -> np.ndarray:
+    """Blocks of random colours, (120, 160, 3) BGR."""
+    blocks = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    picture = blocks.repeat(10, 0).repeat(10, 1)
+    picture.flags.writeable = False
+    return picture

@@ -81,7 +81,7 @@ class Predictor:
         with watch("inference"):
             outputs = model(images)
         with watch("postprocess"):
-            found = self.task.decode(outputs, self.args, len(model.names))
+            found = self.task.decode(outputs, self.args, model.nc)
             self.results = [
                 self.task.result(one, images.shape[2:], frame.image, frame.path, model.names)
                 for one, frame in zip(found, self.batch, strict=True)

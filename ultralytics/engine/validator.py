@@ -68,8 +68,7 @@ class Validator:
         """
         first = next(model.parameters())
         watch = Stopwatch(first.device, STAGES)
-        nc = len(model.names)
-        evaluator = self.task.evaluator(self.data, self.args, self.loader.dataset, self.save_dir, nc, final)
+        evaluator = self.task.evaluator(self.data, self.args, self.loader.dataset, self.save_dir, model.nc, final)
         model.eval()
         losses, self.seen = [], 0
         self.callbacks.run("on_val_start", self)
@@ -99,6 +98,5 @@ class Validator:
         return self.metrics
 
     def _draw(self, batch: dict, found: list[Tensor], i: int) -> None:
-        self.save_dir.mkdir(parents=True, exist_ok=True)
         self.task.plot_batch(batch, self.save_dir / f"val_batch{i}_labels.jpg", self.data["names"])
         self.task.plot_found(batch, found, self.save_dir / f"val_batch{i}_pred.jpg", self.data["names"])

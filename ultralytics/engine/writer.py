@@ -10,7 +10,7 @@ from ultralytics.data.sources import Frame
 from ultralytics.engine.results import Results
 from ultralytics.utils.errors import SourceError
 from ultralytics.utils.files import increment_path, unused_name
-from ultralytics.utils.plotting import picture_name
+from ultralytics.utils.plotting import picture_name, writing
 
 
 class Writer:
@@ -30,7 +30,6 @@ class Writer:
 
     def write(self, frame: Frame, result: Results) -> None:
         """Save what was asked for of one image or one frame of a video."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         if frame.item != self._item:
             self.close()
             self._item, self._stem = frame.item, unused_name(Path(frame.path).stem, self._taken)
@@ -58,7 +57,8 @@ class Writer:
             target = self.folder / f"{self._stem}.mp4"
             height, width = picture.shape[:2]
             fps = (frame.fps or 30) / self.args.vid_stride
-            self._video = cv2.VideoWriter(str(target), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height))
+            with writing(target):
+                self._video = cv2.VideoWriter(str(target), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height))
             if not self._video.isOpened():
                 raise SourceError(f"{target} cannot be written as a video: check that the folder is writable")
         self._video.write(picture)
