@@ -1,6 +1,7 @@
 """What training and validation need before their first batch."""
 
 import math
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,31 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import increment_path, save_yaml
 
 
-def data(options: Any) -> dict:
-    """The mapping of the data-set YAML; with `single_cls` all of its classes are one."""
+def data(options: Any, need: Sequence[str] = ("train", "val")) -> dict:
+    """The mapping of the data-set YAML, the splits of `need` checked; with `single_cls` all of its classes are one."""
     if not options.data:
         raise ConfigError("no data set: give data=, the path of a data-set YAML or a name such as shapes.yaml")
-    found = load_data_yaml(options.data)
+    found = load_data_yaml(options.data, need)
     return found | {"nc": 1, "names": {0: "item"}} if options.single_cls else found
 
 
-def freeze(model: nn.Module, layers: int | list | str | None) -> list[str]:
+def run_folder(options: Any) -> Path:
+    """The folder of a new run, made here so that one that cannot be written to is known at once."""
+    path = increment_path(Path(options.project) / options.name, options.exist_ok)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be made: {exc.strerror or exc}; give another project=") from exc
+    return path
+
+
+def freeze(model: nn.Module, layers: int | list | str | None) -> None:
     """Stop the training of layers: the first n, those of a list of indices, or those named by a part of their name.
 
-    Returns the parts of names that are frozen; one that is in no parameter's name is a ConfigError.
+    A part that is in no parameter's name is a ConfigError.
     """
     if layers is None:
-        return []
+        return
     chosen = range(layers) if isinstance(layers, int) else layers if isinstance(layers, list) else [layers]
     parts = [f"model.{c}." if isinstance(c, int) else c for c in chosen]
     parameters = dict(model.named_parameters())
@@ -44,13 +55,13 @@ def freeze(model: nn.Module, layers: int | list | str | None) -> list[str]:
             raise ConfigError(f"freeze={layers}: {part!r} is in no parameter's name, such as {next(iter(parameters))}")
         for parameter in mine:
             parameter.requires_grad_(False)
-    return parts
 
 
-def keep_frozen_norms(model: nn.Module, frozen: list[str]) -> None:
-    """Put the norm layers of frozen parts into eval mode: their running statistics are weights, too."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and any(part in f"{name}." for part in frozen):
+def train_mode(model: nn.Module) -> None:
+    """Train mode, except for frozen norm layers: their running statistics are weights, too."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine and not module.weight.requires_grad:
             module.eval()
 
 
@@ -94,7 +105,7 @@ def loaders(trainer: Any) -> tuple[Loader, Validator]:
 
 def validator(model: nn.Module, task: Any, options: Any, callbacks: Callbacks) -> Validator:
     """The validator of a network by itself, on `options.split`, with a run folder of its own."""
-    found = data(options)
+    found = data(options, need=(options.split,))
     if len(model.names) != found["nc"] and not options.single_cls:
         raise ConfigError(
             f"{options.data} has {found['nc']} classes and the network {len(model.names)}: "
@@ -119,9 +130,8 @@ def images(trainer: Any, batch: dict, iteration: int) -> Tensor:
     if not args.multi_scale:
         return pictures
     stride = int(trainer.model.stride.max())
-    side = (
-        np.random.default_rng((args.seed, iteration)).uniform(1 - args.multi_scale, 1 + args.multi_scale) * args.imgsz
-    )
+    spread = np.random.default_rng((args.seed, iteration)).uniform(-args.multi_scale, args.multi_scale)
+    side = args.imgsz * (1 + spread)
     factor = max(round(side / stride), 1) * stride / max(pictures.shape[2:])
     shape = [max(math.ceil(edge * factor / stride), 1) * stride for edge in pictures.shape[2:]]
     return functional.interpolate(pictures, shape, mode="bilinear", align_corners=False)

@@ -1,8 +1,31 @@
 """What a training run says while it goes and leaves when it is over, checkpoints apart."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from ultralytics.utils import LOGGER
+
+
+@contextmanager
+def quiet(enabled: bool) -> Iterator[None]:
+    """Say nothing but warnings meanwhile."""
+    before = LOGGER.level
+    LOGGER.setLevel(max(before, logging.WARNING) if enabled else before)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(before)
+
+
+def how_to_go_on(trainer: Any) -> str:
+    """What to do with a run that was interrupted."""
+    if not trainer.last.exists():
+        return "nothing was saved"
+    return f"resume={trainer.last} goes on after the last epoch that was finished"
 
 
 def progress(trainer: Any, batch: dict) -> str:

@@ -1,6 +1,7 @@
 """The state of a training run as plain data, and back: a resumed run equals one that was never interrupted."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.utils.checkpoint import Checkpoint, save_checkpoint
+from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
 def save(trainer: Any, path: Path, epoch: int, with_training: bool = False) -> None:
     """Write a checkpoint of the averaged weights: in half precision, or, to train on, in full with everything else."""
-    ema = trainer.ema.ema.state_dict()
     save_checkpoint(
         path,
         Checkpoint(
-            state_dict=ema if with_training else half(ema),
+            state_dict=trainer.ema.ema.state_dict(),
             yaml=trainer.model.yaml,
             task=trainer.task.name,
             names=trainer.data["names"],
@@ -29,9 +29,9 @@ def save(trainer: Any, path: Path, epoch: int, with_training: bool = False) -> N
     )
 
 
-def half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Floating-point tensors as float16."""
-    return {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}
+def finish(path: Path) -> None:
+    """Reduce a checkpoint to what is left when nobody wants to train on: the averaged weights, in half precision."""
+    save_checkpoint(path, replace(load_checkpoint(path), training=None))
 
 
 def capture(trainer: Any) -> dict[str, Any]:
@@ -81,6 +81,13 @@ def put_gradients(model: nn.Module, gradients: dict[str, Tensor]) -> None:
     for name, parameter in model.named_parameters():
         gradient = gradients.get(name)
         parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
+
+
+def seed(number: int) -> None:
+    """Start torch's, numpy's and Python's generators anew."""
+    torch.manual_seed(number)
+    np.random.seed(number)
+    random.seed(number)
 
 
 def random_state() -> dict[str, Any]:

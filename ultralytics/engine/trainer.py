@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from ultralytics.engine import prepare, report, state
 from ultralytics.engine.callbacks import Callbacks
-from ultralytics.engine.optim import ModelEMA, Schedule, build_optimizer, resolve_optimizer
+from ultralytics.engine.optim import ModelEMA, Schedule, build_optimizer, describe_optimizer, resolve_optimizer
 from ultralytics.engine.plan import Deterministic, training_plan
 from ultralytics.engine.table import ResultsTable
+from ultralytics.engine.tensorboard import Board
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.utils.devices import select_device
 from ultralytics.utils.errors import TrainingError
-from ultralytics.utils.files import increment_path
 
 CLIP_NORM = 10.0
 BAD_IN_A_ROW = 5  # losses in a row that are not finite before the run goes back to its last checkpoint
@@ -49,9 +49,12 @@ class Trainer:
         self.callbacks = callbacks
         self.device = select_device(options.device)
         self.plan = training_plan(options, self.device)
-        self.save_dir = save_dir or increment_path(Path(options.project) / options.name, options.exist_ok)
+        self.data = prepare.data(options)
+        self.batch_size = options.batch
+        self.save_dir = save_dir or prepare.run_folder(options)
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))
         self.table = ResultsTable(self.save_dir / "results.csv")
+        self.board = Board(self.save_dir)
         self.epoch = self.start_epoch = self.best_epoch = 0
         self.epochs = options.epochs
         self.stop = False
@@ -71,18 +74,32 @@ class Trainer:
 
     def train(self) -> Any:
         """Train to the end; returns the metrics of the best weights, read back from their file."""
-        with Deterministic(self.args.deterministic):
-            self.callbacks.run("on_pretrain_routine_start", self)
-            self._set_up()
-            self.callbacks.run("on_pretrain_routine_end", self)
-            self.callbacks.run("on_train_start", self)
-            for epoch in self._epochs():
-                self.epoch = epoch
-                self._train_epoch()
-                self._end_epoch()
-            metrics = self._finish()
-            self.callbacks.run("on_train_end", self)
-            self.callbacks.run("teardown", self)
+        try:
+            with Deterministic(self.args.deterministic), report.quiet(not self.args.verbose):
+                return self._train()
+        except torch.cuda.OutOfMemoryError as exc:
+            raise TrainingError(
+                f"the GPU has no memory left with batch={self.batch_size} and imgsz={self.args.imgsz}: lower one"
+            ) from exc
+        except KeyboardInterrupt:
+            LOGGER.warning("interrupted in epoch %d; %s", self.epoch + 1, report.how_to_go_on(self))
+            raise
+        finally:
+            self.train_loader = self.validator = None  # and with them their workers
+            self.board.close()
+
+    def _train(self) -> Any:
+        self.callbacks.run("on_pretrain_routine_start", self)
+        self._set_up()
+        self.callbacks.run("on_pretrain_routine_end", self)
+        self.callbacks.run("on_train_start", self)
+        for epoch in self._epochs():
+            self.epoch = epoch
+            self._train_epoch()
+            self._end_epoch()
+        metrics = self._finish()
+        self.callbacks.run("on_train_end", self)
+        self.callbacks.run("teardown", self)
         return metrics
 
     def _epochs(self) -> Iterator[int]:
@@ -92,14 +109,13 @@ class Trainer:
             epoch += 1
 
     def _set_up(self, batch_size: int | None = None) -> None:
-        """Data, network, optimizer; a new run leaves its first checkpoint, a resumed one takes over its state."""
-        torch.manual_seed(self.args.seed)
-        self.data = prepare.data(self.args)
+        """Network, loaders, optimizer; a new run leaves its first checkpoint, a resumed one takes over its state."""
+        state.seed(self.args.seed)
         self.model = self._build(self.data).to(self.device)
         self.model.args = self.args
         if self.plan.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        self.frozen = prepare.freeze(self.model, self.args.freeze)
+        prepare.freeze(self.model, self.args.freeze)
         self.criterion = self.task.criterion(self.model)
         resumed = self._resume and self._resume.training["batch"]
         self.batch_size = batch_size or resumed or prepare.batch_size(self)
@@ -107,34 +123,37 @@ class Trainer:
         self.batches = len(self.train_loader)
         self.args = resolve_optimizer(self.args, self.data["nc"], len(self.train_loader.dataset), self.batch_size)
         self.optimizer = build_optimizer(self.model, self.args, self.batch_size)
+        LOGGER.info(describe_optimizer(self.optimizer))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.scale_gradients)
         self.ema = ModelEMA(self.model)
         self._network = torch.compile(self.model) if self.plan.compile else self.model
+        self.last_step = -1
+        prepare.folder(self)
         if self._resume:
             state.resume(self, self._resume)
-        self.schedule = Schedule(self.args.replace(epochs=self.epochs), self.batches, self.batch_size)
-        prepare.folder(self)
-        if self.args.save and not self._resume:
+        elif self.args.save:
             state.save(self, self.last, epoch=-1, with_training=True)
+        self.schedule = Schedule(self.args.replace(epochs=self.epochs), self.batches, self.batch_size)
 
     def _train_epoch(self) -> None:
-        """One pass over the training images; if the GPU is too small for the first, again with half the batch."""
-        try:
-            self._train_batches()
-        except torch.cuda.OutOfMemoryError as exc:
-            if self.epoch > 0 or self.batch_size == 1:
-                raise TrainingError(
-                    f"the GPU has no memory left with batch={self.batch_size} and imgsz={self.args.imgsz}: lower one"
-                ) from exc
+        """One pass over the training images; while the GPU is too small for the first, again with half the batch."""
+        while True:
+            try:
+                self._train_batches()
+                break
+            except torch.cuda.OutOfMemoryError:
+                if self.epoch > 0 or self.batch_size == 1:
+                    raise
+            # Not in the handler: the exception keeps what fills the memory.
             LOGGER.warning("the GPU has no memory for batch=%d: starting again with half of it", self.batch_size)
-            self.last_step = -1
             self._set_up(self.batch_size // 2)
-            self._train_epoch()
+        self._resume = None
+        if not state.is_finite(self.model):
+            self._leave_out("weight")
 
     def _train_batches(self) -> None:
         started = perf_counter()
-        self.model.train()
-        prepare.keep_frozen_norms(self.model, self.frozen)
+        prepare.train_mode(self.model)
         self.tloss, self._counted = None, 0
         self.train_loader.set_epoch(self.epoch)
         self.callbacks.run("on_train_epoch_start", self)
@@ -142,11 +161,12 @@ class Trainer:
             for i, batch in enumerate(bar):
                 self.callbacks.run("on_train_batch_start", self)
                 self._train_batch(batch, self.epoch * self.batches + i)
-                bar.set_description(report.progress(self, batch))
+                bar.set_description(report.progress(self, batch), refresh=False)
                 self.callbacks.run("on_train_batch_end", self)
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
                     LOGGER.info("time=%g hours are over", self.args.time)
                     self.stop = True
+                if self.stop:
                     break
         self.seconds += perf_counter() - started
         self.callbacks.run("on_train_epoch_end", self)
@@ -156,9 +176,9 @@ class Trainer:
         accumulate = self.schedule.apply(self.optimizer, iteration)
         if self.args.plots and iteration < PICTURES:
             self.task.plot_batch(batch, self.save_dir / f"train_batch{iteration}.jpg", self.data["names"])
-        images = prepare.images(self, batch, iteration)
+        batch["img"] = prepare.images(self, batch, iteration)
         with self.plan.autocast():
-            outputs = self._network(images)
+            outputs = self._network(batch["img"])
         self.loss, self.loss_items = self.criterion(outputs, batch)
         if not self.loss.isfinite():
             self._leave_out("loss")
@@ -175,14 +195,14 @@ class Trainer:
         """Clip the gathered gradients, move the weights and their average."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        if norm.isfinite() or self.scaler.is_enabled():  # a scaler leaves out such a step itself, and adapts
+        if norm.isfinite():
             self.scaler.step(self.optimizer)
-            self.scaler.update()
             self.ema.update(self.model)
             self._bad_in_a_row = 0
             self.callbacks.run("optimizer_step", self)
-        else:
+        elif self.scaler.get_scale() <= 1:  # a larger scale may be the reason, and is lowered below
             self._leave_out("gradient")
+        self.scaler.update()
         self.callbacks.run("on_before_zero_grad", self)
         self.optimizer.zero_grad()
 
@@ -208,19 +228,25 @@ class Trainer:
         if self.args.val or self.stop or self.epoch + 1 >= self.epochs:
             measured = self.validator(self.ema.ema, self.criterion, final=False)
             self.metrics, self.fitness = report.measured(self, measured), measured.fitness
-        if self.fitness is not None and (self.best_fitness is None or self.fitness > self.best_fitness):
-            self.best_fitness, self.best_epoch = self.fitness, self.epoch
-        if self.args.val and self.args.patience and self.epoch - self.best_epoch >= self.args.patience:
-            LOGGER.info("no better epoch than %d in patience=%d: stopping", self.best_epoch + 1, self.args.patience)
-            self.stop = True
+            self._compare()
         self.seconds += perf_counter() - started
-        self.table.add(report.row(self))
-        self.callbacks.run("on_fit_epoch_end", self)
+        row = report.row(self)
+        self.table.add(row)
+        self.board.add(row)
         if self.args.time:
             self._fit_epochs_to_time()
         if self.args.save:
             self._save_epoch()
             self.callbacks.run("on_model_save", self)
+        self.callbacks.run("on_fit_epoch_end", self)
+
+    def _compare(self) -> None:
+        """Remember the best epoch, and stop when it is too long ago; as long as nothing is found, no epoch is bad."""
+        if not self.best_fitness or self.fitness > self.best_fitness:
+            self.best_fitness, self.best_epoch = self.fitness, self.epoch
+        if self.args.val and self.args.patience and self.epoch - self.best_epoch >= self.args.patience:
+            LOGGER.info("no better epoch than %d in patience=%d: stopping", self.best_epoch + 1, self.args.patience)
+            self.stop = True
 
     def _fit_epochs_to_time(self) -> None:
         """As many epochs as `time` has room for, at the speed so far; the schedule and close_mosaic follow."""
@@ -242,10 +268,13 @@ class Trainer:
         """Measure the best weights as they were saved, draw the curves, reduce last.pt to what best.pt holds."""
         model = self.ema.ema
         if self.args.save:
-            state.save(self, self.last, self.epoch)
             model.load_state_dict(load_checkpoint(self.best).state_dict)
         measured = self.validator(model)
+        self.metrics, self.fitness = dict(measured.results_dict), measured.fitness
         if self.args.plots:
             report.draw(self)
+        if self.args.save:  # at the very end: until then a run that is killed can go on
+            state.finish(self.last)
+        self.callbacks.run("on_fit_epoch_end", self)
         LOGGER.info("%d epochs in %.2f hours, results in %s", self.epoch + 1, self.seconds / 3600, self.save_dir)
         return measured

@@ -1,0 +1,212 @@
+"""What a training run does and leaves behind."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.engine.runs import rows_of
+from ultralytics import YOLO
+from ultralytics.engine import trainer as trainer_module
+from ultralytics.utils.checkpoint import load_checkpoint
+from ultralytics.utils.files import load_yaml
+
+COLUMNS = [
+    "epoch",
+    "time",
+    "train/box_loss",
+    "train/cls_loss",
+    "train/dfl_loss",
+    "metrics/precision(B)",
+    "metrics/recall(B)",
+    "metrics/mAP50(B)",
+    "metrics/mAP50-95(B)",
+    "val/box_loss",
+    "val/cls_loss",
+    "val/dfl_loss",
+    "lr/pg0",
+    "lr/pg1",
+    "lr/pg2",
+]
+
+
+def test_a_run_leaves_weights_table_options_and_pictures(train):
+    model = train(plots=True, optimizer="AdamW", lr0=0.01)
+    folder = model.trainer.save_dir
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
+    pictures = {"labels.jpg", "results.png", "confusion_matrix.png", "confusion_matrix_normalized.png"}
+    pictures |= {f"{name}_curve.png" for name in ("PR", "F1", "P", "R")}
+    pictures |= {f"train_batch{i}.jpg" for i in range(3)} | {"val_batch0_labels.jpg", "val_batch0_pred.jpg"}
+    assert pictures | {"results.csv", "args.yaml", "weights/best.pt", "weights/last.pt"} <= files
+    rows = rows_of(folder)
+    assert list(rows[0]) == COLUMNS and [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(value for row in rows for value in row.values())
+    options = load_yaml(folder / "args.yaml")
+    assert (options["epochs"], options["optimizer"], options["lr0"]) == (2, "AdamW", 0.01)
+    assert options["save_dir"] == str(folder)
+
+
+def test_best_weights_are_saved_in_half_and_measured_as_saved(train, settings):
+    model = train(epochs=3)
+    saved = torch.load(model.trainer.best, weights_only=True)
+    assert saved["training"] is None
+    assert {t.dtype for t in saved["model"].values() if t.is_floating_point()} == {torch.float16}
+    again = YOLO(model.trainer.best).val(device="cpu", workers=0, plots=False, batch=8, project=settings["project"])
+    assert again.results_dict == pytest.approx(model.metrics.results_dict, abs=1e-9)
+    assert model.ckpt_path == model.trainer.best
+
+
+def test_last_is_full_while_training_and_small_in_the_end(train):
+    seen = []
+
+    def look(trainer):
+        saved = torch.load(trainer.last, weights_only=True)
+        seen.append((saved["epoch"], saved["training"] is not None, saved["model"]["model.0.conv.weight"].dtype))
+
+    model = train(callbacks={"on_train_start": look, "on_model_save": look})
+    assert seen == [(-1, True, torch.float32), (0, True, torch.float32), (1, True, torch.float32)]
+    last = torch.load(model.trainer.last, weights_only=True)
+    assert last["training"] is None and last["model"]["model.0.conv.weight"].dtype is torch.float16
+
+
+def test_a_run_learns_what_red_and_blue_are(train):
+    model = train(epochs=40, optimizer="AdamW", lr0=0.01, warmup_epochs=1.0, mosaic=0.0, scale=0.1, val=False)
+    assert model.metrics.box.map50 > 0.5
+
+
+def test_callbacks_come_in_order_and_see_the_trainer(train):
+    seen = []
+    events = [
+        "on_pretrain_routine_start",
+        "on_pretrain_routine_end",
+        "on_train_start",
+        "on_train_epoch_start",
+        "on_train_batch_start",
+        "optimizer_step",
+        "on_before_zero_grad",
+        "on_train_batch_end",
+        "on_train_epoch_end",
+        "on_val_start",
+        "on_val_batch_start",
+        "on_val_batch_end",
+        "on_val_end",
+        "on_model_save",
+        "on_fit_epoch_end",
+        "on_train_end",
+        "teardown",
+    ]
+
+    def note(event):
+        def function(loop):
+            if not event.startswith("on_val") and event not in ("on_pretrain_routine_start",):
+                for name in [
+                    "epoch",
+                    "epochs",
+                    "args",
+                    "model",
+                    "ema",
+                    "optimizer",
+                    "save_dir",
+                    "data",
+                    "best_fitness",
+                    "fitness",
+                    "metrics",
+                ]:
+                    assert hasattr(loop, name)
+            if event == "on_train_batch_end":
+                assert loop.loss.isfinite() and loop.loss_items.shape == loop.tloss.shape == (3,)
+            seen.append(event)
+
+        return function
+
+    train(epochs=1, callbacks={event: note(event) for event in events})
+    first = list(dict.fromkeys(seen))
+    assert first == events
+    assert seen.count("on_train_batch_end") == seen.count("optimizer_step") == 3
+    assert seen.count("on_val_start") == 2  # after the epoch, and of the best weights as saved
+
+
+def test_a_callback_can_stop_the_run(train):
+    model = train(epochs=9, callbacks={"on_train_epoch_end": lambda t: setattr(t, "stop", t.epoch == 1)})
+    assert len(rows_of(model.trainer.save_dir)) == 2
+    assert model.trainer.best.exists()
+
+
+def test_folders_are_counted_up_and_reused_only_on_demand(train, network):
+    names = [train(YOLO(network), epochs=1, **how).trainer.save_dir.name for how in ({}, {}, {"exist_ok": True})]
+    assert names == ["exp", "exp2", "exp"]
+    assert train(YOLO(network), epochs=1, name="mine").trainer.save_dir.name == "mine"
+
+
+def test_without_save_nothing_is_saved_and_the_weights_are_there(train):
+    model = train(save=False)
+    assert not list(model.trainer.save_dir.rglob("*.pt"))
+    assert model.predict(torch.rand(1, 3, 64, 64), verbose=False, device="cpu")
+
+
+def test_another_number_of_classes_takes_over_what_fits(train, settings, tmp_path, caplog):
+    best = train(epochs=1).trainer.best
+    three = tmp_path / "data" / "three.yaml"
+    three.write_text("train: images/train\nval: images/val\nnames: [red, blue, green]\n", encoding="utf-8")
+    caplog.clear()
+    model = train(YOLO(best), epochs=1, data=str(three), lr0=1e-9, warmup_bias_lr=0.0)
+    assert "Transferred" in caplog.text and len(model.names) == 3
+    before, after = load_checkpoint(best).state_dict, load_checkpoint(model.trainer.best).state_dict
+    kept = "model.0.conv.weight"
+    torch.testing.assert_close(before[kept], after[kept], atol=1e-4, rtol=1e-3)
+
+
+def test_a_network_changed_in_python_is_refused(train, network):
+    model = YOLO(network)
+    model.fuse()
+    with pytest.raises(Exception, match="changed after it was built"):
+        train(model)
+
+
+def test_memory_does_not_grow(train):
+    sizes = []
+
+    def measure(trainer):
+        if trainer.epoch in (5, 24):
+            pages = Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]
+            sizes.append(int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6)
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("resident memory is read from /proc, which is Linux's")
+    train(epochs=25, callbacks={"on_train_epoch_end": measure})
+    assert sizes[1] - sizes[0] < 30  # MB
+
+
+def test_time_counts_instead_of_epochs(train):
+    started = time.perf_counter()
+    model = train(epochs=1000, time=2 / 3600)
+    assert time.perf_counter() - started < 15
+    assert 1 <= len(rows_of(model.trainer.save_dir)) < 1000
+    assert model.trainer.epochs < 1000
+
+
+def test_tensorboard_gets_the_numbers_of_every_epoch(train):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = train().trainer.save_dir
+    events = EventAccumulator(str(folder)).Reload()
+    points = events.Scalars("train/box_loss")
+    assert [p.step for p in points] == [1, 2]
+    assert [p.value for p in points] == pytest.approx([float(r["train/box_loss"]) for r in rows_of(folder)], rel=1e-4)
+
+
+def test_the_gpu_that_is_too_small_gets_half_the_batch(train, monkeypatch, caplog):
+    original, calls = trainer_module.Trainer._train_batch, []
+
+    def small(self, batch, iteration):
+        calls.append(len(batch["img"]))
+        if len(batch["img"]) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        original(self, batch, iteration)
+
+    monkeypatch.setattr(trainer_module.Trainer, "_train_batch", small)
+    model = train(epochs=1)
+    assert model.trainer.batch_size == 2 and calls[0] == 4 and set(calls[1:]) == {2}
+    assert "half" in caplog.text
