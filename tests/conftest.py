@@ -74,6 +74,7 @@ def detector(tmp_path: Path) -> "YOLO":
         head = model.model.model[-1]
         for boxes, classes in zip(head.cv2, head.cv3, strict=True):
             boxes[-1].weight *= 20
+            boxes[-1].bias.copy_(torch.arange(16).repeat(4) * -0.2)  # boxes of a few strides
             classes[-1].weight *= 120
             classes[-1].bias.fill_(-1.2)
     model.model.names = {0: "a", 1: "b", 2: "c"}

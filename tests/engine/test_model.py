@@ -12,8 +12,8 @@ from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, S
 
 @pytest.fixture
 def boxes(picture):
-    """`boxes(model)`: what a network finds in `picture`, (20, 6)."""
-    return lambda model: model(picture, imgsz=160, max_det=20, verbose=False)[0].boxes.data
+    """`boxes(model)`: what a network finds in `picture`, (10, 6)."""
+    return lambda model: model(picture, imgsz=160, max_det=10, verbose=False)[0].boxes.data
 
 
 @pytest.fixture
