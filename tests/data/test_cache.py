@@ -24,7 +24,7 @@ def varied(write_data) -> dict:
 @pytest.mark.parametrize("kind", [True, "ram", "disk"])
 def test_pictures_are_the_same_from_a_cache(varied: dict, build, kind) -> None:
     plain, cached = (build(varied, cache=c, augment=False) for c in (False, kind))
-    assert type(cached.cache) is (C.DiskCache if kind == "disk" else C.RamCache)
+    assert type(cached.pictures.cache) is (C.DiskCache if kind == "disk" else C.RamCache)
     for i in range(5):
         np.testing.assert_array_equal(cached[i].img, plain[i].img)
 
@@ -61,15 +61,15 @@ def test_an_image_that_has_changed_is_read_again(varied: dict, build) -> None:
 
 def test_too_little_memory_is_said_and_done_without(varied: dict, build, monkeypatch, caplog) -> None:
     monkeypatch.setattr(C, "available_memory", lambda: 10_000)
-    assert build(varied, cache="ram").cache is None
+    assert build(varied, cache="ram").pictures.cache is None
     assert "cache=ram" in caplog.text and "too little" in caplog.text
     monkeypatch.setattr(C, "available_memory", lambda: None)
-    assert build(varied, cache="ram").cache is not None
+    assert build(varied, cache="ram").pictures.cache is not None
 
 
 def test_too_little_disk_is_said_and_done_without(varied: dict, build, monkeypatch, caplog) -> None:
     monkeypatch.setattr(C.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
-    assert build(varied, cache="disk").cache is None
+    assert build(varied, cache="disk").pictures.cache is None
     assert "cache=disk" in caplog.text and not list(varied["train"][0].glob("*.npy"))
 
 
@@ -79,7 +79,7 @@ def test_a_read_only_folder_is_said_and_done_without(varied: dict, build, monkey
 
     monkeypatch.setattr(files.os, "replace", read_only)
     dataset = build(varied, cache="disk")
-    assert dataset.cache is None and "Read-only file system" in caplog.text
+    assert dataset.pictures.cache is None and "Read-only file system" in caplog.text
     assert not [path for path in varied["train"][0].iterdir() if path.suffix != ".png"]
     assert dataset[0, 0].img.shape == (32, 32, 3)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ultralytics.data import dataset as D
+from ultralytics.data import pictures
 from ultralytics.data.loader import build_loader
 from ultralytics.utils.errors import DatasetError
 
@@ -73,13 +74,13 @@ def test_persistent_workers_see_epochs_and_close_mosaic(numbered, build, workers
 
 @pytest.mark.usefixtures("many_cores")
 def test_workers_decode_each_picture_about_once_between_them(numbered, build, monkeypatch) -> None:
-    count, read = torch.zeros(200, dtype=torch.int64).share_memory_(), D.read_image
+    count, read = torch.zeros(200, dtype=torch.int64).share_memory_(), pictures.read_image
 
     def counting(path, channels):
         count[int(str(path)[-8:-4])] += 1
         return read(path, channels)
 
-    monkeypatch.setattr(D, "read_image", counting)
+    monkeypatch.setattr(pictures, "read_image", counting)
     loader = build_loader(build(numbered(120), mosaic=1.0, batch=4), 2)
     epochs(loader, (0, 1))
     assert count.sum() < 1.25 * 240  # without sharing about 1.8 times

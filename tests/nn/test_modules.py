@@ -63,7 +63,7 @@ def test_depth_wise_groups():
     [
         (lambda: Conv(8, 16, 3, 2), 2),
         (lambda: GhostConv(8, 16, 3, 2), 2),
-        (lambda: Bottleneck(8, 16), 1),
+        (lambda: Bottleneck(8, 16, k=((3, 3), (1, 5))), 1),
         (lambda: GhostBottleneck(8, 16, 3, 2), 2),
         (lambda: C2f(8, 16, 2, True), 1),
         (lambda: C2(8, 16, 2), 1),

@@ -122,6 +122,11 @@ def test_a_malformed_scale(scale):
         build([-1, 1, "Conv", [8]], scales={"n": scale}, scale="n")
 
 
+def test_scales_that_are_no_mapping():
+    with pytest.raises(ModelError, match=r"mine\.yaml: `scales:` must be rows"):
+        build([-1, 1, "Conv", [8]], scales=[1, 1, 64])
+
+
 # Rows
 
 
@@ -345,7 +350,8 @@ def test_wrong_channels():
     message = mistake([-1, 1, "Conv", [8]], [-1, 1, "Conv", [16, 3, 1, "None", 3]])
     assert "row 1" in message and "Conv(8, 16, 3, 1, None, 3) cannot be built: ValueError" in message
     message = mistake([-1, 1, "Conv", [8]], [-1, 2, "Conv", [16, 3]])  # the second copy gets 16
-    assert "cannot take what comes in, (1, 8, 256, 256)" in message and "expected input" in message
+    assert "Conv cannot take what comes in, (1, 8, 256, 256): RuntimeError" in message
+    assert "expected input[1, 16, 256, 256] to have 8 channels" in message and "(conv.py, line" in message
     message = mistake([-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 2]], [[0, 1], 1, "Concat", [1]])
     assert "(1, 8, 128, 128), (1, 8, 64, 64)" in message
 
@@ -370,6 +376,8 @@ def test_wrong_channels():
         ([-1, 1, "Conv", ["nearest"]], "number of output channels, found 'nearest'"),
         ([-1, 1, "Conv", [True]], "number of output channels, found True"),
         ([-1, 1, "Conv", [8, {"q": 1}]], "unexpected keyword argument 'q'"),
+        ([-1, 1, "Conv", [8, "3x"]], r"Conv\(8, 8, '3x'\) cannot be built: TypeError"),
+        ([-1, 1, "DynamicConv", [8, 3, 1, "", 1, 3]], r"DynamicConv, \[8, 3, 1, '', 1, 3\]\]: .*into 3 groups"),
         ([-1, 1, "nn.ReLU()", []], "no module 'nn.ReLU"),
     ],
 )

@@ -116,7 +116,7 @@ def _fill(cache: RamCache | DiskCache, n: int, load: Callable[[int], np.ndarray]
             cache.put(index, img)
 
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        for _ in tqdm(pool.map(keep, range(n)), total=n, desc=desc, leave=False):
+        for _ in tqdm(pool.map(keep, range(n)), total=n, desc=desc, leave=False, disable=None):
             continue
 
 

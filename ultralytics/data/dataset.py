@@ -12,19 +12,18 @@ from torch.utils.data import Dataset
 
 from ultralytics.data.augment import Mixing, Recipe, augment
 from ultralytics.data.buffer import DecodeBuffer
-from ultralytics.data.cache import RamCache, available_memory, build_cache
-from ultralytics.data.images import read_image
+from ultralytics.data.cache import available_memory
 from ultralytics.data.instances import Objects, Sample, Size
 from ultralytics.data.labels import LabelStore, labels_cache, list_images, parse_box_rows, scan
+from ultralytics.data.pictures import Pictures
 from ultralytics.data.rows import RowParser
 from ultralytics.data.transforms import Transform
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.letterbox import pad as pad_to
 from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
 
 WINDOW_BATCHES, WINDOW_MAX = 8, 1000
-TRIES = 16  # images to try in place of one that cannot be read
 
 Key = int | tuple[int, int]
 
@@ -49,21 +48,22 @@ class YOLODataset(Dataset):
         stride: int = 32,
         rect: bool = False,
         pad: float = 0.5,
-        transforms: Sequence[Transform] = (),
+        transforms: Transform | Sequence[Transform] = (),
     ) -> None:
-        self.options, self.imgsz, self.channels = options, options.imgsz, data["channels"]
-        self.augment, self.batch, self.rect, self.transforms = augment, batch, rect, tuple(transforms)
-        self.canvases = torch.tensor([(self.imgsz, self.imgsz)])
+        self.options, self.augment, self.batch, self.rect = options, augment, batch, rect
+        self.transforms = (transforms,) if callable(transforms) else tuple(transforms)
+        self.canvases = torch.tensor([(options.imgsz, options.imgsz)])
         if rect:
-            order, canvases = rect_shapes(labels.shapes, batch, self.imgsz, stride, pad)
+            order, canvases = rect_shapes(labels.shapes, batch, options.imgsz, stride, pad)
             labels, self.canvases = labels.select(order), torch.from_numpy(canvases)
         self.labels = labels
+        self.pictures = Pictures(labels, options.imgsz, data["channels"], options.cache)
+        self.buffer: DecodeBuffer | None = None
         self.kept_classes = None
         if options.classes is not None:
             self.kept_classes = np.isin(np.arange(max(data["nc"], *options.classes) + 1), options.classes)
-        self.unreadable = torch.zeros(len(labels), dtype=torch.bool)
-        self.cache = build_cache(options.cache, labels, self.imgsz, self.channels, self._decode)
-        self.buffer: DecodeBuffer | None = None
+        if rect and augment and Mixing.at(options, 0):
+            LOGGER.info("rect=True: batches have shapes of their own, so mosaic, mixup and cutmix are off")
         self._order: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -95,14 +95,14 @@ class YOLODataset(Dataset):
 
         Where memory is short, each worker keeps decoded pictures for itself, which takes more time.
         """
-        self.unreadable.share_memory_()
-        if isinstance(self.cache, RamCache) or not self.mixing(0):
+        self.pictures.share()
+        if self.pictures.in_memory or not self.mixing(0):
             return
-        slots = self.window + ahead
-        needed, free = DecodeBuffer.nbytes(slots, self.imgsz, self.channels), available_memory()
+        size = (self.window + ahead, self.pictures.imgsz, self.pictures.channels)
+        needed, free = DecodeBuffer.nbytes(*size), available_memory()
         if free is None or needed < free / 2:
             with suppress(RuntimeError):  # shared memory may be smaller than all memory
-                self.buffer = DecodeBuffer(slots, self.imgsz, self.channels, lock)
+                self.buffer = DecodeBuffer(*size, lock)
                 return
         LOGGER.warning(
             f"there are no {needed / 1e6:.0f} MB of shared memory for decoded images (docker sets it with --shm-size): "
@@ -128,7 +128,7 @@ class YOLODataset(Dataset):
         main = self._at(epoch, position, keep=bool(mixing))
 
         def partner() -> Sample:
-            if isinstance(self.cache, RamCache):
+            if self.pictures.in_memory:
                 return self._sample(*self._load(int(rng.integers(len(self)))))
             return self._at(epoch, int(rng.integers(max(0, position - self.window + 1), position + 1)), keep=True)
 
@@ -150,10 +150,10 @@ class YOLODataset(Dataset):
 
     def _at(self, epoch: int, position: int, keep: bool) -> Sample:
         """The loaded picture at a position, decoded once while it may be drawn again (`keep`)."""
-        if not keep or isinstance(self.cache, RamCache):
+        if not keep or self.pictures.in_memory:
             return self._sample(*self._load(int(self.order(epoch)[position])))
         if self.buffer is None:
-            self.buffer = DecodeBuffer(self.window, self.imgsz, self.channels)
+            self.buffer = DecodeBuffer(self.window, self.pictures.imgsz, self.pictures.channels)
         found = self.buffer.get(epoch, position)
         if found is None:
             img, index = self._load(int(self.order(epoch)[position]))
@@ -172,44 +172,11 @@ class YOLODataset(Dataset):
         return Sample(img, objects, self.labels.file(index), (height, width))
 
     def _load(self, index: int) -> tuple[np.ndarray, int]:
-        """A picture resized to `imgsz`, and its index: another one's, said once, if it has become unreadable.
-
-        Raises DatasetError if those are unreadable too, as when the data set has been deleted.
-        """
-        failures: list[DatasetError] = []
-        for candidate in range(index, index + min(TRIES, len(self))):
-            found = candidate % len(self)
-            img = self._read(found, failures)
-            if img is not None:
-                for failure in failures:
-                    LOGGER.warning(f"{failure}: from now on another image takes its place")
-                return (img if found == index else self._fitted(img, index)), found
-        raise DatasetError(
-            f"{self.labels.file(index)} cannot be read any more, nor can the images tried in its place: check that the "
-            "data set is still where it was"
-        )
-
-    def _read(self, index: int, failures: list[DatasetError]) -> np.ndarray | None:
-        """A picture from the cache or its file; None, the first time with a failure, if that cannot be read."""
-        if self.unreadable[index]:
-            return None
-        try:
-            cached = None if self.cache is None else self.cache.get(index)
-            return self._decode(index) if cached is None else cached
-        except DatasetError as exc:
-            self.unreadable[index] = True
-            failures.append(exc)
-            return None
-
-    def _fitted(self, img: np.ndarray, index: int) -> np.ndarray:
-        """A picture from another batch, made smaller if the canvas at `index` asks for it."""
+        """The picture of an image, or of one in its place, and the index of that; made smaller if it has to fit."""
+        img, found = self.pictures.load(index)
         height, width = self._canvas(index)
-        fits = img.shape[0] <= height and img.shape[1] <= width
-        return img if fits else resize(img, resize_shape(*img.shape[:2], (height, width)))
-
-    def _decode(self, index: int) -> np.ndarray:
-        img = read_image(self.labels.file(index), self.channels)
-        return resize(img, resize_shape(*img.shape[:2], self.imgsz))
+        fits = img.shape[0] <= height and img.shape[1] <= width  # one of another `rect` batch may not
+        return (img if fits else resize(img, resize_shape(*img.shape[:2], (height, width)))), found
 
 
 def build_dataset(
@@ -222,7 +189,7 @@ def build_dataset(
     stride: int = 32,
     rect: bool = False,
     parse: RowParser = parse_box_rows,
-    transforms: Sequence[Transform] = (),
+    transforms: Transform | Sequence[Transform] = (),
 ) -> YOLODataset:
     """The data set of one `split` of a data-set YAML as `load_data_yaml` gives it; `fraction` of it for training.
 
@@ -235,18 +202,8 @@ def build_dataset(
         files = files[: max(round(len(files) * options.fraction), 1)]
     single_cls = options.single_cls and options.classes is None  # `classes` are picked by what the files say
     labels = scan(files, data["nc"], parse, single_cls=single_cls, cache_path=labels_cache(files), desc=split)
-    pad = 0.0 if augment else 0.5
-    return YOLODataset(
-        labels,
-        options,
-        augment=augment,
-        batch=batch,
-        data=data,
-        stride=stride,
-        rect=rect,
-        pad=pad,
-        transforms=transforms,
-    )
+    how = {"augment": augment, "batch": batch, "stride": stride, "rect": rect, "pad": 0.0 if augment else 0.5}
+    return YOLODataset(labels, options, data=data, transforms=transforms, **how)
 
 
 def collate_fn(samples: Sequence[Sample]) -> dict[str, Any]:

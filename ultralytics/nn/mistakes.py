@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import nearest
@@ -44,15 +44,15 @@ def naming_row(d: dict[str, Any], i: int, row: Any) -> Iterator[None]:
 
 def row_text(row: Any) -> str:
     """The row as a YAML has it."""
-    return str(row).replace("'", "") if isinstance(row, list) else repr(row)
+    return re.sub(r"'([^',]+)'", r"\1", str(row))
 
 
 def what_failed(exc: Exception) -> str:
-    """`TypeError: … (MyBlock.py, line 12)`, that line being the innermost one that is not torch's."""
-    torch_folder = str(Path(torch.__file__).parent)
-    frames = [f for f in traceback.extract_tb(exc.__traceback__) if not f.filename.startswith(torch_folder)]
+    """`TypeError: … (MyBlock.py, line 12)`, that line being the innermost one that is neither torch's nor of here."""
+    elsewhere = (str(Path(torch.__file__).parent), __file__)
+    frames = [f for f in traceback.extract_tb(exc.__traceback__) if not f.filename.startswith(elsewhere)]
     line = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(exc).__name__}: {exc}{line}"
+    return f"{type(exc).__name__}: {' '.join(str(exc).split())}{line}"
 
 
 def unknown_module(name: str, known: Iterable[str]) -> ModelError:
@@ -133,15 +133,28 @@ def build(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: int, i
         copies = [m(*args, **kwargs) for _ in range(n)]
     except Exception as exc:
         words = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
-        hint = "" if in_set else f"; {not_in_set(m)}"
+        hint = "" if in_set else not_in_set(m.__name__)
         raise ModelError(f"{m.__name__}({', '.join(words)}) cannot be built: {what_failed(exc)}{hint}") from exc
     return nn.Sequential(*copies) if n > 1 else copies[0]
 
 
-def not_in_set(m: type[nn.Module]) -> str:
-    """What it means that parse_model has no rule for a class."""
+def run(layer: nn.Module, x: Any, name: str) -> Any:
+    """The output of the layer of a row; if it fails or has other channels than promised, what came in and went out."""
+    hint = "" if layer.in_set else not_in_set(name)
+    try:
+        y = layer(x)
+    except Exception as exc:
+        came = ", ".join(str(tuple(part.shape)) for part in (x if isinstance(x, list) else [x]))
+        raise ModelError(f"{name} cannot take what comes in, {came}: {what_failed(exc)}{hint}") from exc
+    if isinstance(y, Tensor) and y.shape[1] != layer.c2:
+        raise ModelError(f"{name} gives {y.shape[1]} channels, but parse_model counts on c2 = {layer.c2}{hint}")
+    return y
+
+
+def not_in_set(name: str) -> str:
+    """What may follow from parse_model having no rule for a class."""
     return (
-        f"{m.__name__} is in neither of the sets in ultralytics/nn/tasks.py, so it got its args as they are: if it is "
+        f"; {name} is in neither of the sets in ultralytics/nn/tasks.py, so it got its args as they are: if it is "
         "called as Module(c1, c2, *args) put it into `channel_modules`, into `repeat_modules` too if n follows c2"
     )
 
@@ -158,7 +171,7 @@ def imported_classes(package: ModuleType) -> Iterator[tuple[str, type[nn.Module]
         for alias in node.names:
             public = getattr(module, "__all__", None) or [name for name in vars(module) if name[0] != "_"]
             for name in public if alias.name == "*" else [alias.name]:
-                found = getattr(module, name)
+                found = getattr(module, name, None)
                 if isinstance(found, type) and issubclass(found, nn.Module):
                     yield alias.asname or name, found
 

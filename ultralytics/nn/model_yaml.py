@@ -52,6 +52,8 @@ def scaling(d: dict[str, Any]) -> tuple[float, float, float]:
     scales = d.get("scales")
     if not scales:
         return d.get("depth_multiple", 1.0), d.get("width_multiple", 1.0), math.inf
+    if not isinstance(scales, dict):
+        raise ModelError(f"{source(d)}: `scales:` must be rows such as `n: [0.33, 0.25, 1024]`, found {scales!r}")
     if not d.get("scale"):
         d["scale"] = next(iter(scales))
         LOGGER.warning(f"{source(d)}: no scale letter in the name, taking the first of its scales, {d['scale']!r}")

@@ -5,9 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.utils.errors import ModelError
-
-from .mistakes import naming_row, not_in_set, what_failed
+from .mistakes import naming_row, run
 from .model_yaml import rows
 
 SIZE = 256  # pixels; whole cells up to stride 256, and room for the windows of attention blocks
@@ -30,22 +28,9 @@ def probe_strides(model: nn.Module, d: dict[str, Any], ch: int) -> Tensor:
     *layers, head = model.eval()
     x: Any = torch.zeros(1, ch, SIZE, SIZE, device=next(model.parameters()).device)
     outputs: list[Any] = []
-    for layer, row in zip(layers, rows(d), strict=False):
-        with naming_row(d, layer.i, row):
-            x = _run(layer, gather(layer.f, x, outputs))
+    for i, (layer, row) in enumerate(zip(layers, rows(d), strict=False)):
+        with naming_row(d, i, row):
+            x = run(layer, gather(layer.f, x, outputs), row[2])
         outputs.append(x)
     model.train()
     return torch.tensor([SIZE / feat.shape[-1] for feat in gather(head.f, x, outputs)], device="cpu")
-
-
-def _run(layer: nn.Module, x: Any) -> Any:
-    """The output of one layer, checked."""
-    hint = "" if layer.in_set else f"; {not_in_set(type(layer))}"
-    try:
-        y = layer(x)
-    except Exception as exc:
-        came = ", ".join(str(tuple(part.shape)) for part in (x if isinstance(x, list) else [x]))
-        raise ModelError(f"it cannot take what comes in, {came}: {what_failed(exc)}{hint}") from exc
-    if isinstance(y, Tensor) and y.shape[1] != layer.c2:
-        raise ModelError(f"it gives {y.shape[1]} channels, but parse_model counts on c2 = {layer.c2}{hint}")
-    return y

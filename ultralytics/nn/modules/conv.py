@@ -15,7 +15,7 @@ def autopad(k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int
     """Padding `p` if given, else what keeps height and width at stride 1 with kernel `k` and dilation `d`."""
     if p is not None:
         return p
-    return (d * (k - 1) + 1) // 2 if isinstance(k, int) else [autopad(side, None, d) for side in k]
+    return (d * (k - 1) + 1) // 2 if isinstance(k, int) else [(d * (side - 1) + 1) // 2 for side in k]
 
 
 class Conv(nn.Module):
