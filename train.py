@@ -1,0 +1,42 @@
+"""Train a network: edit the settings below, or change them on the command line.
+
+python train.py data=my.yaml epochs=50 batch=8 device=cpu
+python train.py model=yolov8n.yaml data=shapes.yaml
+python train.py resume=runs/train/exp/weights/last.pt
+"""
+
+from typing import Any
+
+from ultralytics import YOLO
+from ultralytics.engine.script import run
+
+SETTINGS = {
+    "model": "yolov8n-DynamicConv.yaml",  # in ultralytics/cfg/models/v8; n, s, m, l or x behind yolov8 is the size
+    "data": "shapes.yaml",  # your data-set YAML; this one is drawn on first use
+    # "load": "yolov8n.pt",  # start from these weights
+    # "resume": "runs/train/exp/weights/last.pt",  # go on with an interrupted run
+    "imgsz": 640,
+    "epochs": 150,
+    "batch": 4,
+    "optimizer": "SGD",
+    "amp": False,  # True on a GPU: faster; off if the loss becomes NaN
+    "cache": False,
+    "workers": 0,
+    "close_mosaic": 10,
+    "single_cls": False,
+    "device": "0",  # cpu where there is no GPU
+    "project": "runs/train",
+    "name": "exp",
+}
+
+
+def main(settings: dict[str, Any]) -> None:
+    """Build the network and train it."""
+    model = YOLO(settings.get("resume") or settings.pop("model"))
+    if weights := settings.pop("load", None):
+        model.load(weights)
+    model.train(**settings)
+
+
+if __name__ == "__main__":
+    run(main, SETTINGS, __doc__)

@@ -1,0 +1,35 @@
+"""Measure weights on a data set: edit the settings below, or change them on the command line.
+
+python val.py                                          the newest best.pt, on the data it was trained on
+python val.py model=runs/train/exp2/weights/best.pt data=my.yaml split=test
+"""
+
+from typing import Any
+
+from ultralytics import YOLO
+from ultralytics.engine.script import newest_weights, run
+
+SETTINGS = {
+    "model": None,  # weights; None: the newest best.pt below runs/train
+    # "data": "my.yaml",  # None: the data the weights were trained on
+    "split": "val",
+    "batch": 16,
+    "workers": 0,
+    "device": "0",  # cpu where there is no GPU
+    # "imgsz": 640,  # None: as in training
+    # "save_json": True,  # write COCO-style predictions and evaluate them
+    "project": "runs/val",
+    "name": "exp",
+}
+
+
+def main(settings: dict[str, Any]) -> None:
+    """Open the weights and validate them."""
+    weights = settings.pop("model") or newest_weights()
+    print(f"weights: {weights}")
+    metrics = YOLO(weights).val(**settings)
+    print(f"mAP50-95 {metrics.box.map:.4f}, mAP50 {metrics.box.map50:.4f}; results in {metrics.save_dir}")
+
+
+if __name__ == "__main__":
+    run(main, SETTINGS, __doc__)
