@@ -36,7 +36,8 @@ class Writer:
         stem = f"{self._stem}_{frame.frame}" if frame.is_video else self._stem
         if self.args.save_txt:
             path = self.folder / "labels" / f"{stem}.txt"
-            path.unlink(missing_ok=True)  # an earlier run's, which rows would be appended to
+            with writing(path):
+                path.unlink(missing_ok=True)  # an earlier run's, which rows would be appended to
             result.save_txt(path, save_conf=self.args.save_conf)
         if self.args.save_crop:
             result.save_crop(self.folder / "crops", f"{stem}.jpg")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ultralytics.utils.ap import Curve, Metric, ap_per_class
 from ultralytics.utils.confusion import ConfusionMatrix
@@ -27,14 +28,14 @@ __all__ = [
 
 
 def bbox_iou(
-    box1: torch.Tensor,
-    box2: torch.Tensor,
+    box1: Tensor,
+    box2: Tensor,
     xywh: bool = True,
     GIoU: bool = False,
     DIoU: bool = False,
     CIoU: bool = False,
     eps: float = 1e-7,
-) -> torch.Tensor:
+) -> Tensor:
     """IoU, or one of its generalisations, of boxes that broadcast against each other.
 
     `box1`, `box2` (..., 4), xywh or xyxy; returns (..., 1). GIoU (arXiv 1902.09630) subtracts the share of the

@@ -19,6 +19,7 @@ from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy, xyxy2xywhn
+from ultralytics.utils.plotting import writing
 
 PICTURE_CONF = 0.25  # detections below it are not drawn
 
@@ -168,7 +169,8 @@ class DetectEvaluator:
         path = Path(batch["im_file"][i])
         if self.options.save_txt:
             file = self.save_dir / "labels" / f"{unused_name(path.stem, self._stems)}.txt"
-            file.unlink(missing_ok=True)  # an earlier run's, which rows would be appended to
+            with writing(file):
+                file.unlink(missing_ok=True)  # an earlier run's, which rows would be appended to
             blank = np.broadcast_to(np.uint8(0), (*shape, 3))
             Results(blank, path, self.names, boxes=boxes).save_txt(file, save_conf=self.options.save_conf)
         if self.options.save_json:
