@@ -26,6 +26,8 @@ def data(options: Any, need: Sequence[str] = ("train", "val")) -> dict:
     if not options.data:
         raise ConfigError("no data set: give data=, the path of a data-set YAML or a name such as shapes.yaml")
     found = load_data_yaml(options.data, need)
+    if found["channels"] != 3:
+        raise ConfigError(f"{options.data}: channels must be 3; grey pictures are read with three equal channels")
     return found | {"nc": 1, "names": {0: "item"}} if options.single_cls else found
 
 

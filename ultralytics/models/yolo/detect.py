@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.data.dataset import YOLODataset, build_dataset
-from ultralytics.data.labels import parse_box_rows
+from ultralytics.data.labels import box_row_parser
 from ultralytics.engine.results import Results
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
@@ -42,7 +42,7 @@ class DetectTask:
     @staticmethod
     def dataset(data: dict, split: str, options: Any, **how: Any) -> YOLODataset:
         """Images and boxes of a split; `how` says whether to augment, the batch size, the stride and `rect`."""
-        return build_dataset(data, split, options, parse=parse_box_rows, **how)
+        return build_dataset(data, split, options, parse=box_row_parser(data.get("kpt_shape")), **how)
 
     @staticmethod
     def decode(outputs: Any, options: Any, nc: int, multi_label: bool = False) -> list[Tensor]:
