@@ -1,0 +1,47 @@
+"""Importing is cheap and has no side effects."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ultralytics
+
+NEVER = {"timm", "torchvision", "matplotlib", "pandas", "scipy", "tensorboard", "onnx", "faster_coco_eval", "tkinter"}
+
+
+def imported_by(code, folder):
+    """Top-level modules that a new process has after running some code, in an empty folder."""
+    tell = "\nimport json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    out = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(Path(ultralytics.__file__).parents[1])!r})\n{code}{tell}",
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not list(folder.iterdir())
+    return set(json.loads(out.stdout.splitlines()[-1]))
+
+
+def test_the_package_alone(tmp_path):
+    assert not imported_by("import ultralytics; ultralytics.__version__", tmp_path) & {*NEVER, "torch", "cv2", "numpy"}
+
+
+@pytest.mark.parametrize(
+    "code", ["", "YOLO('yolov8n.yaml'); YOLO('yolov8n-DynamicConv.yaml')"], ids=["import", "build"]
+)
+def test_the_class(tmp_path, code):
+    assert not imported_by(f"from ultralytics import YOLO; {code}", tmp_path) & NEVER
+
+
+def test_names_of_the_package():
+    assert ultralytics.YOLO.__name__ == "YOLO"
+    with pytest.raises(AttributeError, match="has no attribute 'RTDETR'"):
+        ultralytics.RTDETR  # noqa: B018
