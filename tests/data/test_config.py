@@ -173,18 +173,19 @@ def test_download_is_never_run(home):
     assert not (home / "ran").exists()
 
 
-def test_generated_data_set_is_drawn_once_where_data_sets_live(home, monkeypatch):
+def test_generated_data_set_is_drawn_where_data_sets_live(home, monkeypatch):
     drawn = []
 
     def draw(folder):
+        if not drawn:
+            make(folder, "")
         drawn.append(folder)
-        make(folder, "")
 
     monkeypatch.setattr("ultralytics.data.shapes.draw_shapes", draw)
     file = make(home / "yamls", "path: shapes\ngenerate: shapes\n" + BASIC, splits=())
     for _ in range(2):
         assert load_data_yaml(file)["path"] == home.parent / "tree" / "datasets" / "shapes"
-    assert drawn == [home.parent / "tree" / "datasets" / "shapes"]
+    assert drawn == 2 * [home.parent / "tree" / "datasets" / "shapes"]  # the second time there is nothing to do
 
 
 def test_an_installed_package_draws_under_the_current_folder(home, monkeypatch):

@@ -26,9 +26,10 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
         data.setdefault("val", data.pop("validation"))
     names = _names(data, file)
     roots = _places(data.get("path") or ".", file.parent)
-    if "generate" in data and not any(root.is_dir() for root in roots):
-        _generate(data["generate"], roots[-1], file)
     root = next((place for place in roots if place.is_dir()), None)
+    if "generate" in data:  # at once done if it is there as this version draws it
+        root = root or roots[-1]
+        _generate(data["generate"], root, file)
     splits = {split: _split(data, split, [root] if root else roots, split in need, file) for split in SPLITS}
     fixed = {
         "yaml_file": file,
