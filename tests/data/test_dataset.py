@@ -171,6 +171,15 @@ def test_rect_training_shuffles_whole_batches(write_data, build) -> None:
         assert order[-1] == 6 and {order[i : i + 2] for i in (0, 2, 4)} == {(0, 1), (2, 3), (4, 5)}
 
 
+def test_rect_training_says_that_pictures_are_not_joined(write_data, build, caplog) -> None:
+    data = shaped(write_data)
+    build(data, rect=True, augment=False, mosaic=1.0)
+    build(data, rect=True, mosaic=0)
+    assert "mosaic" not in caplog.text
+    build(data, rect=True, mosaic=1.0)
+    assert "mosaic, mixup and cutmix are off" in caplog.text
+
+
 def test_imgsz_is_one_number(numbered, build) -> None:
     with pytest.raises(ConfigError, match="imgsz"):
         build(numbered(2), imgsz=[64, 32])

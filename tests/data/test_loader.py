@@ -40,6 +40,7 @@ def many_cores(monkeypatch) -> None:
 
 
 @pytest.mark.usefixtures("many_cores")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 def test_batches_are_the_same_for_any_number_of_workers(numbered, build) -> None:
     data = numbered(18)
     alone = build_loader(build(data, **MIXED, close_mosaic=1))
@@ -86,6 +87,7 @@ def test_workers_decode_each_picture_about_once_between_them(numbered, build, mo
     assert count.sum() < 1.25 * 240  # without sharing about 1.8 times
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 def test_no_more_workers_than_batches_or_processors(numbered, build, monkeypatch) -> None:
     dataset = build(numbered(10))
     monkeypatch.setattr("os.cpu_count", lambda: 2)
