@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.engine.runs import assert_same_weights, rows_of, untimed
 from ultralytics import YOLO
+from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError
+from ultralytics.utils.metrics import DetMetrics
 
 CHILD = """
 import json, sys, time
@@ -117,7 +120,7 @@ def test_killed_at_any_moment(train, network, settings, tmp_path):
 
 def test_a_finished_run_cannot_be_resumed(train):
     last = train(epochs=1).trainer.last
-    with pytest.raises(CheckpointError, match="is of a finished run"):
+    with pytest.raises(CheckpointError, match="the last\\.pt of a finished run"):
         YOLO(last).train(resume=True)
 
 
@@ -135,3 +138,89 @@ def test_what_was_given_is_known_after_a_resume(train, network):
     model = YOLO(last)
     model.train(resume=True)
     assert "epochs" in model.trainer.args.given and "max_det" not in model.trainer.args.given
+
+
+def test_cut_off_after_the_last_epoch(train, network, monkeypatch):
+    """What is left then is to measure the best weights, and to say what the last ones scored."""
+    whole = train(YOLO(network)).trainer
+    model = YOLO(network)
+    with pytest.raises(PowerCutError):
+        train(model, callbacks={"on_fit_epoch_end": cut(1, 0)})
+    model = YOLO(model.trainer.last)
+    metrics = model.train(resume=True)
+    assert_same_weights(whole.last, model.trainer.last)
+    before, after = load_checkpoint(whole.last), load_checkpoint(model.trainer.last)
+    assert (after.epoch, after.metrics) == (1, before.metrics) and after.training is None
+    assert metrics.results_dict == whole.metrics and untimed(whole.save_dir) == untimed(model.trainer.save_dir)
+
+
+def test_a_run_that_patience_ended_goes_no_further(train, network, monkeypatch):
+    monkeypatch.setattr(DetMetrics, "fitness", property(lambda _: 0.5))
+    model = YOLO(network)
+    with pytest.raises(PowerCutError):
+        train(model, epochs=9, patience=2, callbacks={"on_fit_epoch_end": cut(2, 0)})
+    YOLO(model.trainer.last).train(resume=True)
+    assert len(rows_of(model.trainer.save_dir)) == 3
+
+
+def test_what_was_frozen_in_python_is_frozen_still(train, network):
+    def freeze_more(trainer):
+        trainer.model.model[1].requires_grad_(False)
+
+    model = YOLO(network)
+    model.model.model[0].requires_grad_(False)
+    with pytest.raises(PowerCutError):
+        train(model, callbacks={"on_train_start": freeze_more, "on_train_batch_end": cut(1, 1)})
+    first = load_checkpoint(model.trainer.last).training["model"]
+    again = YOLO(model.trainer.last)
+    again.train(resume=True)
+    after = again.trainer.model.state_dict()
+    for layer, still in (("model.0.", True), ("model.1.", True), ("model.3.", False)):
+        for name in (n for n in first if n.startswith(layer) and "num_batches" not in n):
+            assert torch.equal(after[name], first[name]) is still
+
+
+def test_images_may_be_added_or_removed(train, network, data):
+    """Gradients that wait for a step are counted in batches, whatever the number of batches of an epoch."""
+    last = interrupted(train, network, 2, 0, epochs=4, nbs=16, warmup_epochs=0.0)
+    for image in sorted((data.parent / "images" / "train").iterdir())[4:]:
+        image.unlink()
+    steps = []
+    model = YOLO(last)
+    model.add_callback("optimizer_step", lambda trainer: steps.append(trainer.epoch))
+    before = load_checkpoint(last).training
+    assert before["gathered"] == 2  # of 6 batches, 4 for a step
+    model.train(resume=True)
+    assert steps == [3]
+
+
+def test_options_that_are_left_to_the_run_may_be_said_again(train, network):
+    last = interrupted(train, network, 0, 0, optimizer="auto", batch=-1)
+    YOLO(last).train(resume=True, optimizer="auto", batch=-1, name=None, save=None, rect=None, data=None)
+    assert rows_of(last.parent.parent)
+
+
+def test_other_classes_make_another_run(train, network, data):
+    last = interrupted(train, network, 1, 0)
+    data.write_text(data.read_text(encoding="utf-8").replace("[red, blue]", "[red, blue, green]"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="has 3 classes and the run 2: resume"):
+        YOLO(last).train(resume=True)
+
+
+def test_a_checkpoint_outside_its_run_folder(train, network, tmp_path):
+    last = interrupted(train, network, 1, 0)
+    moved = last.replace(tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match="is not in the folder weights of a run"):
+        YOLO(moved).train(resume=True)
+    assert not (tmp_path.parent / "weights").exists()
+
+
+def test_resume_of_a_network_that_never_ran(train, network):
+    with pytest.raises(ConfigError, match=r"resume=True goes on with the last\.pt that YOLO\(\) was given"):
+        train(YOLO(network), resume=True)
+
+
+def test_the_best_weights_are_no_run(train, network):
+    last = interrupted(train, network, 1, 0)
+    with pytest.raises(CheckpointError, match=r"best\.pt holds weights only.*last\.pt"):
+        YOLO(last.with_name("best.pt")).train(resume=True)

@@ -14,17 +14,8 @@ from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
 
 # What may be changed when a run is resumed; anything else would make it another run.
-CHANGEABLE = {
-    "data",
-    "device",
-    "workers",
-    "cache",
-    "plots",
-    "verbose",
-    "save_period",
-    "patience",
-    "val",
-}
+CHANGEABLE = ("data", "device", "workers", "cache", "plots", "verbose", "save_period", "patience", "val")
+OPEN = (None, "auto", -1)  # left to the run, which has decided
 
 
 class Start:
@@ -59,25 +50,44 @@ def resumed(
     path: Path, given: dict[str, Any], task: Any, callbacks: Callbacks, transforms: Sequence[Callable]
 ) -> Trainer:
     """The trainer that goes on where the last.pt at `path` was written; `given` may change a few options."""
+    if path.suffix in (".yaml", ".yml"):
+        raise ConfigError(
+            f"resume=True goes on with the last.pt that YOLO() was given, and that was {path}: "
+            "write resume=runs/train/exp/weights/last.pt"
+        )
     checkpoint = load_checkpoint(path)
     if checkpoint.training is None:
         raise CheckpointError(
-            f"{path} is of a finished run: to train on from its weights, call YOLO('{path}').train without resume"
+            f"{path} holds weights only, as best.pt and the last.pt of a finished run do: resume an interrupted run "
+            f"from its last.pt, or train on from these weights with YOLO('{path}').train() without resume"
         )
-    before = Options(checkpoint.args, checkpoint.training["given"])
+    folder = path.resolve().parent
+    if folder.name != "weights":
+        raise CheckpointError(f"{path} is not in the folder weights of a run, where its results would go: move it back")
+    options = changed(Options(checkpoint.args, checkpoint.training["given"]), given)
+    yaml, nc = checkpoint.yaml, len(checkpoint.names)
+
+    def build(data: dict) -> nn.Module:
+        if data["nc"] != nc:
+            raise ConfigError(
+                f"{options.data} has {data['nc']} classes and the run {nc}: resume it with the data it was started on, "
+                "or start a new run from its weights"
+            )
+        model = task.model_class(deepcopy(yaml), nc=nc, verbose=options.verbose)
+        model.names = data["names"]
+        return model
+
+    return Trainer(task, options, build, callbacks, checkpoint, folder.parent, transforms)
+
+
+def changed(before: Options, given: dict[str, Any]) -> Options:
+    """The options of a run with what is `given` when it is resumed; ConfigError for what would make it another run."""
     asked = get_options(given)
-    changes = {name: getattr(asked, name) for name in given if name not in ("resume", "model", "cfg")}
-    for name, value in changes.items():
-        if name not in CHANGEABLE and value != getattr(before, name):
+    values = {name: getattr(asked, name) for name in given if name not in ("resume", "model", "cfg")}
+    for name, value in values.items():
+        if name not in CHANGEABLE and value not in (*OPEN, getattr(before, name)):
             raise ConfigError(
                 f"{name}={value} cannot be changed when a run is resumed, it has {name}={getattr(before, name)}: "
                 "leave it out, or start a new run from these weights"
             )
-
-    def build(data: dict) -> nn.Module:
-        model = task.model_class(deepcopy(checkpoint.yaml), nc=data["nc"], verbose=before.verbose)
-        model.names = data["names"]
-        return model
-
-    options = before.replace(**changes)
-    return Trainer(task, options, build, callbacks, checkpoint, path.resolve().parent.parent, transforms)
+    return before.replace(**{name: values[name] for name in CHANGEABLE if values.get(name) is not None})

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ def save(trainer: Any, path: Path, epoch: int, with_training: bool = False) -> N
             yaml=trainer.model.yaml,
             task=trainer.task.name,
             names=trainer.data["names"],
-            args=trainer.args.as_dict(),
+            args=trainer.args.as_dict() | {"batch": trainer.batch_size},
             epoch=epoch,
             metrics=trainer.metrics,
-            training=capture(trainer) if with_training else None,
+            training=capture(trainer, epoch) if with_training else None,
         ),
     )
 
@@ -34,15 +35,17 @@ def finish(path: Path) -> None:
     save_checkpoint(path, replace(load_checkpoint(path), training=None))
 
 
-def capture(trainer: Any) -> dict[str, Any]:
-    """Everything the next epoch depends on, apart from the averaged weights, as tensors, numbers, lists and dicts."""
+def capture(trainer: Any, epoch: int) -> dict[str, Any]:
+    """All that the epochs after this one depend on, averaged weights apart, as tensors, numbers, lists and dicts."""
     return {
         "model": trainer.model.state_dict(),
         "ema_updates": trainer.ema.updates,
         "optimizer": trainer.optimizer.state_dict(),
         "scaler": trainer.scaler.state_dict(),
         "gradients": {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None},
-        "last_step": trainer.last_step,
+        "gathered": (epoch + 1) * trainer.batches - 1 - trainer.last_step,  # batches since the last step
+        "frozen": [n for n, p in trainer.model.named_parameters() if not p.requires_grad],
+        "stop": trainer.stop,
         "epochs": trainer.epochs,
         "batch": trainer.batch_size,
         "seconds": trainer.seconds,
@@ -58,10 +61,14 @@ def resume(trainer: Any, checkpoint: Checkpoint) -> None:
     go_back(trainer, checkpoint)
     saved = checkpoint.training
     put_gradients(trainer.model, saved["gradients"])
+    for name, parameter in trainer.model.named_parameters():
+        parameter.requires_grad_(name not in saved["frozen"])
     set_random_state(saved["rng"])
-    for name in ("last_step", "epochs", "seconds", "best_fitness", "best_epoch"):
+    for name in ("stop", "epochs", "seconds", "best_fitness", "best_epoch"):
         setattr(trainer, name, saved[name])
-    trainer.start_epoch = checkpoint.epoch + 1
+    trainer.epoch, trainer.start_epoch = max(checkpoint.epoch, 0), checkpoint.epoch + 1
+    trainer.last_step = trainer.start_epoch * trainer.batches - 1 - saved["gathered"]
+    trainer.metrics = checkpoint.metrics
     trainer.table.resume(trainer.start_epoch)
 
 
@@ -86,7 +93,7 @@ def put_gradients(model: nn.Module, gradients: dict[str, Tensor]) -> None:
 def seed(number: int) -> None:
     """Start torch's, numpy's and Python's generators anew."""
     torch.manual_seed(number)
-    np.random.seed(number)
+    np.random.seed(number % 2**32)
     random.seed(number)
 
 
@@ -114,5 +121,6 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def is_finite(model: nn.Module) -> bool:
-    """Whether no weight or running statistic is NaN or infinite."""
-    return all(bool(t.isfinite().all()) for t in model.state_dict().values() if t.is_floating_point())
+    """Whether no parameter or running statistic is NaN or infinite; other buffers, such as masks, may well be."""
+    statistics = (buffer for name, buffer in model.named_buffers() if "running_" in name)
+    return all(bool(tensor.isfinite().all()) for tensor in chain(model.parameters(), statistics))
