@@ -13,7 +13,7 @@ from ultralytics.engine.script import newest_weights, run
 
 SETTINGS = {
     "model": None,  # weights; None: the newest best.pt below runs/train
-    "source": "datasets/shapes/images/val",  # a picture, a folder, a pattern such as *.jpg, a video
+    "source": "datasets/shapes/images/val",  # a picture, a folder (if it holds none, its subfolders), *.jpg, a video
     "conf": 0.25,
     "save": True,
     "device": "0",  # cpu where there is no GPU

@@ -13,7 +13,7 @@ SETTINGS = {
     "model": None,  # weights; None: the newest best.pt below runs/train
     # "data": "my.yaml",  # None: the data the weights were trained on
     "split": "val",
-    "batch": 16,
+    # "batch": 16,  # None: as in training
     "workers": 0,
     "device": "0",  # cpu where there is no GPU
     # "imgsz": 640,  # None: as in training

@@ -133,6 +133,16 @@ def test_list_of_everything_keeps_its_order(tmp_path):
     assert len(load_source(source)) == 7
 
 
+def test_a_folder_of_folders(tmp_path):
+    for name in ("b/2.png", "a/1.png", "a/notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        save(path) if path.suffix == ".png" else path.write_text("", encoding="utf-8")
+    assert [Path(frame.path).name for frame in load_source(tmp_path)] == ["1.png", "2.png"]
+    save(tmp_path / "0.png")
+    assert [Path(frame.path).name for frame in load_source(tmp_path)] == ["0.png"]
+
+
 def test_folder_of_images_and_videos_by_name(tmp_path):
     for name in ("c.JPG", "a.png", ".hidden.png", "sub/d.png"):
         save(tmp_path / name)

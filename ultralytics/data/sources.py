@@ -141,8 +141,9 @@ class Source:
 def load_source(source: Any, vid_stride: int = 1) -> Source:
     """Frames of what somebody wants predictions on.
 
-    A path, folder, pattern such as `shots/**/*.jpg`, .txt list, image, video or camera number; an array (H, W, 3) BGR,
-    (H, W) grey or (H, W, 4) BGRA, uint8; a Pillow image; a tensor ([B,] 3, H, W) RGB, uint8 or 0..1; a list of such.
+    A path, folder (those in its subfolders if it holds none), pattern such as `shots/**/*.jpg`, .txt list, image, video
+    or camera number; an array (H, W, 3) BGR, (H, W) grey or (H, W, 4) BGRA, uint8; a Pillow image; a tensor ([B,] 3, H,
+    W) RGB, uint8 or 0..1; a list of such.
     Raises SourceError for anything else, and for what is not there.
     """
     items: list[Item] = []
@@ -175,7 +176,10 @@ def _path_items(text: str, stride: int) -> list[Item]:
     if os.path.lexists(path) and not path.is_dir() and path.suffix.lower() == ".txt":
         return [_file(entry, stride) for entry in _read_list(path)]
     if path.is_dir():
-        return _found(sorted(path.iterdir()), f"the folder {text}", stride)
+        inside = sorted(path.iterdir())
+        if not any(map(_is_media, inside)):
+            inside = sorted(path.rglob("*"))
+        return _found(inside, f"the folder {text}", stride)
     if not os.path.lexists(path):
         if text.isdecimal():
             return [Video(text, stride, camera=int(text))]
@@ -195,11 +199,15 @@ def _file(path: str | Path, stride: int) -> ImageFile | Video:
 
 
 def _found(paths: Sequence[Path], where: str, stride: int) -> list[Item]:
-    known = IMG_FORMATS | VID_FORMATS
-    items = [_file(path, stride) for path in paths if _suffix(path) in known and not path.name.startswith(".")]
+    items = [_file(path, stride) for path in paths if _is_media(path)]
     if not items:
+        known = IMG_FORMATS | VID_FORMATS
         raise SourceError(f"No image or video in {where}; their names end in {', '.join(sorted(known))}")
     return items
+
+
+def _is_media(path: Path) -> bool:
+    return _suffix(path) in IMG_FORMATS | VID_FORMATS and not path.name.startswith(".")
 
 
 def _suffix(path: str | Path) -> str:

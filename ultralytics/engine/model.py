@@ -107,6 +107,9 @@ class YOLO:
         """Metrics on a split of `data`, by default that of the data the weights were trained on."""
         from ultralytics.engine import prepare
 
+        known = self.ckpt.args.get("batch") if self.ckpt else None
+        if isinstance(known, int) and known > 0:  # the metrics depend a little on the shapes of rectangular batches
+            options = {"batch": known * self._task.val_batches} | options
         options = self._options("val", options)
         device = select_device(options.device)
         network = self._inference.of(self.model, device, inference_dtype(options, device))

@@ -1,0 +1,86 @@
+"""What the READMEs say is so, and the Chinese one says the same."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ultralytics.cfg import parse_overrides
+from ultralytics.nn.tasks import DetectionModel, parse_model
+from ultralytics.utils.errors import ModelError
+from ultralytics.utils.files import load_yaml
+
+ROOT = Path(__file__).parents[1]
+ENGLISH, CHINESE = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))
+TEST_COMMAND = 'python -m pip install -e ".[dev]" && python -m pytest'
+
+
+def code_blocks(text: str) -> list[str]:
+    """Code of a README without its comments, which are in the reader's language."""
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+    return [re.sub(r" *#.*", "", block).replace(" ", "") for block in blocks]
+
+
+def table_rows(text: str) -> list[str]:
+    """Rows of the model table."""
+    return re.findall(r"^\| (yolov8\S* \| \d[\d.]* M, .*) \|$", text, re.MULTILINE)
+
+
+def test_both_have_the_same_commands_examples_numbers_and_pictures():
+    assert code_blocks(ENGLISH) == code_blocks(CHINESE)
+    assert table_rows(ENGLISH) == table_rows(CHINESE)
+    pictures = [re.findall(r"!\[.*\]\((.*)\)", text) for text in (ENGLISH, CHINESE)]
+    assert pictures[0] == pictures[1] and all((ROOT / picture).is_file() for picture in pictures[0])
+    numbers = [sorted(re.findall(r"\d\.\d+", text.split("\n## ")[5])) for text in (ENGLISH, CHINESE)]
+    assert numbers[0] == numbers[1] and len(numbers[0]) > 10
+
+
+def test_the_gate_runs_the_test_command():
+    assert TEST_COMMAND in ENGLISH and TEST_COMMAND in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert TEST_COMMAND in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_every_option_of_the_commands_is_one():
+    for line in re.findall(r"^(?:python.* && )?python (?:train|val|detect)\.py(.*)$", ENGLISH, re.MULTILINE):
+        parse_overrides(line.split())
+
+
+@pytest.mark.parametrize("row", table_rows(ENGLISH), ids=lambda row: row.split(" ")[0])
+def test_the_model_table(row):
+    name, *cells = row.split(" | ")
+    counts = json.loads((ROOT / "tests" / "nn" / "counts.json").read_text(encoding="utf-8"))["counts"]
+    for scale, cell in zip("nsmlx", cells, strict=True):
+        parameters, gflops = counts.get(name, {}).get(scale) or measured(name, scale)
+        assert cell == f"{parameters / 1e6:.2f} M, {gflops:.1f}"
+
+
+def measured(name: str, scale: str) -> tuple[int, float]:
+    """Parameters and GFLOPs of a network that the reference does not have."""
+    model = DetectionModel(name.replace("yolov8", f"yolov8{scale}") + ".yaml", verbose=False)
+    _, parameters, _, gflops = model.info(verbose=False)
+    return parameters, gflops
+
+
+def test_the_message_for_a_typing_error():
+    d = load_yaml(ROOT / "ultralytics" / "cfg" / "models" / "v8" / "yolov8.yaml") | {"scale": "n"}
+    d["backbone"][9][2] = "SPFP"
+    with pytest.raises(ModelError) as error:
+        parse_model(d, 3, verbose=False)
+    quoted = re.search(r"`… row 9 …: (there is no module 'SPFP'.*?)…`", ENGLISH)[1]
+    assert quoted in str(error.value)
+
+
+def test_links_lead_somewhere():
+    for text in (ENGLISH, CHINESE, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\((?!http|#)(.*?)\)", text):
+            assert (ROOT / target).exists(), target
+
+
+def test_nothing_of_a_reference_data_set_is_in_the_repository():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    pictures = [name for name in listed if name.endswith((".jpg", ".jpeg", ".png", ".mp4", ".pt", ".safetensors"))]
+    assert {Path(name).parent.as_posix() for name in pictures} <= {"docs"}
