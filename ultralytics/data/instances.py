@@ -13,10 +13,10 @@ Size = tuple[int, int]
 
 def apply_matrix(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Points (n, 2) moved by a homogeneous `matrix` (3, 3), float32; behind the horizon means very far away."""
-    moved = points @ matrix[:2, :2].T + matrix[:2, 2]
+    moved = matrix[:2, :2] @ points.T + matrix[:2, 2:]
     if matrix[2, 0] or matrix[2, 1]:
-        moved /= np.maximum(points @ matrix[2, :2] + matrix[2, 2], 1e-3)[:, None]
-    return moved.astype(np.float32)
+        moved /= np.maximum(matrix[2, :2] @ points.T + matrix[2, 2], 1e-3)
+    return moved.astype(np.float32).T
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ class Polygons:
     """`points` (P, 2) float32 x, y of all outlines one after the other; `counts` (k,) points each.
 
     A count of 0 is an object of which only the box is known. Outlines are closed: the first point comes last again.
+    In memory all x come before all y, which makes numpy several times faster here.
     """
 
     points: np.ndarray
@@ -32,7 +33,8 @@ class Polygons:
 
     def select(self, mask: np.ndarray) -> "Polygons":
         """The outlines of the objects that `mask` (k,) bool keeps."""
-        return Polygons(self.points[np.repeat(mask, self.counts)], self.counts[mask])
+        kept = np.compress(np.repeat(mask, self.counts), self.points.T, axis=1)
+        return Polygons(kept.T, self.counts[mask])
 
     def visible_bounds(self, width: float, height: float) -> np.ndarray:
         """Bounds (k, 4) xyxy of what of each outline lies in the picture; zeros where nothing does or none is known.
@@ -41,16 +43,17 @@ class Polygons:
         outline.
         """
         bounds = np.zeros((len(self.counts), 4), np.float32)
-        known = np.flatnonzero(self.known)
-        if len(known):
-            whole = _bounds(self.points, self.points, self.starts[known])
-            outside = (whole[:, :2] < 0).any(1) | (whole[:, 2:] > (width, height)).any(1)
-            bounds[known] = whole
-            cut = np.zeros(len(self.counts), bool)
-            cut[known[outside]] = True
-            if outside.any():
-                part = self.select(cut)
-                bounds[cut] = _cut_bounds(part.points, part.starts, width, height)
+        if not len(self.points):
+            return bounds
+        whole = bounds.copy()
+        whole[self.known] = _bounds(self.points, self.points, self.starts[self.known])
+        low, high, limit = whole[:, :2], whole[:, 2:], (width, height)
+        inside = (low >= 0).all(1) & (high <= limit).all(1)
+        cut = (low <= limit).all(1) & (high >= 0).all(1) & ~inside
+        bounds[inside] = whole[inside]
+        if cut.any():
+            part = self.select(cut)
+            bounds[cut] = _cut_bounds(part.points, part.starts, width, height)
         return bounds
 
 
@@ -63,15 +66,16 @@ def resample(polygons: Sequence[np.ndarray], n: int = 1000) -> Polygons:
     closed = [np.concatenate((polygon, polygon[:1])) for polygon in polygons]
     sizes = np.array([len(polygon) for polygon in closed])
     n = max(n, int(sizes.max()))
-    index, vertices, last = np.arange(n)[None], sizes[:, None], sizes[:, None] - 1
-    between = (index - vertices) * last / np.maximum(n - vertices - 1, 1)
-    at = np.sort(np.where(index < vertices, index, between), axis=1)
+    index, count, last = np.arange(n)[None], sizes[:, None], sizes[:, None] - 1
+    between = (index - count) * last / np.maximum(n - count - 1, 1)
+    at = np.sort(np.where(index < count, index, between), axis=1)
     below = np.minimum(at.astype(np.int64), last - 1)
-    part = (at - below)[..., None].astype(np.float32)
+    part = (at - below).astype(np.float32)
     below += (np.cumsum(sizes) - sizes)[:, None]
-    vertex = np.concatenate(closed).astype(np.float32)
-    points = vertex[below] + part * (vertex[below + 1] - vertex[below])
-    return Polygons(points.reshape(-1, 2), np.full(len(sizes), n))
+    vertices = np.concatenate(closed).T.astype(np.float32, order="C")
+    start = vertices.take(below.ravel(), axis=1)
+    points = start + part.ravel() * (vertices.take(below.ravel() + 1, axis=1) - start)
+    return Polygons(points.T, np.full(len(sizes), n))
 
 
 def concatenate(parts: Sequence[Polygons]) -> Polygons:
