@@ -80,7 +80,8 @@ def resample(polygons: Sequence[np.ndarray], n: int = 1000) -> Polygons:
 
 def concatenate(parts: Sequence[Polygons]) -> Polygons:
     """Outlines of several pictures as those of one."""
-    return Polygons(np.concatenate([p.points for p in parts]), np.concatenate([p.counts for p in parts]))
+    points = np.concatenate([p.points.T for p in parts], axis=1)
+    return Polygons(points.T, np.concatenate([p.counts for p in parts]))
 
 
 def unknown(k: int) -> Polygons:
