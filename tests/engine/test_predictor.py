@@ -157,7 +157,7 @@ def test_options_that_choose_boxes(predict, picture):
     assert set(predict(picture, classes=1)[0].boxes.cls.tolist()) == {1}
 
 
-def test_what_is_said(predict, folder, caplog):
+def test_what_is_said(detector, predict, folder, caplog):
     results = predict(folder, verbose=True)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 6
@@ -168,6 +168,8 @@ def test_what_is_said(predict, folder, caplog):
         lines[5],
     )
     assert all(set(r.speed) == {"preprocess", "inference", "postprocess"} for r in results)
+    mean = sum(r.speed["inference"] for r in results) / 5
+    assert detector.predictor.speed["inference"] == pytest.approx(mean) and mean > 0
     caplog.clear()
     predict(folder)
     assert not caplog.records

@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.cfg import get_options
+from ultralytics.engine import prepare
+from ultralytics.models.yolo.detect import DetectTask
 from ultralytics.utils import coco
 from ultralytics.utils.checkpoint import Checkpoint, save_checkpoint
 from ultralytics.utils.errors import ConfigError, DatasetError
@@ -105,6 +108,7 @@ def test_all_classes_as_one(val):
     metrics = val(single_cls=True, conf=0.25, iou=1.0)
     assert metrics.names == {0: "item"} and metrics.nt_per_class.tolist() == [80]
     assert metrics.box.mr > 0.9  # although the network has three
+    assert summary(val(single_cls=True)) == summary(val(single_cls=True, agnostic_nms=True))
 
 
 def test_what_is_said(val, caplog):
@@ -131,6 +135,15 @@ def test_pictures_are_left_where_asked_for(val, tmp_path):
     assert {path.name for path in folder.iterdir()} == curves | matrices | batches
 
 
+def test_between_epochs_nothing_is_left(detector, data, tmp_path, caplog):
+    changes = {"data": data, "imgsz": 160, "project": tmp_path / "runs", "workers": 0}
+    options = get_options(changes, {"plots": True, "save_txt": True, "save_json": True}).resolve("val")
+    validator = prepare.validator(detector.model, DetectTask, options, detector.callbacks)
+    caplog.clear()
+    assert validator(detector.model, final=False).nt_per_class.sum() == 80
+    assert not (tmp_path / "runs").exists() and len(caplog.records) == 2
+
+
 def test_label_files(val, tmp_path):
     folder = val(save_txt=True, conf=0.25, max_det=20).save_dir / "labels"
     for path in labels(tmp_path / "data" / "data.yaml")[2:]:
@@ -153,6 +166,12 @@ def test_coco_json(val, caplog):
     rows = json.loads((metrics.save_dir / "predictions.json").read_text())
     assert len(rows) == 80 and {row["image_id"] for row in rows} == {0, 1, 2, 3}
     assert "COCO, maxDets 300: AP 1.0000, AP50 1.0000, AP75 1.0000" in caplog.text
+
+
+def test_every_class_of_a_box_counts(val):
+    folder = val(save_json=True, conf=0.2).save_dir
+    rows = json.loads((folder / "predictions.json").read_text())
+    assert len(rows) > len({(row["image_id"], *row["bbox"]) for row in rows})
 
 
 @pytest.mark.parametrize(("options", "category", "objects"), [({"classes": [2]}, 3, 66), ({"single_cls": True}, 1, 80)])

@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from ultralytics import YOLO
 from ultralytics.data.labels import list_images, scan
 from ultralytics.models.yolo import task_class
+from ultralytics.models.yolo.detect import DetectTask
 from ultralytics.utils import coco
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
@@ -52,6 +54,29 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path):
     assert ours.box.map50 == pytest.approx(theirs["AP50"], abs=0.01)
     np.testing.assert_allclose(ours.box.maps, list(theirs["per_class"].values()), atol=0.015)
     assert ours.box.map == pytest.approx(validated.box.map, abs=0.01)  # measured in pixels of the network's input
+
+
+def test_pictures_of_a_batch(tmp_path):
+    """White pictures of 640 pixels, drawn 480 wide below a heading: boxes lie where they should."""
+    batch = {
+        "img": torch.full((2, 3, 480, 640), 255, dtype=torch.uint8),
+        "batch_idx": torch.tensor([1.0]),
+        "cls": torch.tensor([[0.0]]),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.5, 0.5]]),
+        "im_file": ("a.jpg", "b.jpg"),
+    }
+    found = [torch.tensor([[64.0, 96, 320, 384, 0.9, 1], [400, 96, 600, 384, 0.2, 1]]), torch.zeros(0, 6)]
+    DetectTask.plot_batch(batch, tmp_path / "labels.png", {0: "x", 1: "y"})
+    DetectTask.plot_found(batch, found, tmp_path / "found.png", {0: "x", 1: "y"})
+    for name, tile, expected in (("labels", 1, (160, 120, 480, 360)), ("found", 0, (64, 96, 320, 384))):
+        picture = cv2.imread(str(tmp_path / f"{name}.png"))
+        coloured = (picture.max(2) > 150) & (picture.min(2) < 60)
+        scale = (picture.shape[1] - 4) / 2 / 640
+        top = picture.shape[0] - round(480 * scale)
+        rows, columns = np.nonzero(coloured[top:])
+        columns = columns - tile * (picture.shape[1] + 4) // 2
+        seen = np.array([columns.min(), rows[columns < columns.max() - 5].max(), columns.max()]) / scale
+        np.testing.assert_allclose(seen, np.array(expected)[[0, 3, 2]], atol=4)
 
 
 def test_tasks_of_the_table():

@@ -24,7 +24,6 @@ class InferenceCopy:
         parts, state = parts_of(model), (device, dtype, *fingerprint(model))
         if state != self._state or len(parts) != len(self._parts) or not all(map(is_, parts, self._parts)):
             self._copy = deepcopy(model).eval().fuse(verbose=False).to(device, dtype)
-            self._copy.requires_grad_(False)
             self._parts, self._state = parts, state
         self._copy.names = model.names
         return self._copy
