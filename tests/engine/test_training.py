@@ -1,6 +1,10 @@
 """What a training run does and leaves behind."""
 
+import gc
+import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,9 +13,14 @@ import torch
 
 from tests.engine.runs import rows_of
 from ultralytics import YOLO
+from ultralytics.engine import tensorboard
 from ultralytics.engine import trainer as trainer_module
 from ultralytics.utils.checkpoint import load_checkpoint
+from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import load_yaml
+from ultralytics.utils.metrics import DetMetrics
+
+ROOT = Path(__file__).resolve().parents[2]
 
 COLUMNS = [
     "epoch",
@@ -45,7 +54,6 @@ def test_a_run_leaves_weights_table_options_and_pictures(train):
     assert all(value for row in rows for value in row.values())
     options = load_yaml(folder / "args.yaml")
     assert (options["epochs"], options["optimizer"], options["lr0"]) == (2, "AdamW", 0.01)
-    assert options["save_dir"] == str(folder)
 
 
 def test_best_weights_are_saved_in_half_and_measured_as_saved(train, settings):
@@ -158,13 +166,6 @@ def test_another_number_of_classes_takes_over_what_fits(train, settings, tmp_pat
     torch.testing.assert_close(before[kept], after[kept], atol=1e-4, rtol=1e-3)
 
 
-def test_a_network_changed_in_python_is_refused(train, network):
-    model = YOLO(network)
-    model.fuse()
-    with pytest.raises(Exception, match="changed after it was built"):
-        train(model)
-
-
 def test_memory_does_not_grow(train):
     sizes = []
 
@@ -210,3 +211,68 @@ def test_the_gpu_that_is_too_small_gets_half_the_batch(train, monkeypatch, caplo
     model = train(epochs=1)
     assert model.trainer.batch_size == 2 and calls[0] == 4 and set(calls[1:]) == {2}
     assert "half" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["fused", "activation", "width"])
+def test_a_network_changed_in_python_is_refused(train, network, change):
+    model = YOLO(network)
+    layers = model.model.model
+    if change == "fused":
+        model.fuse()
+    elif change == "activation":
+        layers[1].act = torch.nn.ReLU()
+    else:
+        layers[0].conv = torch.nn.Conv2d(3, 16, 5, 4, 2, bias=False)
+    with pytest.raises(ModelError, match=r"changed after it was built .*write the change into the YAML"):
+        train(model)
+
+
+def test_training_twice_without_save(train, network):
+    model = train(YOLO(network), save=False, epochs=1, freeze=1)
+    train(model, save=False, epochs=1)
+    frozen = [name for name, p in model.trainer.model.named_parameters() if not p.requires_grad]
+    assert frozen == ["model.4.dfl.conv.weight"]
+
+
+def test_a_callback_can_stop_within_an_epoch(train):
+    seen = []
+
+    def stop(trainer):
+        seen.append(trainer.epoch)
+        trainer.stop = True
+
+    model = train(epochs=9, callbacks={"on_train_batch_end": stop})
+    assert seen == [0] and len(rows_of(model.trainer.save_dir)) == 1
+
+
+def test_patience_waits_until_something_is_found(train, monkeypatch):
+    monkeypatch.setattr(DetMetrics, "fitness", property(lambda _: 0.0))
+    model = train(epochs=4, patience=1)
+    assert len(rows_of(model.trainer.save_dir)) == 4 and model.trainer.best_epoch == 3
+
+
+def test_tensorboard_need_not_be_there(train, monkeypatch, caplog):
+    monkeypatch.setattr(tensorboard, "find_spec", lambda _: None)
+    folder = train(epochs=1).trainer.save_dir
+    assert not list(folder.glob("events*")) and "TensorBoard" not in caplog.text
+
+
+def test_tensorboard_that_cannot_write_costs_a_line(train, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tensorboard, "_writer", full)
+    model = train(epochs=2)
+    assert caplog.text.count("nothing more is written for TensorBoard") == 1 and model.trainer.best.exists()
+
+
+def test_training_is_imported_without_tensorboard():
+    code = "import sys, ultralytics.engine.trainer; sys.exit('tensorboard' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_end_with_the_run(train, workers):
+    model = train(epochs=1, workers=workers)
+    gc.collect()
+    assert not multiprocessing.active_children() and model.trainer.epoch == 0

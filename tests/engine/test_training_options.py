@@ -121,11 +121,6 @@ def test_what_the_user_froze_stays_frozen(train, network):
     assert {"model.1.conv.weight", "model.1.bn.bias"} <= frozen and "model.2.cond_conv.weight" not in frozen
 
 
-def test_freezing_what_is_not_there(train):
-    with pytest.raises(ConfigError, match=r"freeze=.*'model\.99\.'.*in no parameter's name"):
-        train(freeze="model.99.")
-
-
 def test_auto_prints_its_choice_and_saves_it(train, caplog):
     model = train(epochs=1, optimizer="auto")
     assert "AdamW(lr=" in caplog.text

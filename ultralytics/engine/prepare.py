@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,39 +33,45 @@ def data(options: Any, need: Sequence[str] = ("train", "val")) -> dict:
 
 
 def run_folder(options: Any) -> Path:
-    """The folder of a new run, made here so that one that cannot be written to is known at once."""
-    path = increment_path(Path(options.project) / options.name, options.exist_ok)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ConfigError(f"{path} cannot be made: {exc.strerror or exc}; give another project=") from exc
-    return path
+    """The folder of a new run, made here, so that runs that start together do not share one."""
+    while True:
+        path = increment_path(Path(options.project) / options.name, options.exist_ok)
+        try:
+            path.mkdir(parents=True, exist_ok=options.exist_ok)
+            return path
+        except OSError as exc:
+            if path.is_dir() and not options.exist_ok:
+                continue
+            raise ConfigError(f"{path} cannot be made: {exc.strerror or exc}; give another project=") from exc
 
 
 def freeze(model: nn.Module, layers: int | list | str | None) -> None:
-    """Stop the training of layers: the first n, those of a list of indices, or those named by a part of their name.
+    """Stop the training of layers: the first n, those of a list of numbers, or those named by a part of their name.
 
-    A part that is in no parameter's name is a ConfigError.
+    What the network does not have is a ConfigError.
     """
-    if layers is None:
-        return
     chosen = range(layers) if isinstance(layers, int) else layers if isinstance(layers, list) else [layers]
-    parts = [f"model.{c}." if isinstance(c, int) else c for c in chosen]
     parameters = dict(model.named_parameters())
-    for part in parts:
-        mine = [p for name, p in parameters.items() if part in name]
-        if not mine and part not in "".join(f"model.{i}." for i in range(len(model.model))):
-            raise ConfigError(f"freeze={layers}: {part!r} is in no parameter's name, such as {next(iter(parameters))}")
-        for parameter in mine:
-            parameter.requires_grad_(False)
+    for one in [] if layers is None else chosen:
+        if isinstance(one, int):
+            there, mine = one < len(model.model), [n for n in parameters if n.startswith(f"model.{one}.")]
+        else:
+            there = mine = [n for n in parameters if one in n]
+        if not there:
+            raise ConfigError(
+                f"freeze={layers}: there is no {one!r}; the network has the layers 0 to {len(model.model) - 1}, and "
+                f"parameters such as {next(iter(parameters))}"
+            )
+        for name in mine:
+            parameters[name].requires_grad_(False)
 
 
 def train_mode(model: nn.Module) -> None:
-    """Train mode, except for frozen norm layers: their running statistics are weights, too."""
+    """Train mode, except for norms whose parameters are all frozen: their running statistics are weights, too."""
     model.train()
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine and not module.weight.requires_grad:
-            module.eval()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+            module.train(module.weight.requires_grad or module.bias.requires_grad)
 
 
 def batch_size(trainer: Any) -> int:
@@ -78,13 +85,13 @@ def batch_size(trainer: Any) -> int:
 
 
 def bytes_of_a_step(trainer: Any, batch: int) -> int:
-    """Peak CUDA memory of a forward and backward pass over `batch` empty images."""
+    """Peak CUDA memory of a forward and backward pass over `batch` empty images of the largest size."""
     torch.cuda.reset_peak_memory_stats(trainer.device)
-    images = torch.zeros(batch, 3, trainer.args.imgsz, trainer.args.imgsz, device=trainer.device)
+    model = deepcopy(trainer.model).train()  # its statistics learn from the empty images
+    side = multiple(trainer.args.imgsz * (1 + trainer.args.multi_scale), int(model.stride.max()))
     with trainer.plan.autocast():
-        outputs = trainer.model.train()(images)
-    sum(value.float().sum() for value in outputs.values() if isinstance(value, torch.Tensor)).backward()
-    trainer.model.zero_grad()
+        outputs = model(torch.zeros(batch, 3, side, side, device=trainer.device))
+    sum(value.float().sum() for value in outputs.values() if isinstance(value, Tensor)).backward()
     return torch.cuda.max_memory_allocated(trainer.device)
 
 
@@ -133,18 +140,21 @@ def images(trainer: Any, batch: dict, iteration: int) -> Tensor:
         return pictures
     stride = int(trainer.model.stride.max())
     spread = np.random.default_rng((args.seed, iteration)).uniform(-args.multi_scale, args.multi_scale)
-    side = args.imgsz * (1 + spread)
-    factor = max(round(side / stride), 1) * stride / max(pictures.shape[2:])
+    factor = multiple(args.imgsz * (1 + spread), stride) / max(pictures.shape[2:])
     shape = [max(math.ceil(edge * factor / stride), 1) * stride for edge in pictures.shape[2:]]
     return functional.interpolate(pictures, shape, mode="bilinear", align_corners=False)
 
 
+def multiple(side: float, stride: int) -> int:
+    """The nearest multiple of the stride, at least one."""
+    return max(round(side / stride), 1) * stride
+
+
 def folder(trainer: Any) -> None:
-    """The run folder with args.yaml, and the pictures of the labels."""
-    trainer.last.parent.mkdir(parents=True, exist_ok=True)
+    """What lies in a run folder from the start: args.yaml, which `cfg` takes again, and the pictures of the labels."""
     for leftover in chain(trainer.last.parent.glob(".*.tmp"), trainer.save_dir.glob(".*.tmp")):
         leftover.unlink()
-    save_yaml(trainer.save_dir / "args.yaml", trainer.args.as_dict() | {"save_dir": str(trainer.save_dir)})
+    save_yaml(trainer.save_dir / "args.yaml", trainer.args.as_dict())
     if trainer.args.plots:
         trainer.task.plot_labels(trainer.train_loader.dataset, trainer.data["names"], trainer.save_dir)
     LOGGER.info("training on %s, results in %s", trainer.device, trainer.save_dir)
@@ -154,9 +164,10 @@ def folder(trainer: Any) -> None:
 
 def with_options(loader: Loader, options: Any, epoch: int) -> Loader:
     """The loader itself, or, where other options change what the pictures of `epoch` are joined of, a new one."""
-    dataset = loader.dataset
-    before = dataset.mixing(epoch)
+    dataset, before = loader.dataset, loader.dataset.options  # workers have a copy of these
+    mixing = dataset.mixing(epoch)
     dataset.options = options
-    if dataset.mixing(epoch) == before:
-        return loader
-    return build_loader(dataset, loader.num_workers, pin_memory=loader.pin_memory)
+    if dataset.mixing(epoch) != mixing:
+        return build_loader(dataset, loader.num_workers, pin_memory=loader.pin_memory)
+    dataset.options = before
+    return loader

@@ -30,7 +30,8 @@ class Start:
         """A network for the classes of `data`; what the user froze in `source` is frozen in it, too."""
         model = type(self.source)(deepcopy(self.source.yaml), nc=data["nc"], verbose=self.options.verbose)
         model.names = data["names"]
-        if set(model.state_dict()) != set(self.source.state_dict()):
+        whole = data["nc"] == self.source.nc
+        if layout(model, whole) != layout(self.source, whole):
             raise ModelError(
                 "the network was changed after it was built (fused, or layers exchanged in Python), and training "
                 "starts from its YAML: write the change into the YAML, or open the weights afresh"
@@ -44,6 +45,13 @@ class Start:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and name not in frozen)
         return model
+
+
+def layout(model: nn.Module, whole: bool) -> tuple[list, list]:
+    """Kinds of all modules and shapes of all weights, those of the head, which depend on the classes, if `whole`."""
+    head = f"model.{len(model.model) - 1}."
+    shapes = [(name, t.shape) for name, t in model.state_dict().items() if whole or not name.startswith(head)]
+    return [(name, type(module)) for name, module in model.named_modules()], shapes
 
 
 def resumed(

@@ -115,6 +115,7 @@ class Trainer:
         self.model.args = self.args
         if self.plan.channels_last:
             self.model.to(memory_format=torch.channels_last)
+        self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]
         prepare.freeze(self.model, self.args.freeze)
         self.criterion = self.task.criterion(self.model)
         resumed = self._resume and self._resume.training["batch"]
@@ -131,9 +132,10 @@ class Trainer:
         prepare.folder(self)
         if self._resume:
             state.resume(self, self._resume)
+            self.train_loader = prepare.with_options(self.train_loader, self._timed(), self.start_epoch)
         elif self.args.save:
             state.save(self, self.last, epoch=-1, with_training=True)
-        self.schedule = Schedule(self.args.replace(epochs=self.epochs), self.batches, self.batch_size)
+        self.schedule = Schedule(self._timed(), self.batches, self.batch_size)
 
     def _train_epoch(self) -> None:
         """One pass over the training images; while the GPU is too small for the first, again with half the batch."""
@@ -252,9 +254,12 @@ class Trainer:
         """As many epochs as `time` has room for, at the speed so far; the schedule and close_mosaic follow."""
         done = self.epoch + 1
         self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
-        options = self.args.replace(epochs=self.epochs)
-        self.schedule = Schedule(options, self.batches, self.batch_size)
-        self.train_loader = prepare.with_options(self.train_loader, options, done)
+        self.schedule = Schedule(self._timed(), self.batches, self.batch_size)
+        self.train_loader = prepare.with_options(self.train_loader, self._timed(), done)
+
+    def _timed(self) -> Any:
+        """The options with the number of epochs that `time` has room for."""
+        return self.args.replace(epochs=self.epochs)
 
     def _save_epoch(self) -> None:
         """best.pt before last.pt: a run that is killed between the two does this epoch again."""
@@ -273,6 +278,8 @@ class Trainer:
         self.metrics, self.fitness = dict(measured.results_dict), measured.fitness
         if self.args.plots:
             report.draw(self)
+        for parameter, learnable in zip(model.parameters(), self._learnable, strict=True):
+            parameter.requires_grad_(learnable)  # `freeze` was for this run
         if self.args.save:  # at the very end: until then a run that is killed can go on
             state.finish(self.last)
         self.callbacks.run("on_fit_epoch_end", self)
