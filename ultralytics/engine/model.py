@@ -107,7 +107,8 @@ class YOLO:
         """Metrics on a split of `data`, by default that of the data the weights were trained on."""
         from ultralytics.engine import prepare
 
-        known = self.ckpt.args.get("batch") if self.ckpt else None
+        trained_here = self.ckpt is not None and self.ckpt.origin == "native"
+        known = self.ckpt.args.get("batch") if trained_here else None
         if isinstance(known, int) and known > 0:  # the metrics depend a little on the shapes of rectangular batches
             options = {"batch": known * self._task.val_batches} | options
         options = self._options("val", options)
