@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from ultralytics.engine.trainer import Trainer
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -53,6 +55,26 @@ def test_train_val_detect(script, words, data):
     out, sentence = script("detect.py", f"source={source}", "device=cpu")
     assert sentence is None and "4 images or frames, pictures in" in out
     assert len(list(Path("runs/detect/exp").glob("*.png"))) == 4
+
+
+def test_resuming_needs_nothing_but_the_checkpoint(script, words, monkeypatch):
+    def interrupt(trainer):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_finish", interrupt)
+        assert script("train.py", *words)[1] == "interrupted"
+    last = "resume=runs/train/exp/weights/last.pt"
+    _, sentence = script("train.py", last, "device=cpu", "imgsz=96")
+    assert sentence.startswith("ConfigError: imgsz=96 cannot be changed")
+    assert script("train.py", last, "device=cpu")[1] is None
+    assert len(list(Path("runs/train").iterdir())) == 1
+
+
+def test_starting_from_weights(script, words, caplog):
+    script("train.py", *words)
+    _, sentence = script("train.py", *words, "pretrained=runs/train/exp/weights/best.pt")
+    assert sentence is None and "Transferred" in caplog.text
 
 
 def test_settings_of_the_tutorial():
@@ -117,6 +139,7 @@ MISTAKES = [
     ("train.py", "model=channels.yaml", "ModelError: .*row"),
     ("train.py", "model=yolov8q.yaml", "ModelError: .*scale 'q'"),
     ("train.py", "model=yolov8n.pt", "CheckpointError: .*yolov8n.pt"),
+    ("train.py", "model=yolov8n", "CheckpointError: .*yolov8n.yaml for a network"),
     ("train.py", "model=broken.pt", "CheckpointError: .*broken.pt"),
     ("train.py", "task=segment", "ConfigError: .*task"),
     ("train.py", "dropout=0.1", "ConfigError: .*dropout"),

@@ -146,6 +146,20 @@ def test_a_set_names_a_class_that_nobody_imported(tree):
     )
 
 
+def test_a_file_that_nobody_imported_is_named_although_its_class_is_known(tree):
+    tree.append("Addmodules/core.py", "from torch import nn\n\n\nclass DynamicConv(nn.Module):\n    pass\n")
+    done = tree.run("import ultralytics.nn.tasks")
+    assert (done.stdout + done.stderr).splitlines() == [
+        "Addmodules/core.py is not used: write `from .core import *` in Addmodules/__init__.py"
+    ]
+
+
+def test_a_typing_error_in_a_set(tree):
+    tree.replace("tasks.py", "        DynamicConv,\n", "        DynamicConvv,\n")
+    message = tree.run("import ultralytics.nn.tasks").stderr.splitlines()[-1]
+    assert "uses the name DynamicConvv" in message and "the nearest names in Addmodules are DynamicConv" in message
+
+
 def test_shipped_yamls_need_neither_timm_nor_torchvision(tree):
     code = """
         import sys

@@ -326,6 +326,8 @@ def test_module_in_no_set(sets):
     assert "gives 3 channels, but parse_model counts on c2 = 16" in message and hint in message
     message = mistake([-1, 1, "Conv", [16]], [-1, 1, "Wide", []])
     assert "Wide() cannot be built: TypeError" in message and hint in message
+    tasks.Deep = Deep
+    assert "put it into both, `channel_modules` and `repeat_modules`" in mistake([-1, 3, "Deep", [8, True]])
 
 
 def test_module_in_the_wrong_set(sets):

@@ -152,7 +152,7 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
     if not items:
         raise SourceError("The list of sources is empty")
     if len(items) == 1 and isinstance(items[0], ImageFile) and not os.path.lexists(items[0].path):
-        raise SourceError(f"{items[0].path}: no such file or folder")
+        raise SourceError(f"{items[0].path}: no such file or folder; give the path of one as source=")
     return Source(items)
 
 

@@ -31,10 +31,10 @@ def how_to_go_on(trainer: Any) -> str:
 def progress(trainer: Any, batch: dict) -> str:
     """Text of the progress bar: epoch, memory, losses, objects and picture size of the batch."""
     epoch = f"{trainer.epoch + 1}/{trainer.epochs}"
-    memory = torch.cuda.memory_reserved() / 1e9 if trainer.device.type == "cuda" else 0.0
+    memory = f" {torch.cuda.memory_reserved() / 1e9:.3g}G" if trainer.device.type == "cuda" else ""
     losses = [] if trainer.tloss is None else torch.atleast_1d(trainer.tloss).tolist()
     named = " ".join(f"{n} {v:.4g}" for n, v in zip(trainer.task.loss_names, losses, strict=False))
-    return f"{epoch} {memory:.3g}G {named} objects {len(batch['cls'])} size {batch['img'].shape[-1]}"
+    return f"epoch {epoch}{memory} {named} objects {len(batch['cls'])} size {batch['img'].shape[-1]}"
 
 
 def measured(trainer: Any, metrics: Any) -> dict[str, float]:

@@ -21,7 +21,10 @@ def run(main: Callable[[dict[str, Any]], None], settings: dict[str, Any], doc: s
         print(f"{doc.strip()}\n\nOptions and their defaults are described in {DEFAULT_YAML}")
         return
     try:
-        options = settings | parse_overrides(words)
+        given = parse_overrides(words)
+        if given.get("resume"):  # that run has its own settings
+            settings = {"device": settings.get("device")}
+        options = settings | given
         options["device"] = usable_device(options.get("device"))
         main(options)
     except YOLOError as exc:

@@ -274,6 +274,7 @@ class Trainer:
         model = self.ema.ema
         if self.args.save:
             model.load_state_dict(load_checkpoint(self.best).state_dict)
+            LOGGER.info("the best weights, %s, of epoch %d:", self.best, self.best_epoch + 1)
         measured = self.validator(model)
         self.metrics, self.fitness = dict(measured.results_dict), measured.fitness
         if self.args.plots:

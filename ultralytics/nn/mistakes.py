@@ -68,7 +68,9 @@ def not_imported(name: str) -> ModelError:
     """The sentence for a name that tasks.py uses, or a YAML, and that nobody imported."""
     file = defining_file(name)
     if file is None:
-        return ModelError(f"ultralytics/nn/tasks.py uses the name {name}, but no file brings it; {FOUR_STEPS}")
+        near = nearest(name, written_names())
+        hint = f"; the nearest names in Addmodules are {', '.join(near)}" if near else ""
+        return ModelError(f"ultralytics/nn/tasks.py uses the name {name}, but no file brings it{hint}; {FOUR_STEPS}")
     return ModelError(
         f"{name} is in Addmodules/{file.name}, but ultralytics/nn/tasks.py does not know it: write "
         f"`from .{file.stem} import {name}` in Addmodules/__init__.py"
@@ -80,6 +82,12 @@ def defining_file(name: str) -> Path | None:
     written = re.compile(rf"^(class {re.escape(name)}\b|{re.escape(name)} =)", re.MULTILINE)
     files = sorted(ADDMODULES.glob("*.py"))
     return next((file for file in files if written.search(file.read_text(encoding="utf-8", errors="replace"))), None)
+
+
+def written_names() -> list[str]:
+    """Names of all classes written down in add-on files."""
+    texts = (file.read_text(encoding="utf-8", errors="replace") for file in sorted(ADDMODULES.glob("*.py")))
+    return [name for text in texts for name in re.findall(r"^class (\w+)", text, re.MULTILINE)]
 
 
 def check_set(m: type[nn.Module], args: list[Any], repeats: bool) -> None:
@@ -133,7 +141,7 @@ def build(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: int, i
         copies = [m(*args, **kwargs) for _ in range(n)]
     except Exception as exc:
         words = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
-        hint = "" if in_set else not_in_set(m.__name__)
+        hint = "" if in_set else not_in_set(m.__name__, _third_parameter(m))
         raise ModelError(f"{m.__name__}({', '.join(words)}) cannot be built: {what_failed(exc)}{hint}") from exc
     return nn.Sequential(*copies) if n > 1 else copies[0]
 
@@ -151,12 +159,21 @@ def run(layer: nn.Module, x: Any, name: str) -> Any:
     return y
 
 
-def not_in_set(name: str) -> str:
-    """What may follow from parse_model having no rule for a class."""
-    return (
-        f"; {name} is in neither of the sets in ultralytics/nn/tasks.py, so it got its args as they are: if it is "
-        "called as Module(c1, c2, *args) put it into `channel_modules`, into `repeat_modules` too if n follows c2"
+def not_in_set(name: str, third: str | None = None) -> str:
+    """What may follow from parse_model having no rule for a class, whose constructor takes `third` after two others."""
+    lacking = f"; {name} is in neither of the sets in ultralytics/nn/tasks.py, so it got its args as they are: "
+    if third == "n":
+        return lacking + "as it takes n after its channels, put it into both, `channel_modules` and `repeat_modules`"
+    return lacking + (
+        "if it is called as Module(c1, c2, *args) put it into `channel_modules`, into `repeat_modules` too if n "
+        "follows c2"
     )
+
+
+def never_imported(package: ModuleType) -> list[str]:
+    """Names of the add-on files that nobody imported, so that their classes are unknown or others of that name."""
+    stems = sorted(file.stem for file in Path(package.__file__).parent.glob("*.py"))
+    return [stem for stem in stems if stem != "__init__" and f"{package.__name__}.{stem}" not in sys.modules]
 
 
 def imported_classes(package: ModuleType) -> Iterator[tuple[str, type[nn.Module]]]:

@@ -179,6 +179,8 @@ def _warn_replaced(name: str, earlier: type, later: type) -> None:
 for clash in mistakes.exported_twice(Addmodules):
     if globals().get(clash[0]) is clash[2]:  # not so where the core has the name
         _warn_replaced(*clash)
+for stem in mistakes.never_imported(Addmodules):
+    LOGGER.warning(f"Addmodules/{stem}.py is not used: write `from .{stem} import *` in Addmodules/__init__.py")
 
 
 class BaseModel(nn.Module):

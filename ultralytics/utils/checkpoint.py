@@ -79,6 +79,8 @@ def _missing(path: Path) -> str:
     """Why there is no file, and where weights come from."""
     if path.is_dir():
         return f"{path} is a folder; expected a weights file in it, such as {path / 'best.pt'}"
+    if not path.suffix:
+        return f"there is no {path} in {Path.cwd()}: write the ending, {path}.pt for weights, {path}.yaml for a network"
     near = nearest(path.name, [p.name for p in path.parent.glob("*.pt")])
     there = f"; there is {' and '.join(near)}" if near else ""
     return (
