@@ -182,6 +182,8 @@ def test_refused_calls(detector, picture):
         detector(picture, batch=-1)
     with pytest.raises(ConfigError, match=r"model=other\.pt: this network is .*tiny\.yaml"):
         detector(picture, model="other.pt")
+    with pytest.raises(CheckpointError, match=r"there is no gone\.pt"):  # to resume, the network is not asked
+        detector.train(resume="gone.pt", model="other.yaml")
     with pytest.raises(ConfigError, match="no callback event 'on_predict_begin', the nearest are: on_predict"):
         detector.add_callback("on_predict_begin", print)
     with pytest.raises(ConfigError, match="no data set: give data="):

@@ -174,7 +174,10 @@ def test_every_class_of_a_box_counts(val):
     assert len(rows) == 4 * 3 * (20 * 20 + 10 * 10 + 5 * 5)  # pictures, classes, anchor points
 
 
-@pytest.mark.parametrize(("options", "category", "objects"), [({"classes": [2]}, 3, 66), ({"single_cls": True}, 1, 80)])
+@pytest.mark.parametrize(
+    ("options", "category", "objects"),
+    [({"classes": [2]}, 3, 66), ({"single_cls": True}, 1, 80), ({"classes": [2], "single_cls": True}, 1, 66)],
+)
 def test_coco_counts_what_the_validation_counts(val, monkeypatch, options, category, objects):
     evaluated = []
     monkeypatch.setattr(coco, "evaluate_coco", lambda *given: evaluated.extend(given) or dict.fromkeys(COCO_KEYS, 0))
