@@ -111,6 +111,16 @@ def test_all_classes_as_one(val):
     assert summary(val(single_cls=True)) == summary(val(single_cls=True, agnostic_nms=True))
 
 
+def test_a_network_of_one_class_on_picked_classes_of_the_files(detector, data, tmp_path):
+    model = YOLO(detector.cfg, nc=1)
+    metrics = model.val(
+        data=data, single_cls=True, classes=[2], conf=0, imgsz=160, workers=0, plots=False, save_txt=True,
+        project=tmp_path / "runs",
+    )  # fmt: skip
+    assert metrics.nt_per_class.tolist() == [66]
+    assert len(list((metrics.save_dir / "labels").iterdir())) == 4  # it is not asked for detections of class 2
+
+
 def test_what_is_said(val, caplog):
     val(verbose=True, save_txt=True)
     said = [record.getMessage() for record in caplog.records]

@@ -61,7 +61,7 @@ class YOLODataset(Dataset):
         self.buffer: DecodeBuffer | None = None
         self.kept_classes = None
         if options.classes is not None:
-            self.kept_classes = np.isin(np.arange(max(data["nc"], *options.classes) + 1), options.classes)
+            self.kept_classes = np.isin(np.arange(max(_nc_in_files(data), *options.classes) + 1), options.classes)
         if rect and augment and Mixing.at(options, 0):
             LOGGER.info("rect=True: batches have shapes of their own, so mosaic, mixup and cutmix are off")
         self._order: tuple[int, np.ndarray] | None = None
@@ -201,9 +201,14 @@ def build_dataset(
     if augment:
         files = files[: max(round(len(files) * options.fraction), 1)]
     single_cls = options.single_cls and options.classes is None  # `classes` are picked by what the files say
-    labels = scan(files, data["nc"], parse, single_cls=single_cls, cache_path=labels_cache(files), desc=split)
+    labels = scan(files, _nc_in_files(data), parse, single_cls=single_cls, cache_path=labels_cache(files), desc=split)
     how = {"augment": augment, "batch": batch, "stride": stride, "rect": rect, "pad": 0.0 if augment else 0.5}
     return YOLODataset(labels, options, data=data, transforms=transforms, **how)
+
+
+def _nc_in_files(data: dict[str, Any]) -> int:
+    """Number of classes in the label files, of which `single_cls` makes one."""
+    return data.get("nc_in_files", data["nc"])
 
 
 def collate_fn(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def data(options: Any, need: Sequence[str] = ("train", "val")) -> dict:
     found = load_data_yaml(options.data, need)
     if found["channels"] != 3:
         raise ConfigError(f"{options.data}: channels must be 3; grey pictures are read with three equal channels")
-    return found | {"nc": 1, "names": {0: "item"}} if options.single_cls else found
+    as_one = {"nc": 1, "names": {0: "item"}, "nc_in_files": found["nc"]}
+    return found | as_one if options.single_cls else found
 
 
 def run_folder(options: Any) -> Path:

@@ -114,6 +114,8 @@ class DetectEvaluator:
         self.save_dir = save_dir
         self.names = data["names"]
         self.options = self._with_room(options)
+        if options.single_cls and nc == 1:  # trained like that: what the files call the one class, it does not know
+            self.options = self.options.replace(classes=None)
         self.metrics = DetMetrics(self.names)
         self.metrics.save_dir = save_dir
         self.rows: list[dict] = []  # COCO's, with save_json
