@@ -13,7 +13,7 @@ from ultralytics.engine.script import run
 SETTINGS = {
     "model": "yolov8n-DynamicConv.yaml",  # in ultralytics/cfg/models/v8; n, s, m, l or x behind yolov8 is the size
     "data": "shapes.yaml",  # your data-set YAML; this one is drawn on first use
-    # "pretrained": "yolov8n.pt",  # start from these weights
+    # "load": "yolov8n.pt",  # start from these weights; on the command line pretrained=yolov8n.pt
     # "resume": "runs/train/exp/weights/last.pt",  # go on with an interrupted run
     "imgsz": 640,
     "epochs": 150,
@@ -33,6 +33,8 @@ SETTINGS = {
 def main(settings: dict[str, Any]) -> None:
     """Build the network and train it."""
     model = YOLO(settings.get("resume") or settings.pop("model"))
+    if weights := settings.pop("load", None):
+        model.load(weights)
     model.train(**settings)
 
 

@@ -77,6 +77,21 @@ def test_starting_from_weights(script, words, caplog):
     assert sentence is None and "Transferred" in caplog.text
 
 
+def test_the_load_and_resume_lines_may_be_uncommented(script, words, tmp_path, caplog):
+    script("train.py", *words)
+    text = (ROOT / "train.py").read_text(encoding="utf-8")
+    edited = tmp_path / "mine.py"
+    edited.write_text(
+        text.replace('# "load": "yolov8n.pt"', '"load": "runs/train/exp/weights/best.pt"'), encoding="utf-8"
+    )
+    caplog.clear()
+    _, sentence = script(str(edited), *words)
+    assert sentence is None and "Transferred 106/106 items" in caplog.text
+    edited.write_text(text.replace('# "resume"', '"resume"'), encoding="utf-8")
+    _, sentence = script(str(edited), *words)
+    assert sentence is not None and "holds weights only" in sentence
+
+
 def test_settings_of_the_tutorial():
     settings = runpy.run_path(str(ROOT / "train.py"))["SETTINGS"]
     assert settings == {
