@@ -162,7 +162,8 @@ def main(reference: Path) -> None:
                 print(f"{title}: {hit}", flush=True)
             found = differences(project / whole, project / killed)
             good &= not found
-            print(f"{title}: after {KILLS} kills {'; '.join(found) or 'equal bit for bit, results.csv too'}", flush=True)
+            verdict = "; ".join(found) or "equal bit for bit, results.csv too"
+            print(f"{title}: after {KILLS} kills {verdict}", flush=True)
     sys.exit(not good)
 
 
