@@ -12,7 +12,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -105,7 +104,7 @@ def kill_again_and_again(options: dict[str, Any], kills: int, longest: float, rn
         time.sleep(rng.uniform(0, longest))
         if i % 2:
             wait(child, lambda: half_written(folder))
-        child.send_signal(signal.SIGKILL)
+        child.kill()  # SIGKILL
         child.wait()
         broken = ", ".join(path.name.split(".")[1] for path in half_written(folder))
         saved = load_checkpoint(last)  # raises where the file is damaged
@@ -158,7 +157,7 @@ def main(reference: Path) -> None:
             started = time.monotonic()
             start(options | {"name": whole}).wait()
             epoch = (time.monotonic() - started) / SETTINGS["epochs"]
-            for hit in kill_again_and_again(options | {"name": killed}, KILLS, epoch, rng):
+            for hit in kill_again_and_again(options | {"name": killed}, KILLS, 2 * epoch, rng):
                 print(f"{title}: {hit}", flush=True)
             found = differences(project / whole, project / killed)
             good &= not found
