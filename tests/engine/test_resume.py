@@ -47,11 +47,15 @@ def interrupted(train, network, in_epoch: int, in_batch: int, **options) -> Path
         {"optimizer": "AdamW", "multi_scale": 0.3, "cache": True},
         {"rect": True, "close_mosaic": 2, "cos_lr": True},
         {"mixup": 0.5, "cutmix": 0.5, "amp": "bf16"},
+        {"channels_last": True, "optimizer": "NAdam", "dropout": True},
     ],
     ids=str,
 )
 def test_resumed_equals_uninterrupted(train, network, options):
     options = {"epochs": 4} | options
+    if options.pop("dropout", False):  # draws from the generator of the process
+        text = network.read_text(encoding="utf-8").replace("head:", "  - [-1, 1, nn.Dropout, [0.5]]\nhead:")
+        network.write_text(text.replace("[1, 2, 3]", "[1, 2, 4]"), encoding="utf-8")
     whole = train(YOLO(network), **options).trainer
     last = interrupted(train, network, 2, 1, **options)
     model = YOLO(last)

@@ -56,14 +56,14 @@ def test_a_run_leaves_weights_table_options_and_pictures(train):
     assert (options["epochs"], options["optimizer"], options["lr0"]) == (2, "AdamW", 0.01)
 
 
-def test_best_weights_are_saved_in_half_and_measured_as_saved(train, settings):
-    model = train(epochs=3)
+def test_a_run_learns_and_is_measured_as_it_is_saved(train, settings):
+    model = train(epochs=40, optimizer="AdamW", lr0=0.01, warmup_epochs=1.0, mosaic=0.0, scale=0.1, val=False)
+    assert model.metrics.box.map50 > 0.5
     saved = torch.load(model.trainer.best, weights_only=True)
-    assert saved["training"] is None
+    assert saved["training"] is None and model.ckpt_path == model.trainer.best
     assert {t.dtype for t in saved["model"].values() if t.is_floating_point()} == {torch.float16}
-    again = YOLO(model.trainer.best).val(device="cpu", workers=0, plots=False, batch=8, project=settings["project"])
-    assert again.results_dict == pytest.approx(model.metrics.results_dict, abs=1e-9)
-    assert model.ckpt_path == model.trainer.best
+    again = YOLO(model.trainer.best).val(device="cpu", workers=0, plots=False, project=settings["project"])
+    assert again.results_dict == model.metrics.results_dict
 
 
 def test_last_is_full_while_training_and_small_in_the_end(train):
@@ -77,11 +77,6 @@ def test_last_is_full_while_training_and_small_in_the_end(train):
     assert seen == [(-1, True, torch.float32), (0, True, torch.float32), (1, True, torch.float32)]
     last = torch.load(model.trainer.last, weights_only=True)
     assert last["training"] is None and last["model"]["model.0.conv.weight"].dtype is torch.float16
-
-
-def test_a_run_learns_what_red_and_blue_are(train):
-    model = train(epochs=40, optimizer="AdamW", lr0=0.01, warmup_epochs=1.0, mosaic=0.0, scale=0.1, val=False)
-    assert model.metrics.box.map50 > 0.5
 
 
 def test_callbacks_come_in_order_and_see_the_trainer(train):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -275,7 +276,7 @@ class Trainer:
         if self.args.save:
             model.load_state_dict(load_checkpoint(self.best).state_dict)
             LOGGER.info("the best weights, %s, of epoch %d:", self.best, self.best_epoch + 1)
-        measured = self.validator(model)
+        measured = self.validator(deepcopy(model).fuse(verbose=False))  # as YOLO(best.pt).val() does
         self.metrics, self.fitness = dict(measured.results_dict), measured.fitness
         if self.args.plots:
             report.draw(self)
