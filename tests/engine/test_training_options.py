@@ -8,7 +8,9 @@ import torch
 from tests.engine.runs import rows_of
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
+from ultralytics.engine import trainer as trainer_module
 from ultralytics.engine.plan import inference_dtype, largest_batch, training_plan
+from ultralytics.engine.validator import Validator
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ConfigError, DeviceError
 
@@ -209,6 +211,19 @@ def test_half_is_for_cuda():
         inference_dtype(options, CPU)
     with pytest.raises(ConfigError, match="half=True needs CUDA"):
         plan(CPU, half=True)
+
+
+def test_half_is_how_the_best_weights_are_measured(train, monkeypatch):
+    types, call = [], Validator.__call__
+
+    def spy(self, model, *args, **kwargs):
+        types.append(next(model.parameters()).dtype)
+        return call(self, model, *args, **kwargs)
+
+    monkeypatch.setattr(Validator, "__call__", spy)
+    monkeypatch.setattr(trainer_module, "inference_dtype", lambda options, device: torch.float64)
+    train(epochs=1)
+    assert types == [torch.float32, torch.float64]  # after the epoch, and of the file
 
 
 def test_the_largest_batch(monkeypatch):

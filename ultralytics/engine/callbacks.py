@@ -1,7 +1,7 @@
 """Hooks into the loops, under the names that scripts for the public package already use."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from ultralytics.utils.errors import ConfigError
@@ -51,15 +51,6 @@ class Callbacks:
         """Forget the functions of one event, or of all."""
         for name in [event] if event else list(self._functions):
             self._functions.pop(name, None)
-
-    def merged(self, others: Iterable[tuple[str, Callable[[Any], None]]]) -> "Callbacks":
-        """A copy with more functions behind the present ones."""
-        copy = Callbacks()
-        for event, functions in self._functions.items():
-            copy._functions[event] = list(functions)
-        for event, function in others:
-            copy.add(event, function)
-        return copy
 
     def run(self, event: str, loop: Any) -> None:
         """Tell everybody who asked that `event` has happened in `loop`."""

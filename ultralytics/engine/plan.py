@@ -35,8 +35,7 @@ def training_plan(options: Any, device: torch.device) -> TrainingPlan:
         amp = None
         if "amp" in options.given:
             notes.append(f"amp=True needs CUDA and is off on {device.type}; amp=bf16 works there")
-    if options.half and device.type != "cuda":
-        raise ConfigError(f"half=True needs CUDA, the device is {device.type}: leave half out")
+    inference_dtype(options, device)  # refused now, not when the run ends with its validation
     if device.type == "mps":
         notes.append("device=mps is untested")
     return TrainingPlan(device, amp, amp is torch.float16, options.channels_last, options.compile, tuple(notes))

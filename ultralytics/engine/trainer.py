@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ultralytics.engine import prepare, report, state
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.optim import ModelEMA, Schedule, build_optimizer, describe_optimizer, resolve_optimizer
-from ultralytics.engine.plan import Deterministic, training_plan
+from ultralytics.engine.plan import Deterministic, inference_dtype, training_plan
 from ultralytics.engine.table import ResultsTable
 from ultralytics.engine.tensorboard import Board
 from ultralytics.utils import LOGGER
@@ -276,7 +276,8 @@ class Trainer:
         if self.args.save:
             model.load_state_dict(load_checkpoint(self.best).state_dict)
             LOGGER.info("the best weights, %s, of epoch %d:", self.best, self.best_epoch + 1)
-        measured = self.validator(deepcopy(model).fuse(verbose=False))  # as YOLO(best.pt).val() does
+        # As YOLO(best.pt).val() does it, `half` included.
+        measured = self.validator(deepcopy(model).fuse(verbose=False).to(inference_dtype(self.args, self.device)))
         self.metrics, self.fitness = dict(measured.results_dict), measured.fitness
         if self.args.plots:
             report.draw(self)

@@ -19,7 +19,7 @@ from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy, xyxy2xywhn
-from ultralytics.utils.plotting import writing
+from ultralytics.utils.plotting import plot_images, writing
 
 PICTURE_CONF = 0.25  # detections below it are not drawn
 
@@ -97,8 +97,6 @@ class DetectTask:
 def _plot(
     batch: dict, index: Tensor, cls: Tensor, boxes: Tensor, confs: Tensor | None, fname: Path, names: dict[int, str]
 ) -> None:
-    from ultralytics.utils.plotting import plot_images
-
     plot_images(batch["img"], index, cls, boxes, confs, paths=batch["im_file"], names=names, fname=fname)
 
 
@@ -144,9 +142,9 @@ class DetectEvaluator:
         size = torch.tensor((width, height, width, height))
         boxes, cls, index = xywh2xyxy(batch["bboxes"]) * size, batch["cls"].flatten(), batch["batch_idx"]
         for i, one in enumerate(found):
-            mine = index == i
-            self._match(one.cpu(), boxes[mine], cls[mine])
-            self._export(one.cpu(), batch, i)
+            detections, mine = one.cpu(), index == i
+            self._match(detections, boxes[mine], cls[mine])
+            self._export(detections, batch, i)
 
     def _match(self, found: Tensor, boxes: Tensor, cls: Tensor) -> None:
         iou = box_iou(boxes, found[:, :4]).numpy()
