@@ -12,6 +12,7 @@ from ultralytics.cfg import get_options
 from ultralytics.data.dataset import build_dataset
 from ultralytics.data.loader import build_loader
 from ultralytics.engine import prepare, state
+from ultralytics.models.yolo.detect import DetectTask
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
 
@@ -108,7 +109,7 @@ def test_trying_batches_leaves_the_network_as_it_was(network, monkeypatch):
 def test_other_options_reach_the_workers_when_they_matter(data):
     """`time` changes `epochs` on the way, and with it where close_mosaic begins."""
     options = get_options({"imgsz": 64, "epochs": 100, "close_mosaic": 10})
-    found = prepare.data(options.replace(data=str(data)))
+    found = prepare.data(DetectTask, options.replace(data=str(data)))
     loader = build_loader(build_dataset(found, "train", options, augment=True, batch=4), workers=1)
     shorter = options.replace(epochs=20)
     assert prepare.with_options(loader, shorter, 5) is loader  # mosaic either way

@@ -71,9 +71,15 @@ class Options:
         """A copy with other values, which count as given."""
         return Options(self.as_dict() | check_values(values), self.given | set(values))
 
-    def resolve(self, method: Method) -> "Options":
-        """A copy in which what was left open has the default of the method."""
-        values = self.as_dict()
+    def resolve(
+        self, method: Method, task_defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    ) -> "Options":
+        """A copy in which what nobody gave has the default of the task and, if that is open too, of the method.
+
+        `task_defaults` are by method, such as {"val": {"conf": 0.01}}.
+        """
+        values, task = self.as_dict(), task_defaults.get(method, {})
+        values |= {k: v for k, v in task.items() if k not in self.given}
         return Options(values | {k: v for k, v in method_defaults(method).items() if values[k] is None}, self.given)
 
 

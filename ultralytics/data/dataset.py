@@ -1,6 +1,6 @@
 """A labelled data set: from (epoch, position) to a sample, and from samples to a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
@@ -26,6 +26,21 @@ from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
 WINDOW_BATCHES, WINDOW_MAX = 8, 1000
 
 Key = int | tuple[int, int]
+Targets = Callable[[Sequence[Sample]], dict[str, torch.Tensor]]
+
+
+def box_targets(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
+    """What detection learns from: `cls` (N, 1), `bboxes` (N, 4) xywh in shares of H and W, `batch_idx` (N,); float32.
+
+    A task that learns more brings a function like this one; its entries go into the batch as they are.
+    """
+    objects = [sample.objects for sample in samples]
+    counts = torch.tensor([len(o) for o in objects])
+    return {
+        "cls": torch.from_numpy(np.concatenate([o.cls for o in objects]))[:, None],
+        "bboxes": torch.from_numpy(np.concatenate([s.objects.normalised(s.size) for s in samples])),
+        "batch_idx": torch.arange(len(samples), dtype=torch.float32).repeat_interleave(counts),
+    }
 
 
 class YOLODataset(Dataset):
@@ -49,7 +64,9 @@ class YOLODataset(Dataset):
         rect: bool = False,
         pad: float = 0.5,
         transforms: Transform | Sequence[Transform] = (),
+        targets: Targets = box_targets,
     ) -> None:
+        self.targets = targets
         self.options, self.augment, self.batch, self.rect = options, augment, batch, rect
         self.transforms = (transforms,) if callable(transforms) else tuple(transforms)
         self.canvases = torch.tensor([(options.imgsz, options.imgsz)])
@@ -74,6 +91,10 @@ class YOLODataset(Dataset):
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} is not in 0..{len(self) - 1}")
         return self._training_sample(epoch, position) if self.augment else self._plain_sample(position)
+
+    def collate(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """Samples as a batch, see `collate_fn`."""
+        return collate_fn(samples, self.targets)
 
     @property
     def window(self) -> int:
@@ -190,6 +211,7 @@ def build_dataset(
     rect: bool = False,
     parse: RowParser = parse_box_rows,
     transforms: Transform | Sequence[Transform] = (),
+    targets: Targets = box_targets,
 ) -> YOLODataset:
     """The data set of one `split` of a data-set YAML as `load_data_yaml` gives it; `fraction` of it for training.
 
@@ -203,7 +225,7 @@ def build_dataset(
     single_cls = options.single_cls and options.classes is None  # `classes` are picked by what the files say
     labels = scan(files, _nc_in_files(data), parse, single_cls=single_cls, cache_path=labels_cache(files), desc=split)
     how = {"augment": augment, "batch": batch, "stride": stride, "rect": rect, "pad": 0.0 if augment else 0.5}
-    return YOLODataset(labels, options, data=data, transforms=transforms, **how)
+    return YOLODataset(labels, options, data=data, transforms=transforms, targets=targets, **how)
 
 
 def _nc_in_files(data: dict[str, Any]) -> int:
@@ -211,19 +233,15 @@ def _nc_in_files(data: dict[str, Any]) -> int:
     return data.get("nc_in_files", data["nc"])
 
 
-def collate_fn(samples: Sequence[Sample]) -> dict[str, Any]:
+def collate_fn(samples: Sequence[Sample], targets: Targets = box_targets) -> dict[str, Any]:
     """Samples of one size as a batch.
 
-    `img` (B, C, H, W) uint8 RGB; `cls` (N, 1), `bboxes` (N, 4) xywh in shares of H and W, and `batch_idx` (N,), all
-    float32; tuples of B: `im_file`, `ori_shape`, `resized_shape`, and, where samples are not augmented, `ratio_pad`.
+    `img` (B, C, H, W) uint8 RGB; what `targets` makes of the objects; tuples of B: `im_file`, `ori_shape`,
+    `resized_shape`, and, where samples are not augmented, `ratio_pad`.
     """
-    objects = [sample.objects for sample in samples]
-    counts = torch.tensor([len(o) for o in objects])
     batch = {
         "img": _images([sample.img for sample in samples]),
-        "cls": torch.from_numpy(np.concatenate([o.cls for o in objects]))[:, None],
-        "bboxes": torch.from_numpy(np.concatenate([s.objects.normalised(s.size) for s in samples])),
-        "batch_idx": torch.arange(len(samples), dtype=torch.float32).repeat_interleave(counts),
+        **targets(samples),
         "im_file": tuple(sample.im_file for sample in samples),
         "ori_shape": tuple(sample.ori_shape for sample in samples),
         "resized_shape": tuple(sample.size for sample in samples),

@@ -9,7 +9,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from ultralytics.data.dataset import YOLODataset, collate_fn
+from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils.errors import DatasetError
 
 PREFETCH = 2  # batches that each worker loads ahead
@@ -35,7 +35,7 @@ class EpochSampler(Sampler):
 
 
 class Loader(DataLoader):
-    """Batches of one epoch after another; see `collate_fn` for what is in them."""
+    """Batches of one epoch after another; the data set's `collate` says what is in them."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, of the iterations that start from now on."""
@@ -73,7 +73,7 @@ def build_loader(
         batch_size=dataset.batch,
         sampler=EpochSampler(len(dataset)),
         num_workers=workers,
-        collate_fn=collate_fn,
+        collate_fn=dataset.collate,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # else each iteration would draw from the process's own
         **parallel,

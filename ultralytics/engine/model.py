@@ -132,7 +132,7 @@ class YOLO:
             path = Path(checked.resume if isinstance(checked.resume, str) else self.ckpt_path or checked.model)
             self.trainer = resumed(path, options, self._task, self.callbacks, augmentations)
         else:
-            start = Start(self.model, checked, self._has_weights)
+            start = Start(self._task, self.model, checked, self._has_weights)
             self.trainer = Trainer(self._task, checked, start.build, self.callbacks, transforms=augmentations)
         self.metrics = self.trainer.train()
         if checked.save:
@@ -200,7 +200,7 @@ class YOLO:
 
     def _options(self, method: str, given: dict[str, Any]) -> Options:
         """Checked options of a call: the method's defaults, what the weights know, what the call says."""
-        options = get_options(self.overrides, given).resolve(method)
+        options = get_options(self.overrides, given).resolve(method, self._task.defaults)
         if options.model != self.overrides["model"] and not options.resume:
             raise ConfigError(f"model={options.model}: this network is {self.overrides['model']}; YOLO() opens another")
         if method != "train" and options.batch == -1:

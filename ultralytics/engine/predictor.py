@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ultralytics.data.sources import Frame, Source, load_source
 from ultralytics.engine.callbacks import Callbacks
@@ -15,7 +14,6 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.validator import Stopwatch, speed_line
 from ultralytics.engine.writer import Writer, drawing
 from ultralytics.utils import LOGGER
-from ultralytics.utils.letterbox import letterbox_batch
 
 STAGES = ("preprocess", "inference", "postprocess")
 IN_MEMORY = 16  # pictures that are in memory already go together unless `batch` says otherwise
@@ -76,14 +74,14 @@ class Predictor:
         first = next(model.parameters())
         watch = Stopwatch(first.device, STAGES)
         with watch("preprocess"):
-            images = network_input(self.batch, self.args.imgsz, int(model.stride.max()), self.args.rect)
+            images = self.task.network_input(self.batch, self.args, int(model.stride.max()))
             images = images.to(first.device, first.dtype)
         with watch("inference"):
             outputs = model(images)
         with watch("postprocess"):
             found = self.task.decode(outputs, self.args, model.nc)
             self.results = [
-                self.task.result(one, images.shape[2:], frame.image, frame.path, model.names)
+                self.task.result(one, images.shape[2:], frame.image, frame.path, model.names, self.args)
                 for one, frame in zip(found, self.batch, strict=True)
             ]
         for result in self.results:
@@ -125,12 +123,3 @@ def batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
             group = []
     if group:
         yield group
-
-
-def network_input(frames: list[Frame], imgsz: int | list[int], stride: int, rect: bool) -> Tensor:
-    """Images (B, 3, H, W) RGB 0..1 float: tensors of one shape that fits the stride as they are, else letterboxed."""
-    shapes = {frame.tensor.shape if frame.tensor is not None else () for frame in frames}
-    if len(shapes) == 1 and all(shape and not any(side % stride for side in shape[1:]) for shape in shapes):
-        return torch.stack([frame.tensor for frame in frames])
-    stacked = letterbox_batch([frame.image for frame in frames], imgsz, stride, rect)
-    return torch.from_numpy(np.ascontiguousarray(stacked[..., ::-1].transpose(0, 3, 1, 2))).float() / 255

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._pytree import tree_leaves
 
-from ultralytics.data.config import load_data_yaml
 from ultralytics.data.loader import Loader, build_loader
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.plan import largest_batch
@@ -22,11 +22,11 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import increment_path, save_yaml
 
 
-def data(options: Any, need: Sequence[str] = ("train", "val")) -> dict:
+def data(task: Any, options: Any, need: Sequence[str] = ("train", "val")) -> dict:
     """The mapping of the data-set YAML, the splits of `need` checked; with `single_cls` all of its classes are one."""
     if not options.data:
         raise ConfigError("no data set: give data=, the path of a data-set YAML or a name such as shapes.yaml")
-    found = load_data_yaml(options.data, need)
+    found = task.load_data(options.data, need)
     if found["channels"] != 3:
         raise ConfigError(f"{options.data}: channels must be 3; grey pictures are read with three equal channels")
     as_one = {"nc": 1, "names": {0: "item"}, "nc_in_files": found["nc"]}
@@ -92,7 +92,7 @@ def bytes_of_a_step(trainer: Any, batch: int) -> int:
     side = multiple(trainer.args.imgsz * (1 + trainer.args.multi_scale), int(model.stride.max()))
     with trainer.plan.autocast():
         outputs = model(torch.zeros(batch, 3, side, side, device=trainer.device))
-    sum(value.float().sum() for value in outputs.values() if isinstance(value, Tensor)).backward()
+    sum(value.float().sum() for value in tree_leaves(outputs) if isinstance(value, Tensor)).backward()
     return torch.cuda.max_memory_allocated(trainer.device)
 
 
@@ -115,7 +115,7 @@ def loaders(trainer: Any) -> tuple[Loader, Validator]:
 
 def validator(model: nn.Module, task: Any, options: Any, callbacks: Callbacks) -> Validator:
     """The validator of a network by itself, on `options.split`, with a run folder of its own."""
-    found = data(options, need=(options.split,))
+    found = data(task, options, need=(options.split,))
     if len(model.names) != found["nc"] and not options.single_cls:
         raise ConfigError(
             f"{options.data} has {found['nc']} classes and the network {len(model.names)}: "

@@ -21,14 +21,15 @@ OPEN = (None, "auto", -1)  # left to the run, which has decided
 class Start:
     """Builds the network of a new run from the YAML of `source`, with the weights the user wants."""
 
-    def __init__(self, source: nn.Module, options: Options, has_weights: bool) -> None:
+    def __init__(self, task: Any, source: nn.Module, options: Options, has_weights: bool) -> None:
+        self.task = task
         self.source = source
         self.options = options
         self.has_weights = has_weights
 
     def build(self, data: dict) -> nn.Module:
         """A network for the classes of `data`; what the user froze in `source` is frozen in it, too."""
-        model = type(self.source)(deepcopy(self.source.yaml), nc=data["nc"], verbose=self.options.verbose)
+        model = self.task.build_model(deepcopy(self.source.yaml), data, verbose=self.options.verbose)
         model.names = data["names"]
         whole = data["nc"] == self.source.nc
         if layout(model, whole) != layout(self.source, whole):
@@ -81,7 +82,7 @@ def resumed(
                 f"{options.data} has {data['nc']} classes and the run {nc}: resume it with the data it was started on, "
                 "or start a new run from its weights"
             )
-        model = task.model_class(deepcopy(yaml), nc=nc, verbose=options.verbose)
+        model = task.build_model(deepcopy(yaml), data, verbose=options.verbose)
         model.names = data["names"]
         return model
 

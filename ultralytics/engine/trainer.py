@@ -50,7 +50,7 @@ class Trainer:
         self.callbacks = callbacks
         self.device = select_device(options.device)
         self.plan = training_plan(options, self.device)
-        self.data = prepare.data(options)
+        self.data = prepare.data(task, options)
         self.batch_size = options.batch
         self.save_dir = save_dir or prepare.run_folder(options)
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))

@@ -1,6 +1,6 @@
 """Object detection: everything about it that the loops do not know. Another task is another file like this one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ultralytics.data.config import load_data_yaml
 from ultralytics.data.dataset import YOLODataset, build_dataset
+from ultralytics.data.inputs import letterboxed
 from ultralytics.data.labels import box_row_parser
+from ultralytics.data.sources import Frame
 from ultralytics.engine.results import Results
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
@@ -25,14 +28,31 @@ PICTURE_CONF = 0.25  # detections below it are not drawn
 
 
 class DetectTask:
-    """The answers of detection to the questions of the loops."""
+    """The answers of detection to the questions of the loops; a task that finds boxes and more is a subclass."""
 
     name = "detect"
+    defaults: Mapping[str, Mapping[str, Any]] = {}  # options by method, where they are not everybody's
     model_class = DetectionModel
     loss_names = v8DetectionLoss.names
     metric_keys = tuple(DetMetrics({0: "any"}).keys)
+    metrics_of = DetMetrics
     val_batches = 2  # training batches in one of the validations in between
     header = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
+
+    @staticmethod
+    def load_data(path: str, need: Sequence[str]) -> dict[str, Any]:
+        """What `data=` names, as a mapping with `names`, `nc`, `channels` and the splits; those of `need` are there."""
+        return load_data_yaml(path, need)
+
+    @classmethod
+    def build_model(cls, architecture: dict[str, Any], data: dict[str, Any], verbose: bool) -> nn.Module:
+        """The network of a model YAML for the classes of a data set."""
+        return cls.model_class(architecture, nc=data["nc"], verbose=verbose)
+
+    @staticmethod
+    def network_input(frames: list[Frame], options: Any, stride: int) -> Tensor:
+        """Images (B, 3, H, W) RGB 0..1 float for prediction."""
+        return letterboxed(frames, options.imgsz, stride, options.rect)
 
     @staticmethod
     def criterion(model: nn.Module) -> Callable:
@@ -60,7 +80,7 @@ class DetectTask:
 
     @staticmethod
     def result(
-        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, names: dict[int, str]
+        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, names: dict[int, str], options: Any
     ) -> Results:
         """Detections (n, 6) of a letterboxed picture, on the picture itself."""
         boxes = scale_boxes(input_shape, found, image.shape[:2])
@@ -88,10 +108,10 @@ class DetectTask:
         boxes = xyxy2xywhn(rows[:, :4], width, height)
         _plot(batch, index, rows[:, 5], boxes, rows[:, 4], fname, names)
 
-    @staticmethod
-    def evaluator(*args: Any) -> "DetectEvaluator":
+    @classmethod
+    def evaluator(cls, *args: Any) -> "DetectEvaluator":
         """What measures the detections on a split."""
-        return DetectEvaluator(*args)
+        return DetectEvaluator(cls, *args)
 
 
 def _plot(
@@ -103,8 +123,11 @@ def _plot(
 class DetectEvaluator:
     """Gathers detections batch by batch, then measures and, where asked for, draws and writes them."""
 
-    def __init__(self, data: dict, options: Any, dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> None:
+    def __init__(
+        self, task: type, data: dict, options: Any, dataset: YOLODataset, save_dir: Path, nc: int, final: bool
+    ) -> None:
         """`nc`: classes of the network; `final`: not one of the validations between epochs, which leave no files."""
+        self.task = task
         self.nc = nc
         self.final = final
         self.data = data
@@ -114,7 +137,7 @@ class DetectEvaluator:
         self.options = self._with_room(options)
         if options.single_cls and nc == 1:  # trained like that: what the files call the one class, it does not know
             self.options = self.options.replace(classes=None)
-        self.metrics = DetMetrics(self.names)
+        self.metrics = task.metrics_of(self.names)
         self.metrics.save_dir = save_dir
         self.rows: list[dict] = []  # COCO's, with save_json
         self._stems: set[str] = set()  # of label files, with save_txt
@@ -130,7 +153,7 @@ class DetectEvaluator:
 
     def decode(self, outputs: Any) -> list[Tensor]:
         """Detections per image; every class of a box that is sure enough counts."""
-        found = DetectTask.decode(outputs, self.options, self.nc, multi_label=True)
+        found = self.task.decode(outputs, self.options, self.nc, multi_label=True)
         if self.options.single_cls:
             for one in found:
                 one[:, 5] = 0
@@ -194,7 +217,7 @@ class DetectEvaluator:
         metrics = self.metrics
         row = "%22s" + "%11s" * 2 + "%11.3g" * len(metrics.keys)
         totals = metrics.nt_per_class.sum()
-        LOGGER.info("%22s" + "%11s" * (len(DetectTask.header) - 1), *DetectTask.header)
+        LOGGER.info("%22s" + "%11s" * (len(self.task.header) - 1), *self.task.header)
         LOGGER.info(row, "all", len(self.dataset), totals, *metrics.mean_results())
         if self.final and self.options.verbose and len(self.names) > 1:
             for i, c in enumerate(metrics.ap_class_index.tolist()):
