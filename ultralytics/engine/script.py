@@ -1,19 +1,26 @@
-"""What train.py, val.py and detect.py share: `name=value` words, help, a CPU for want of a GPU, one-line errors."""
+"""What the scripts share: `name=value` words, help, a CPU for want of a GPU, one-line errors."""
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ultralytics.cfg import DEFAULT_YAML, parse_overrides
 from ultralytics.utils.devices import select_device
 from ultralytics.utils.errors import CheckpointError, DeviceError, YOLOError
+from ultralytics.utils.files import parse_value
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
-def run(main: Callable[[dict[str, Any]], None], settings: dict[str, Any], doc: str) -> None:
+def run(
+    main: Callable[[dict[str, Any]], None], settings: dict[str, Any], doc: str, own: Mapping[str, Any] = EMPTY
+) -> None:
     """Call `main` with the settings of a script and what the command line changes in them.
 
+    `own` are settings that are not options: their words are read as YAML and checked by the script.
     A mistake is told in one sentence, exit code 1; YOLO_TRACEBACK=1 in the environment shows where it came up.
     """
     words = sys.argv[1:]
@@ -21,12 +28,14 @@ def run(main: Callable[[dict[str, Any]], None], settings: dict[str, Any], doc: s
         print(f"{doc.strip()}\n\nOptions and their defaults are described in {DEFAULT_YAML}")
         return
     try:
-        given = parse_overrides(words)
+        names = [word.partition("=")[0].strip() for word in words]
+        given = parse_overrides(word for word, name in zip(words, names, strict=True) if name not in own)
+        mine = {n: parse_value(word.partition("=")[2]) for word, n in zip(words, names, strict=True) if n in own}
         if given.get("resume"):  # that run has its own settings
             settings = {"device": settings.get("device")}
         options = settings | given
         options["device"] = usable_device(options.get("device"))
-        main(options)
+        main({**own, **mine, **options})
     except YOLOError as exc:
         if os.environ.get("YOLO_TRACEBACK") == "1":
             raise

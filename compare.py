@@ -1,0 +1,56 @@
+"""Train variants of a network under equal conditions: edit the settings below, or change them on the command line.
+
+python compare.py                                     the study below
+python compare.py models=[yolov8n.yaml,mine.yaml] data=my.yaml seeds=[0,1,2] epochs=100 device=0
+python compare.py models="{cold: yolov8n.yaml, warm: yolov8n.yaml+best.pt}" data=my.yaml
+python compare.py only=[yolov8n]                      these labels of the models alone
+
+A run that the results file holds is not trained again, one that was killed goes on, and several processes may work
+on one file: start the same command twice, and each takes what nobody is at.
+"""
+
+from typing import Any
+
+from ultralytics.engine.comparison.ledger import Ledger
+from ultralytics.engine.comparison.training import train_missing
+from ultralytics.engine.comparison.variants import choose, plan_runs, read_variants
+from ultralytics.engine.script import run
+from ultralytics.utils.errors import TrainingError
+
+# The first one is what the others are measured against. An entry is "net.yaml", "net.yaml+weights.pt", or a mapping:
+# {"label": "8 experts", "model": "mine.yaml", "pretrained": "weights.pt", "lr0": 0.002}
+COMPARISON = {
+    "models": ["yolov8n.yaml", "yolov8n-DynamicConv.yaml", "yolov8n-C2f-DynamicConv.yaml"],
+    "seeds": [0, 1, 2],
+    "only": None,  # labels of the models to train; None: all
+    "results": "runs/compare/results.csv",  # one line a finished run; the epochs of each are in a folder beside it
+}
+SETTINGS = {  # of every run, as for train.py
+    "data": "shapes.yaml",
+    "imgsz": 640,
+    "epochs": 100,
+    "batch": 16,
+    "nbs": 64,
+    "optimizer": "AdamW",
+    "lr0": 0.001,
+    "patience": 0,  # every run has the same number of epochs
+    "workers": 0,
+    "device": "0",  # cpu where there is no GPU
+    "plots": False,
+    "verbose": False,
+    "project": "runs/compare",
+}
+
+
+def main(settings: dict[str, Any]) -> None:
+    """Train what is missing."""
+    models, seeds, only, results = (settings.pop(name) for name in COMPARISON)
+    variants = read_variants(models)
+    runs, ledger = plan_runs(variants, seeds, settings), Ledger(results)
+    chosen = choose(variants, only)
+    if failures := train_missing([run for run in runs if run.variant in chosen], ledger, settings):
+        raise TrainingError(f"{len(failures)} of {len(runs)} runs could not be trained; the first: {failures[0]}")
+
+
+if __name__ == "__main__":
+    run(main, SETTINGS, __doc__, COMPARISON)
