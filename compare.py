@@ -3,15 +3,19 @@
 python compare.py                                     the study below
 python compare.py models=[yolov8n.yaml,mine.yaml] data=my.yaml seeds=[0,1,2] epochs=100 device=0
 python compare.py models="{cold: yolov8n.yaml, warm: yolov8n.yaml+best.pt}" data=my.yaml
-python compare.py only=[yolov8n]                      these labels of the models alone
+python compare.py only=[yolov8n]                      train these labels of the models alone; report on all
+
+Leaves compare.md, compare.csv and compare.png in the folder `project`.
 
 A run that the results file holds is not trained again, one that was killed goes on, and several processes may work
 on one file: start the same command twice, and each takes what nobody is at.
 """
 
+from pathlib import Path
 from typing import Any
 
 from ultralytics.engine.comparison.ledger import Ledger
+from ultralytics.engine.comparison.report import write_report
 from ultralytics.engine.comparison.training import train_missing
 from ultralytics.engine.comparison.variants import choose, plan_runs, read_variants
 from ultralytics.engine.script import run
@@ -43,12 +47,15 @@ SETTINGS = {  # of every run, as for train.py
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Train what is missing."""
+    """Train what is missing, and report on all that is there."""
     models, seeds, only, results = (settings.pop(name) for name in COMPARISON)
     variants = read_variants(models)
     runs, ledger = plan_runs(variants, seeds, settings), Ledger(results)
     chosen = choose(variants, only)
-    if failures := train_missing([run for run in runs if run.variant in chosen], ledger, settings):
+    failures = train_missing([run for run in runs if run.variant in chosen], ledger, settings)
+    report = write_report(runs, ledger, Path(settings["project"]))
+    print(f"{report.read_text(encoding='utf-8')}\nin {report.parent}: compare.md, compare.csv, compare.png")
+    if failures:
         raise TrainingError(f"{len(failures)} of {len(runs)} runs could not be trained; the first: {failures[0]}")
 
 

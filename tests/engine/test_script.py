@@ -112,7 +112,7 @@ def test_settings_of_the_tutorial():
     }
 
 
-@pytest.mark.parametrize("name", ["train.py", "val.py", "detect.py"])
+@pytest.mark.parametrize("name", ["train.py", "val.py", "detect.py", "compare.py"])
 def test_help(script, name):
     out, sentence = script(name, "--help")
     assert sentence is None and f"python {name}" in out and "default.yaml" in out
@@ -159,6 +159,9 @@ MISTAKES = [
     ("train.py", "task=segment", "ConfigError: .*task"),
     ("train.py", "dropout=0.1", "ConfigError: .*dropout"),
     ("train.py", "resume=missing/last.pt", "CheckpointError: .*last.pt"),
+    ("compare.py", "modells=[a.yaml]", "ConfigError: .*modells"),
+    ("compare.py", "models=a.pt", "ConfigError: .*a.pt is no model YAML"),
+    ("compare.py", "only=b", "ConfigError: only=b"),
     ("val.py", "split=val", "CheckpointError: .*run train.py first"),
     ("detect.py", "source=empty", "CheckpointError: .*run train.py first"),
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import resolve_yaml
+from ultralytics.data.generate import generate
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import load_yaml
 
@@ -29,7 +30,7 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     root = next((place for place in roots if place.is_dir()), None)
     if "generate" in data:  # at once done if it is there as this version draws it
         root = root or roots[-1]
-        _generate(data["generate"], root, file)
+        generate(data["generate"], names, root, file)
     splits = {split: _split(data, split, [root] if root else roots, split in need, file) for split in SPLITS}
     fixed = {
         "yaml_file": file,
@@ -110,11 +111,3 @@ def _channels(data: dict, file: Path) -> int:
     if channels not in (1, 3):
         raise DatasetError(f"{file}: `channels: {channels}`, expected 3 (colour) or 1 (grey)")
     return channels
-
-
-def _generate(kind: Any, folder: Path, file: Path) -> None:
-    if kind != "shapes":
-        raise DatasetError(f"{file}: `generate: {kind}` is unknown; `shapes` is the one data set that can be drawn")
-    from ultralytics.data.shapes import draw_shapes
-
-    draw_shapes(folder)

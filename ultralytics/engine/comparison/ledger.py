@@ -73,8 +73,10 @@ class Ledger:
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file)
             self._check(next(rows, []))
-            records = list(self._records(rows))
-        return list({(record.key, record.seed): record for record in reversed(records)}.values())[::-1]
+            found: dict[tuple[str, int], Record] = {}
+            for record in self._records(rows):
+                found.setdefault((record.key, record.seed), record)
+        return list(found.values())
 
     def _check(self, header: list[str]) -> None:
         if header != COLUMNS:

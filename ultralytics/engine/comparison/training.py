@@ -146,11 +146,16 @@ def _without_machine(path: str | None) -> str:
 
 
 def version() -> str:
-    """Of this tree, with the commit where git knows it, and of torch."""
-    where = Path(ultralytics.__file__).parent
+    """Of this tree, with the commit where git knows it ("+": the code differs from it), and of torch."""
+    commit = _git("describe", "--always")
+    changed = "+" if commit and _git("status", "--porcelain", ".") else ""
+    return " ".join(filter(None, (ultralytics.__version__, commit + changed, f"torch {torch.__version__}")))
+
+
+def _git(*words: str) -> str:
+    """What git says of the folder of this package; nothing where there is no git or no repository."""
+    command = ["git", "-C", str(Path(ultralytics.__file__).parent), *words]
     try:
-        command = ["git", "-C", str(where), "describe", "--always", "--dirty"]
-        commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        commit = ""
-    return " ".join(filter(None, (ultralytics.__version__, commit, f"torch {torch.__version__}")))
+        return ""

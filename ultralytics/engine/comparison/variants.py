@@ -41,11 +41,15 @@ class Variant:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a variant. `key` is equal for runs that differ in their seed alone."""
+    """One training of a variant. `key` is equal for runs that differ in their seed alone.
+
+    `data` is the name of the data set, `classes` the number of its classes.
+    """
 
     variant: Variant
     seed: int
     data: str
+    classes: int
     options: Options
     key: str
 
@@ -55,8 +59,13 @@ class Run:
     @property
     def name(self) -> str:
         """Of its folder and of its curve."""
-        label = re.sub(r"[^\w.+-]", "_", self.variant.label)
-        return f"{label}-seed{self.seed}-{self.key}"
+        return run_name(self.variant.label, self.seed, self.key)
+
+
+def run_name(label: str, seed: int, key: str) -> str:
+    """A file name in which a run's label can be read, and which no other run has."""
+    readable = re.sub(r"[^\w.+-]", "_", label)
+    return f"{readable}-seed{seed}-{key}"
 
 
 def read_variants(models: Any) -> list[Variant]:
@@ -123,7 +132,8 @@ def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, An
         )
         options = options.resolve("train")
         key = _key(variant, options, content)
-        runs += [Run(variant, seed, data_name(data["yaml_file"]), options, key) for seed in dict.fromkeys(seeds)]
+        name = data_name(data["yaml_file"])
+        runs += [Run(variant, seed, name, data["nc"], options, key) for seed in dict.fromkeys(seeds)]
     return sorted(runs, key=lambda run: list(seeds).index(run.seed))
 
 
