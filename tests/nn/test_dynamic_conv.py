@@ -16,12 +16,17 @@ from ultralytics.nn import Addmodules
 from ultralytics.nn.Addmodules.DynamicConv import (
     C2f_DynamicConv,
     C2f_GhostModule_DynamicConv,
+    C2f_GhostResidual_DynamicConv,
     CondConv2d,
     ConvBnAct,
     DynamicConv,
+    DynamicConvBnAct,
     GhostBottleneck,
     GhostModule,
 )
+from ultralytics.nn.model_yaml import yaml_model_load
+from ultralytics.nn.modules import Conv
+from ultralytics.nn.tasks import DetectionModel
 
 SIDES = st.one_of(st.integers(1, 3), st.tuples(st.integers(1, 3), st.integers(1, 3)))
 
@@ -176,7 +181,7 @@ def test_impossible_geometry(kwargs, sentence):
 
 def test_rows_may_rely_on_the_order_of_arguments():
     def names(cls):
-        return list(inspect.signature(cls).parameters)
+        return [name for name, p in inspect.signature(cls).parameters.items() if p.kind is not p.VAR_KEYWORD]
 
     conv = "in_features out_features kernel_size stride padding dilation groups bias num_experts"
     assert names(DynamicConv) == conv.split()
@@ -256,3 +261,30 @@ def test_c2f_has_no_residual_and_passes_the_number_of_experts_on():
     x = torch.randn(2, 8, 4, 4)
     torch.testing.assert_close(plain(x), shortcut(x))
     assert C2f_DynamicConv(8, 8, num_experts=1).m[0].primary_conv[0].cond_conv.num_experts == 1
+
+
+def test_conv_bn_act_of_one_expert_is_the_cores_conv():
+    """Same args, same names but for the kernel, same result once the kernel is the same."""
+    torch.manual_seed(0)
+    for args in [(8, 12), (8, 12, 3, 2), (8, 8, 4, 2), (8, 8, (1, 3), 1, (0, 1), 4), (8, 8, 3, 1, None, 1, 2)]:
+        static, ours = Conv(*args), DynamicConvBnAct(*args, num_experts=1, router="softmax")
+        ours.conv.cond_conv.weight.data = static.conv.weight.data.flatten()[None]
+        x = torch.randn(2, 8, 10, 10)
+        torch.testing.assert_close(ours(x), static(x), atol=1e-5, rtol=1e-5)
+        assert list(dict(ours.named_children())) == ["conv", "bn", "act"]
+
+
+def test_ghost_residual_honours_shortcut_and_groups():
+    torch.manual_seed(0)
+    plain, shortcut = (C2f_GhostResidual_DynamicConv(8, 8, 1, s).eval() for s in (False, True))
+    shortcut.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 4, 4, 4)
+    torch.testing.assert_close(shortcut.m[0](x), x + plain.m[0](x))
+    assert C2f_GhostResidual_DynamicConv(8, 8, g=2).m[0].cv1.conv.cond_conv.groups == 2
+
+
+def test_the_activation_of_the_yaml_reaches_every_dynamic_convolution_with_norm():
+    for name in ("yolov8n-DynamicConvBnAct.yaml", "yolov8n-C2f-DynamicConv-residual.yaml"):
+        model = DetectionModel(yaml_model_load(name) | {"activation": "nn.Hardswish"}, verbose=False)
+        acts = {type(m.act) for m in model.modules() if isinstance(m, DynamicConvBnAct)}
+        assert acts == {nn.Hardswish}

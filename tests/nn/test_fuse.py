@@ -1,17 +1,27 @@
 """Folding norms into convolutions changes no output."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from ultralytics.nn.Addmodules.DynamicConv import ConvBnAct, GhostBottleneck, GhostModule
+from ultralytics import cfg
+from ultralytics.nn.Addmodules.DynamicConv import (
+    C2f_GhostResidual_DynamicConv,
+    ConvBnAct,
+    DynamicConvBnAct,
+    GhostBottleneck,
+    GhostModule,
+)
 from ultralytics.nn.fuse import fold_all, foldable
+from ultralytics.nn.model_yaml import yaml_model_load
 from ultralytics.nn.modules import Conv
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, find_task
 
-YAMLS = ["", "-p2", "-p6", "-ghost", "-DynamicConv", "-C2f-DynamicConv", "-C2f-FasterBlock"]
+FOLDER = Path(cfg.__file__).parent / "models" / "v8"
+DETECTORS = [file.stem for file in sorted(FOLDER.glob("*.yaml")) if find_task(yaml_model_load(file)) == "detect"]
 
 
 def randomise_norms(model, seed=0):
@@ -26,10 +36,10 @@ def randomise_norms(model, seed=0):
     return model
 
 
-@pytest.mark.parametrize("variant", YAMLS)
-def test_every_yaml_gives_the_same_outputs(variant):
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_yaml_gives_the_same_outputs(name):
     torch.manual_seed(0)
-    model = randomise_norms(DetectionModel(f"yolov8n{variant}.yaml", verbose=False)).eval()
+    model = randomise_norms(DetectionModel(f"{name.replace('yolov8', 'yolov8n')}.yaml", verbose=False)).eval()
     fused = copy.deepcopy(model).fuse(verbose=False)
     image = torch.rand(2, 3, 64, 128)
     with torch.no_grad():
@@ -49,11 +59,13 @@ def test_every_yaml_gives_the_same_outputs(variant):
     [
         lambda: Conv(4, 8, 3, 2),
         lambda: ConvBnAct(8, 8, 3, skip=True),
+        lambda: DynamicConvBnAct(4, 6, 3, 2, num_experts=3, router="softmax", temperature=30),
+        lambda: C2f_GhostResidual_DynamicConv(4, 8, 2, True),
         lambda: GhostModule(4, 7),
         lambda: GhostBottleneck(4, 6, stride=2),
         lambda: nn.Sequential(nn.Conv2d(4, 6, 3, bias=True), nn.BatchNorm2d(6, affine=False)),
     ],
-    ids=["Conv", "ConvBnAct", "GhostModule", "GhostBottleneck", "bias"],
+    ids=["Conv", "ConvBnAct", "DynamicConvBnAct", "C2f_GhostResidual", "GhostModule", "GhostBottleneck", "bias"],
 )
 def test_every_kind_of_pair(make, batch):
     torch.manual_seed(1)

@@ -52,11 +52,13 @@ try:
         C3,
         C3Ghost,
         DynamicConv,
+        DynamicConvBnAct,
         ConvBnAct,
         GhostModule,
         GhostBottleneck_DynamicConv,
         C2f_GhostModule_DynamicConv,
         C2f_DynamicConv,
+        C2f_GhostResidual_DynamicConv,
         C2f_FasterBlock,
     }
     # Those among them that take the repeat count of the row, scaled by the depth: Module(c1, c2, n, *args).
@@ -67,6 +69,7 @@ try:
         C3Ghost,
         C2f_GhostModule_DynamicConv,
         C2f_DynamicConv,
+        C2f_GhostResidual_DynamicConv,
         C2f_FasterBlock,
     }
 except NameError as exc:

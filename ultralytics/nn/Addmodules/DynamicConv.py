@@ -6,162 +6,33 @@ ParameterNet, CVPR 2024 (arXiv 2306.14525), on the mechanism of CondConv (arXiv 
     y = x * sum_e alpha_e W_e                       one convolution, whose kernel differs from image to image
 
 About E times the parameters at nearly the cost of one convolution. Maps are (B, C, H, W).
+
+Every block here passes `num_experts` and the settings of the `Router`, `router`, `temperature` and `anneal_epochs`, on
+to its dynamic convolutions. In a YAML they are the mapping that may end a row's args: `[256, 3, 2, {num_experts: 8}]`.
 """
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultralytics.nn.modules import C2f
+from ultralytics.nn.modules import C2f, Conv
+from ultralytics.nn.modules.conv import autopad
+
+from .CondConv import CondConv2d, Padding, Router
 
 __all__ = [
     "C2f_DynamicConv",
     "C2f_GhostModule_DynamicConv",
+    "C2f_GhostResidual_DynamicConv",
     "ConvBnAct",
     "DynamicConv",
+    "DynamicConvBnAct",
     "GhostBottleneck_DynamicConv",
     "GhostModule",
 ]
-
-Padding = str | int | tuple[int, int] | None
-
-
-def pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) from one number for both, or from two."""
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Routing and mixing are cheap and decide everything: float16 there is where NaN losses come from."""
-    if torch.amp.is_autocast_available(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """`x` itself, or float32 where it is half or bfloat16."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-class CondConv2d(nn.Module):
-    """Convolution by a mixture of E kernels that somebody else weighs, image by image.
-
-    Names, shapes and initialisation are those of timm's layer of the same name: `weight` (E, C_out * C_in/g * kh * kw),
-    `bias` (E, C_out). `padding`: a number, a pair, `''` for symmetric, `'valid'` for none, `'same'` for TensorFlow's.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int] = 3,
-        stride: int | tuple[int, int] = 1,
-        padding: Padding = "",
-        dilation: int | tuple[int, int] = 1,
-        groups: int = 1,
-        bias: bool = False,
-        num_experts: int = 4,
-    ) -> None:
-        super().__init__()
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(f"{in_channels} to {out_channels} channels cannot be split into {groups} groups")
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = pair(kernel_size), pair(stride), pair(dilation)
-        self.padding, self.pad_same = self._resolve_padding(padding)
-        self.num_experts = num_experts
-        self.weight_shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self.weight = nn.Parameter(torch.empty(num_experts, math.prod(self.weight_shape)))
-        self.bias = nn.Parameter(torch.empty(num_experts, out_channels)) if bias else None
-        self.register_parameter("shift", None)  # (C_out,) the same for every image; there once a norm is folded in
-        self.reset_parameters()
-
-    def _resolve_padding(self, padding: Padding) -> tuple[tuple[int, int], bool]:
-        """The fixed padding, and whether the rest depends on the size of the input."""
-        if padding is not None and not isinstance(padding, str):
-            return pair(padding), False
-        kind = (padding or "").lower()
-        if kind not in ("", "same", "valid"):
-            raise ValueError(f"padding must be a number, '', 'same' or 'valid', not {padding!r}")
-        sides = list(zip(self.kernel_size, self.stride, self.dilation, strict=True))
-        symmetric_is_same = all(s == 1 and d * (k - 1) % 2 == 0 for k, s, d in sides)
-        if kind == "valid" or (kind == "same" and not symmetric_is_same):
-            return (0, 0), kind == "same"
-        return tuple((s - 1 + d * (k - 1)) // 2 for k, s, d in sides), False
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw each expert like a convolution of its own: on the whole bank, weights come out sqrt(C_out) too small."""
-        bound = 1 / math.sqrt(math.prod(self.weight_shape[1:]))
-        for expert in self.weight:
-            nn.init.kaiming_uniform_(expert.view(self.weight_shape), a=math.sqrt(5))
-        if self.bias is not None:
-            nn.init.uniform_(self.bias, -bound, bound)
-
-    def mix(self, routing_weights: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-        """One kernel (B, C_out * C_in/g * kh * kw) and one bias (B, C_out) for each image, mixed in float32."""
-        alpha = at_least_float32(routing_weights)
-        weight = alpha @ at_least_float32(self.weight)
-        bias = None if self.bias is None else alpha @ at_least_float32(self.bias)
-        if self.shift is not None:
-            shift = at_least_float32(self.shift).expand(len(alpha), -1)
-            bias = shift if bias is None else bias + shift
-        return weight.to(dtype), None if bias is None else bias.to(dtype)
-
-    def forward(self, x: Tensor, routing_weights: Tensor) -> Tensor:
-        """(B, C_in, H, W) and (B, E) to (B, C_out, H', W')."""
-        with without_autocast(x.device):
-            weight, bias = self.mix(routing_weights, x.dtype)
-        if self.pad_same:
-            x = self._pad_same(x)
-        if len(x) > 1 and self._is_pointwise():
-            return self._product(x, weight, bias)
-        return self._convolution(x, weight, bias)
-
-    def _is_pointwise(self) -> bool:
-        """Whether this is a matrix product for each pixel."""
-        plain = self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0)
-        return plain and self.groups == 1
-
-    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        weight, pixels = weight.view(-1, self.out_channels, self.in_channels), x.flatten(2)
-        y = weight @ pixels if bias is None else torch.baddbmm(bias.unsqueeze(2), weight, pixels)
-        return y.unflatten(2, x.shape[2:])
-
-    def _convolution(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """One convolution for all images: each is a group of channels, so that it meets its own kernel."""
-        batch = len(x)
-        y = F.conv2d(
-            x.reshape(1, batch * self.in_channels, *x.shape[2:]),
-            weight.view(batch * self.out_channels, *self.weight_shape[1:]),
-            None if bias is None else bias.reshape(-1),
-            self.stride,
-            self.padding,
-            self.dilation,
-            batch * self.groups,
-        )
-        return y.view(batch, self.out_channels, *y.shape[2:])
-
-    def _pad_same(self, x: Tensor) -> Tensor:
-        """TensorFlow's SAME: output ceil(H / stride), the odd pixel below and to the right."""
-        missing = [
-            max((math.ceil(size / s) - 1) * s + d * (k - 1) + 1 - size, 0)
-            for size, k, s, d in zip(x.shape[2:], self.kernel_size, self.stride, self.dilation, strict=True)
-        ]
-        top, left = missing[0] // 2, missing[1] // 2
-        return F.pad(x, (left, missing[1] - left, top, missing[0] - top))
-
-    @torch.no_grad()
-    def fold_affine(self, scale: Tensor, shift: Tensor) -> None:
-        """Take over y * scale + shift, both (C_out,), exactly: the experts are scaled, the shift is not routed."""
-        before = 0 if self.shift is None else self.shift * scale
-        self.weight.copy_((self.weight.unflatten(1, (self.out_channels, -1)) * scale.view(-1, 1)).flatten(1))
-        if self.bias is not None:
-            self.bias.mul_(scale)
-        self.shift = nn.Parameter((before + shift).to(self.weight.dtype), requires_grad=self.weight.requires_grad)
 
 
 class DynamicConv(nn.Module):
@@ -181,12 +52,16 @@ class DynamicConv(nn.Module):
         groups: int = 1,
         bias: bool = False,
         num_experts: int = 4,
+        **router: Any,
     ) -> None:
         super().__init__()
-        self.routing = nn.Linear(in_features, num_experts)
+        self.routing = Router(in_features, num_experts, **router)
         self.cond_conv = CondConv2d(
             in_features, out_features, kernel_size, stride, padding, dilation, groups, bias, num_experts
         )
+        # Experts drawn alike and mixed evenly sum up to the variance of one convolution; with 4 and sigmoid they do
+        # without this, and are timm's.
+        self.cond_conv.scale_experts(1 / (self.routing.even_weight * num_experts**0.5))
 
     @property
     def out_channels(self) -> int:
@@ -195,10 +70,7 @@ class DynamicConv(nn.Module):
 
     def routing_weights(self, x: Tensor) -> Tensor:
         """How much of each expert every image takes: (B, E) in 0..1, float32 whatever the rest is in."""
-        with without_autocast(x.device):
-            pooled = x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
-            weight, bias = at_least_float32(self.routing.weight), at_least_float32(self.routing.bias)
-            return F.linear(pooled, weight, bias).sigmoid()
+        return self.routing(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) to (B, C_out, H', W')."""
@@ -207,6 +79,29 @@ class DynamicConv(nn.Module):
     def fold_affine(self, scale: Tensor, shift: Tensor) -> None:
         """Take over y * scale + shift, both (C_out,), exactly."""
         self.cond_conv.fold_affine(scale, shift)
+
+
+class DynamicConvBnAct(Conv):
+    """The core's Conv with a dynamic convolution in it: takes the args of a Conv row, and `num_experts` and the like.
+
+    `k` kernel, `s` stride, `p` padding, `g` groups, `d` dilation; `act` as in Conv, so that `activation:` applies.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        k: int | Sequence[int] = 1,
+        s: int | Sequence[int] = 1,
+        p: int | Sequence[int] | None = None,
+        g: int = 1,
+        d: int = 1,
+        act: bool | nn.Module | None = True,
+        num_experts: int = 4,
+        **router: Any,
+    ) -> None:
+        super().__init__(c1, c2, k, s, p, g, d, act)
+        self.conv = DynamicConv(c1, c2, k, s, autopad(k, p, d), d, g, num_experts=num_experts, **router)
 
 
 class ConvBnAct(nn.Module):
@@ -225,10 +120,13 @@ class ConvBnAct(nn.Module):
         norm_layer: Callable[[int], nn.Module] = nn.BatchNorm2d,
         drop_path_rate: float = 0.0,
         num_experts: int = 4,
+        **router: Any,
     ) -> None:
         super().__init__()
         self.has_residual = skip and stride == 1 and in_chs == out_chs
-        self.conv = DynamicConv(in_chs, out_chs, kernel_size, stride, pad_type, dilation, num_experts=num_experts)
+        self.conv = DynamicConv(
+            in_chs, out_chs, kernel_size, stride, pad_type, dilation, num_experts=num_experts, **router
+        )
         self.bn1 = norm_layer(out_chs)
         self.act1 = act_layer()
         self.drop_path = stochastic_depth(drop_path_rate)
@@ -277,17 +175,19 @@ class GhostModule(nn.Module):
         stride: int = 1,
         act_layer: Callable[[], nn.Module] | None = nn.ReLU,
         num_experts: int = 4,
+        **router: Any,
     ) -> None:
         super().__init__()
+        experts = {"num_experts": num_experts, **router}
         self.oup = oup
         primary = math.ceil(oup / ratio)
         cheap = primary * (ratio - 1)
         self.primary_conv = nn.Sequential(
-            DynamicConv(inp, primary, kernel_size, stride, kernel_size // 2, num_experts=num_experts),
+            DynamicConv(inp, primary, kernel_size, stride, kernel_size // 2, **experts),
             *norm_act(primary, act_layer),
         )
         self.cheap_operation = nn.Sequential(
-            DynamicConv(primary, cheap, dw_size, 1, dw_size // 2, groups=primary, num_experts=num_experts),
+            DynamicConv(primary, cheap, dw_size, 1, dw_size // 2, groups=primary, **experts),
             *norm_act(cheap, act_layer),
         )
 
@@ -313,24 +213,26 @@ class GhostBottleneck(nn.Module):
         se_ratio: float | None = 0.0,
         drop_path: float = 0.0,
         num_experts: int = 4,
+        **router: Any,
     ) -> None:
         super().__init__()
+        experts = {"num_experts": num_experts, **router}
         mid, pad = 2 * in_chs, (dw_kernel_size - 1) // 2
         self.stride = stride
-        self.ghost1 = GhostModule(in_chs, mid, act_layer=act_layer, num_experts=num_experts)
+        self.ghost1 = GhostModule(in_chs, mid, act_layer=act_layer, **experts)
         self.conv_dw = self.bn_dw = self.se = None
         if stride > 1:
             self.conv_dw = nn.Conv2d(mid, mid, dw_kernel_size, stride, pad, groups=mid, bias=False)
             self.bn_dw = nn.BatchNorm2d(mid)
         if se_ratio:
             self.se = squeeze_excite(mid, se_ratio, act_layer)
-        self.ghost2 = GhostModule(mid, out_chs, act_layer=None, num_experts=num_experts)
+        self.ghost2 = GhostModule(mid, out_chs, act_layer=None, **experts)
         self.shortcut = nn.Sequential()
         if in_chs != out_chs or stride != 1:
             self.shortcut = nn.Sequential(
-                DynamicConv(in_chs, in_chs, dw_kernel_size, stride, pad, groups=in_chs, num_experts=num_experts),
+                DynamicConv(in_chs, in_chs, dw_kernel_size, stride, pad, groups=in_chs, **experts),
                 nn.BatchNorm2d(in_chs),
-                DynamicConv(in_chs, out_chs, 1, padding=0, num_experts=num_experts),
+                DynamicConv(in_chs, out_chs, 1, padding=0, **experts),
                 nn.BatchNorm2d(out_chs),
             )
         self.drop_path = stochastic_depth(drop_path)
@@ -369,9 +271,53 @@ class C2f_GhostModule_DynamicConv(C2f):
         e: float = 0.5,
         *,
         num_experts: int = 4,
+        **router: Any,
     ) -> None:
         super().__init__(c1, c2, n, shortcut, g, e)
-        self.m = nn.ModuleList([GhostModule(self.c, self.c, num_experts=num_experts) for _ in range(n)])
+        self.m = nn.ModuleList([GhostModule(self.c, self.c, num_experts=num_experts, **router) for _ in range(n)])
+
+
+class GhostResidual(nn.Module):
+    """Half of the channels by a 1x1 DynamicConvBnAct in `g` groups, the rest by a depth-wise 3x3 one of those.
+
+    With `shortcut` the input is added.
+    """
+
+    def __init__(self, c: int, shortcut: bool, g: int = 1, num_experts: int = 4, **router: Any) -> None:
+        super().__init__()
+        half = math.ceil(c / 2)
+        self.cv1 = DynamicConvBnAct(c, half, g=g, num_experts=num_experts, **router)
+        self.cv2 = DynamicConvBnAct(half, half, 3, g=half, num_experts=num_experts, **router)
+        self.add = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, H, W) to the same shape."""
+        primary = self.cv1(x)
+        y = torch.cat((primary, self.cv2(primary)), 1)[:, : x.shape[1]]
+        return x + y if self.add else y
+
+
+class C2f_GhostResidual_DynamicConv(C2f):
+    """C2f_GhostModule_DynamicConv that keeps what C2f has: the residual of `shortcut`, groups, the model's activation.
+
+    Takes the args of a C2f row; as many parameters as with GhostModules, where g = 1.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        n: int = 1,
+        shortcut: bool = False,
+        g: int = 1,
+        e: float = 0.5,
+        *,
+        num_experts: int = 4,
+        **router: Any,
+    ) -> None:
+        super().__init__(c1, c2, n, shortcut, g, e)
+        blocks = [GhostResidual(self.c, shortcut, g, num_experts, **router) for _ in range(n)]
+        self.m = nn.ModuleList(blocks)
 
 
 C2f_DynamicConv = C2f_GhostModule_DynamicConv

@@ -1,0 +1,204 @@
+"""What dynamic convolutions are made of: a router that weighs experts, a convolution with a kernel for every image.
+
+CondConv (arXiv 1904.04971), Dynamic Convolution (arXiv 1912.03458), ParameterNet (arXiv 2306.14525). Maps are
+(B, C, H, W), E is the number of experts.
+"""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["CondConv2d", "Router"]
+
+ROUTERS = ("sigmoid", "softmax")
+Padding = str | int | tuple[int, int] | None
+
+
+def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) from one number for both, or from two."""
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Routing and mixing are cheap and decide everything: float16 there is where NaN losses come from."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` itself, or float32 where it is half or bfloat16."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class Router(nn.Linear):
+    """How much of each expert every image takes, from the means of its channels: (B, C, H, W) to (B, E).
+
+    `router`: 'sigmoid', experts are weighed one by one (ParameterNet), or 'softmax', they compete (Dynamic Convolution,
+    arXiv 1912.03458). A softmax is divided by `temperature`, which a training run lowers in even steps to 1 over the
+    first `anneal_epochs` epochs; 0 leaves it as it is. High at first, it lets all experts learn before some are chosen.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_experts: int,
+        router: str = "sigmoid",
+        temperature: float = 1.0,
+        anneal_epochs: int = 0,
+    ) -> None:
+        if router not in ROUTERS:
+            raise ValueError(f"router must be one of {', '.join(ROUTERS)}, not {router!r}")
+        if type(num_experts) is not int or num_experts < 1:
+            raise ValueError(f"num_experts must be a whole number from 1, not {num_experts!r}")
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be a number above 0, such as 30, not {temperature!r}")
+        if type(anneal_epochs) is not int or anneal_epochs < 0:
+            raise ValueError(f"anneal_epochs must be a whole number of epochs, not {anneal_epochs!r}")
+        if router == "sigmoid" and (temperature != 1 or anneal_epochs):
+            raise ValueError("temperature and anneal_epochs are a softmax's: add router: softmax")
+        if anneal_epochs and temperature <= 1:
+            raise ValueError(f"anneal_epochs lowers the temperature to 1, so that must be above 1, not {temperature!r}")
+        super().__init__(in_features, num_experts)
+        self.first_temperature, self.anneal_epochs = float(temperature), anneal_epochs
+        # A buffer, so that the average of a training run, its checkpoints and a resumed run have it too.
+        self.register_buffer("temperature", torch.tensor(float(temperature)) if router == "softmax" else None)
+
+    @property
+    def even_weight(self) -> float:
+        """Every expert's share while weight and bias are 0, about so at initialisation: 1 / 2, or 1 / E."""
+        return 0.5 if self.temperature is None else 1 / self.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, E) in 0..1, float32 whatever the rest is in."""
+        with without_autocast(x.device):
+            pooled = x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+            logits = F.linear(pooled, at_least_float32(self.weight), at_least_float32(self.bias))
+            return logits.sigmoid() if self.temperature is None else (logits / self.temperature).softmax(1)
+
+
+class CondConv2d(nn.Module):
+    """Convolution by a mixture of E kernels that somebody else weighs, image by image.
+
+    Names, shapes and initialisation are those of timm's layer of the same name: `weight` (E, C_out * C_in/g * kh * kw),
+    `bias` (E, C_out). `padding`: a number, a pair, `''` for symmetric, `'valid'` for none, `'same'` for TensorFlow's.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int] = 3,
+        stride: int | tuple[int, int] = 1,
+        padding: Padding = "",
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = False,
+        num_experts: int = 4,
+    ) -> None:
+        super().__init__()
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"{in_channels} to {out_channels} channels cannot be split into {groups} groups")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.dilation = pair(kernel_size), pair(stride), pair(dilation)
+        self.padding, self.pad_same = self._resolve_padding(padding)
+        self.num_experts = num_experts
+        self.weight_shape = (out_channels, in_channels // groups, *self.kernel_size)
+        self.weight = nn.Parameter(torch.empty(num_experts, math.prod(self.weight_shape)))
+        self.bias = nn.Parameter(torch.empty(num_experts, out_channels)) if bias else None
+        self.register_parameter("shift", None)  # (C_out,) the same for every image; there once a norm is folded in
+        self.reset_parameters()
+
+    def _resolve_padding(self, padding: Padding) -> tuple[tuple[int, int], bool]:
+        """The fixed padding, and whether the rest depends on the size of the input."""
+        if padding is not None and not isinstance(padding, str):
+            return pair(padding), False
+        kind = (padding or "").lower()
+        if kind not in ("", "same", "valid"):
+            raise ValueError(f"padding must be a number, '', 'same' or 'valid', not {padding!r}")
+        sides = list(zip(self.kernel_size, self.stride, self.dilation, strict=True))
+        symmetric_is_same = all(s == 1 and d * (k - 1) % 2 == 0 for k, s, d in sides)
+        if kind == "valid" or (kind == "same" and not symmetric_is_same):
+            return (0, 0), kind == "same"
+        return tuple((s - 1 + d * (k - 1)) // 2 for k, s, d in sides), False
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw each expert like a convolution of its own: on the whole bank, weights come out sqrt(C_out) too small."""
+        bound = 1 / math.sqrt(math.prod(self.weight_shape[1:]))
+        for expert in self.weight:
+            nn.init.kaiming_uniform_(expert.view(self.weight_shape), a=math.sqrt(5))
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    @torch.no_grad()
+    def scale_experts(self, factor: float) -> None:
+        """Multiply every kernel and every routed bias."""
+        self.weight.mul_(factor)
+        if self.bias is not None:
+            self.bias.mul_(factor)
+
+    def mix(self, routing_weights: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """One kernel (B, C_out * C_in/g * kh * kw) and one bias (B, C_out) for each image, mixed in float32."""
+        alpha = at_least_float32(routing_weights)
+        weight = alpha @ at_least_float32(self.weight)
+        bias = None if self.bias is None else alpha @ at_least_float32(self.bias)
+        if self.shift is not None:
+            shift = at_least_float32(self.shift).expand(len(alpha), -1)
+            bias = shift if bias is None else bias + shift
+        return weight.to(dtype), None if bias is None else bias.to(dtype)
+
+    def forward(self, x: Tensor, routing_weights: Tensor) -> Tensor:
+        """(B, C_in, H, W) and (B, E) to (B, C_out, H', W')."""
+        with without_autocast(x.device):
+            weight, bias = self.mix(routing_weights, x.dtype)
+        if self.pad_same:
+            x = self._pad_same(x)
+        if len(x) > 1 and self._is_pointwise():
+            return self._product(x, weight, bias)
+        return self._convolution(x, weight, bias)
+
+    def _is_pointwise(self) -> bool:
+        """Whether this is a matrix product for each pixel."""
+        plain = self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0)
+        return plain and self.groups == 1
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        weight, pixels = weight.view(-1, self.out_channels, self.in_channels), x.flatten(2)
+        y = weight @ pixels if bias is None else torch.baddbmm(bias.unsqueeze(2), weight, pixels)
+        return y.unflatten(2, x.shape[2:])
+
+    def _convolution(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """One convolution for all images: each is a group of channels, so that it meets its own kernel."""
+        batch = len(x)
+        y = F.conv2d(
+            x.reshape(1, batch * self.in_channels, *x.shape[2:]),
+            weight.view(batch * self.out_channels, *self.weight_shape[1:]),
+            None if bias is None else bias.reshape(-1),
+            self.stride,
+            self.padding,
+            self.dilation,
+            batch * self.groups,
+        )
+        return y.view(batch, self.out_channels, *y.shape[2:])
+
+    def _pad_same(self, x: Tensor) -> Tensor:
+        """TensorFlow's SAME: output ceil(H / stride), the odd pixel below and to the right."""
+        missing = [
+            max((math.ceil(size / s) - 1) * s + d * (k - 1) + 1 - size, 0)
+            for size, k, s, d in zip(x.shape[2:], self.kernel_size, self.stride, self.dilation, strict=True)
+        ]
+        top, left = missing[0] // 2, missing[1] // 2
+        return F.pad(x, (left, missing[1] - left, top, missing[0] - top))
+
+    @torch.no_grad()
+    def fold_affine(self, scale: Tensor, shift: Tensor) -> None:
+        """Take over y * scale + shift, both (C_out,), exactly: the experts are scaled, the shift is not routed."""
+        before = 0 if self.shift is None else self.shift * scale
+        self.weight.copy_((self.weight.unflatten(1, (self.out_channels, -1)) * scale.view(-1, 1)).flatten(1))
+        if self.bias is not None:
+            self.bias.mul_(scale)
+        self.shift = nn.Parameter((before + shift).to(self.weight.dtype), requires_grad=self.weight.requires_grad)
