@@ -45,7 +45,7 @@ def test_a_run_leaves_weights_table_options_and_pictures(train):
     model = train(plots=True, optimizer="AdamW", lr0=0.01)
     folder = model.trainer.save_dir
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
-    pictures = {"labels.jpg", "results.png", "confusion_matrix.png", "confusion_matrix_normalized.png"}
+    pictures = {"labels.jpg", "results.png", "routing.png", "confusion_matrix.png", "confusion_matrix_normalized.png"}
     pictures |= {f"{name}_curve.png" for name in ("PR", "F1", "P", "R")}
     pictures |= {f"train_batch{i}.jpg" for i in range(3)} | {"val_batch0_labels.jpg", "val_batch0_pred.jpg"}
     assert pictures | {"results.csv", "args.yaml", "weights/best.pt", "weights/last.pt"} <= files

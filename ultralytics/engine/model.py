@@ -103,6 +103,19 @@ class YOLO:
         results = self.predictor.stream(network, options.source)
         return results if stream else list(results)
 
+    def routing(self, source: Any, file: str | Path | None = "routing.png", **options: Any) -> Any:
+        """How the routers of dynamic convolutions weigh their experts on images: engine/routing.py, `Routing`.
+
+        `source` and `options` as for `predict`. Draws `file`, layers x experts, unless it is None; says which experts
+        are dead or identical. ModelError for a network without routers.
+        """
+        from ultralytics.engine import routing
+
+        options = self._options("predict", options | {"source": source})
+        device = select_device(options.device)
+        network = self._inference.of(self.model, device, inference_dtype(options, device))
+        return routing.report(routing.look(self._task, network, options), file)
+
     def val(self, **options: Any) -> Any:
         """Metrics on a split of `data`, by default that of the data the weights were trained on."""
         from ultralytics.engine import prepare

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ultralytics.engine import prepare, report, state
+from ultralytics.engine import prepare, report, routing, state
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.optim import ModelEMA, Schedule, build_optimizer, describe_optimizer, resolve_optimizer
 from ultralytics.engine.plan import Deterministic, inference_dtype, training_plan
@@ -271,14 +271,18 @@ class Trainer:
         state.save(self, self.last, self.epoch, with_training=True)
 
     def _finish(self) -> Any:
-        """Measure the best weights as they were saved, draw the curves, reduce last.pt to what best.pt holds."""
+        """Measure the best weights as they were saved, draw what is known, reduce last.pt to what best.pt holds."""
         model = self.ema.ema
         if self.args.save:
             model.load_state_dict(load_checkpoint(self.best).state_dict)
             LOGGER.info("the best weights, %s, of epoch %d:", self.best, self.best_epoch + 1)
         # As YOLO(best.pt).val() does it, `half` included.
-        measured = self.validator(deepcopy(model).fuse(verbose=False).to(inference_dtype(self.args, self.device)))
+        network = deepcopy(model).fuse(verbose=False).to(inference_dtype(self.args, self.device))
+        with (recorder := routing.Recorder(network))():
+            measured = self.validator(network)
         self.metrics, self.fitness = dict(measured.results_dict), measured.fitness
+        if recorder.routers:
+            routing.report(recorder.routing(), self.save_dir / "routing.png" if self.args.plots else None)
         if self.args.plots:
             report.draw(self)
         for parameter, learnable in zip(model.parameters(), self._learnable, strict=True):
