@@ -288,3 +288,44 @@ def test_the_activation_of_the_yaml_reaches_every_dynamic_convolution_with_norm(
         model = DetectionModel(yaml_model_load(name) | {"activation": "nn.Hardswish"}, verbose=False)
         acts = {type(m.act) for m in model.modules() if isinstance(m, DynamicConvBnAct)}
         assert acts == {nn.Hardswish}
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(geometry=geometries(), batch=st.integers(1, 3), shift=st.booleans())
+def test_portable_gives_the_same(geometry, batch, shift):
+    torch.manual_seed(0)
+    layer = CondConv2d(**geometry)
+    if shift:
+        layer.fold_affine(torch.rand(layer.out_channels), torch.randn(layer.out_channels))
+    x = torch.randn(batch, geometry["in_channels"], 11, 13)
+    alpha = torch.rand(batch, geometry["num_experts"])
+    expected = layer(x, alpha)
+    layer.portable = True
+    torch.testing.assert_close(layer(x, alpha), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("router", [{}, {"router": "softmax", "temperature": 30}])
+@pytest.mark.parametrize("experts", [1, 2, 4, 8])
+@pytest.mark.parametrize("bias", [True, False])
+def test_expanded_layer_is_the_static_convolution(router, experts, bias):
+    torch.manual_seed(0)
+    static = nn.Conv2d(8, 12, 3, 2, 1, groups=2, bias=bias)
+    layer = DynamicConv(8, 12, 3, 2, groups=2, bias=bias, num_experts=experts, **router)
+    layer.expand(static.weight, static.bias, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(5, 8, 9, 9)
+    torch.testing.assert_close(layer(x), static(x), atol=2e-6, rtol=1e-5)
+    if experts > 1:
+        bank = layer.cond_conv.weight * experts * layer.routing.even_weight
+        difference = (bank - static.weight.flatten()).std() / static.weight.std()
+        assert difference.item() == pytest.approx(0.1 * (1 - 1 / experts) ** 0.5, rel=0.05)
+        layer(x).square().sum().backward()
+        assert layer.routing.weight.grad.abs().max() > 0  # routing is learnt from the first step on
+        assert (layer.routing.weight.grad[0] != layer.routing.weight.grad[1]).any()
+
+
+def test_what_cannot_be_expanded():
+    layer = DynamicConv(4, 6, 3)
+    with pytest.raises(ValueError, match=r"the experts are \(6, 4, 3, 3\), the kernel is \(6, 4, 1, 1\)"):
+        layer.expand(torch.zeros(6, 4, 1, 1))
+    with pytest.raises(ValueError, match="build the layer with bias: True"):
+        layer.expand(torch.zeros(6, 4, 3, 3), torch.zeros(6))

@@ -85,6 +85,8 @@ class CondConv2d(nn.Module):
 
     Names, shapes and initialisation are those of timm's layer of the same name: `weight` (E, C_out * C_in/g * kh * kw),
     `bias` (E, C_out). `padding`: a number, a pair, `''` for symmetric, `'valid'` for none, `'same'` for TensorFlow's.
+    With `portable` the kernels it convolves with are constants, for E times the cost: what exported graphs need whose
+    batch is dynamic, or whose reader takes no computed kernels.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class CondConv2d(nn.Module):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.dilation = pair(kernel_size), pair(stride), pair(dilation)
         self.padding, self.pad_same = self._resolve_padding(padding)
-        self.num_experts = num_experts
+        self.num_experts, self.portable = num_experts, False
         self.weight_shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(num_experts, math.prod(self.weight_shape)))
         self.bias = nn.Parameter(torch.empty(num_experts, out_channels)) if bias else None
@@ -141,6 +143,27 @@ class CondConv2d(nn.Module):
         if self.bias is not None:
             self.bias.mul_(factor)
 
+    @torch.no_grad()
+    def fill_experts(
+        self, weight: Tensor, bias: Tensor | None, noise: float, generator: torch.Generator | None = None
+    ) -> None:
+        """Give every expert this kernel (C_out, C_in/g, kh, kw) and bias (C_out,), zero for None.
+
+        Kernels differ by noise of `noise` times the kernel's standard deviation that sums to zero over the experts.
+        Raises ValueError where the shapes do not fit, or a bias has no place.
+        """
+        if weight.shape != self.weight_shape:
+            raise ValueError(f"the experts are {self.weight_shape}, the kernel is {tuple(weight.shape)}")
+        if bias is not None and self.bias is None:
+            raise ValueError("these experts have no bias to take one over: build the layer with bias: True")
+        difference = torch.randn(self.weight.shape, generator=generator, dtype=torch.float64)
+        difference -= difference.mean(0)
+        difference *= noise * weight.double().std(correction=0).cpu()
+        self.weight.copy_(weight.double().flatten() + difference.to(weight.device))
+        if self.bias is not None:
+            self.bias.copy_(torch.zeros(()) if bias is None else bias)
+        self.shift = None
+
     def mix(self, routing_weights: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """One kernel (B, C_out * C_in/g * kh * kw) and one bias (B, C_out) for each image, mixed in float32."""
         alpha = at_least_float32(routing_weights)
@@ -153,10 +176,12 @@ class CondConv2d(nn.Module):
 
     def forward(self, x: Tensor, routing_weights: Tensor) -> Tensor:
         """(B, C_in, H, W) and (B, E) to (B, C_out, H', W')."""
-        with without_autocast(x.device):
-            weight, bias = self.mix(routing_weights, x.dtype)
         if self.pad_same:
             x = self._pad_same(x)
+        if self.portable:
+            return self._constant(x, routing_weights)
+        with without_autocast(x.device):
+            weight, bias = self.mix(routing_weights, x.dtype)
         if len(x) > 1 and self._is_pointwise():
             return self._product(x, weight, bias)
         return self._convolution(x, weight, bias)
@@ -184,6 +209,28 @@ class CondConv2d(nn.Module):
             batch * self.groups,
         )
         return y.view(batch, self.out_channels, *y.shape[2:])
+
+    def _constant(self, x: Tensor, routing_weights: Tensor) -> Tensor:
+        """By the experts as they are, which works on any batch without knowing its size."""
+        alpha = routing_weights.to(x.dtype)
+        experts = self.weight.view(-1, *self.weight_shape)  # (E, C_out, C_in/g, kh, kw)
+        y = (self._summed if self.weight_shape[1] == 1 else self._stacked)(x, alpha, experts)
+        if self.bias is not None:
+            y = y + (alpha @ self.bias)[:, :, None, None]
+        return y if self.shift is None else y + self.shift[:, None, None]
+
+    def _stacked(self, x: Tensor, alpha: Tensor, experts: Tensor) -> Tensor:
+        """Every input channel E times, weighed for each expert, and the experts' kernels side by side on them."""
+        weighed = x.unsqueeze(2) * alpha[:, None, :, None, None]
+        weighed = weighed.reshape(-1, self.in_channels * self.num_experts, *x.shape[2:])
+        stacked = experts.permute(1, 2, 0, 3, 4).reshape(self.out_channels, -1, *self.kernel_size)
+        return F.conv2d(weighed, stacked, None, self.stride, self.padding, self.dilation, self.groups)
+
+    def _summed(self, x: Tensor, alpha: Tensor, experts: Tensor) -> Tensor:
+        """One convolution for each expert: for depth-wise ones, which are fast, several times cheaper than stacking."""
+        geometry = self.stride, self.padding, self.dilation, self.groups
+        maps = [F.conv2d(x, experts[e], None, *geometry) for e in range(self.num_experts)]
+        return sum(alpha[:, e, None, None, None] * y for e, y in enumerate(maps))
 
     def _pad_same(self, x: Tensor) -> Tensor:
         """TensorFlow's SAME: output ceil(H / stride), the odd pixel below and to the right."""

@@ -76,6 +76,21 @@ class DynamicConv(nn.Module):
         """(B, C_in, H, W) to (B, C_out, H', W')."""
         return self.cond_conv(x, self.routing_weights(x))
 
+    @torch.no_grad()
+    def expand(
+        self, weight: Tensor, bias: Tensor | None = None, noise: float = 0.1, generator: torch.Generator | None = None
+    ) -> None:
+        """Become the static convolution of this kernel (C_out, C_in/g, kh, kw) and bias (C_out,), ready to part from it.
+
+        The router starts at zero, whatever comes in, and the experts share the kernel evenly. Noise, `noise` times the
+        kernel's standard deviation, makes them different but cancels out, so that their mixture is the kernel exactly.
+        Raises ValueError where the shapes do not fit, or a bias has no place.
+        """
+        share = 1 / (self.routing.out_features * self.routing.even_weight)
+        self.cond_conv.fill_experts(weight * share, None if bias is None else bias * share, noise, generator)
+        nn.init.zeros_(self.routing.weight)
+        nn.init.zeros_(self.routing.bias)
+
     def fold_affine(self, scale: Tensor, shift: Tensor) -> None:
         """Take over y * scale + shift, both (C_out,), exactly."""
         self.cond_conv.fold_affine(scale, shift)
