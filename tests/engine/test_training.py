@@ -131,6 +131,20 @@ def test_callbacks_come_in_order_and_see_the_trainer(train):
     assert seen.count("on_val_start") == 2  # after the epoch, and of the best weights as saved
 
 
+def test_a_temperature_falls_in_the_network_and_in_its_average(train, network):
+    text, settings = network.read_text(encoding="utf-8"), "{router: softmax, temperature: 30, anneal_epochs: 2}"
+    network.write_text(text.replace("DynamicConv, [32, 3, 2]", f"DynamicConv, [32, 3, 2, {settings}]"), "utf-8")
+    seen = []
+
+    def look(trainer):
+        seen.append([float(net.model[2].routing.temperature) for net in (trainer.model, trainer.ema.ema)])
+
+    model = train(YOLO(network), epochs=4, callbacks={"on_train_batch_start": look, "on_fit_epoch_end": look})
+    expected = [30.0] * 4 + [15.5] * 4 + [1.0] * 8  # three batches an epoch, and its end
+    assert seen[:16] == [[t, t] for t in expected]
+    assert load_checkpoint(model.trainer.last).state_dict["model.2.routing.temperature"] == 1
+
+
 def test_a_callback_can_stop_the_run(train):
     model = train(epochs=9, callbacks={"on_train_epoch_end": lambda t: setattr(t, "stop", t.epoch == 1)})
     assert len(rows_of(model.trainer.save_dir)) == 2

@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -27,6 +28,7 @@ from ultralytics.nn.Addmodules.DynamicConv import (
 from ultralytics.nn.model_yaml import yaml_model_load
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import ModelError
 
 SIDES = st.one_of(st.integers(1, 3), st.tuples(st.integers(1, 3), st.integers(1, 3)))
 
@@ -115,11 +117,111 @@ def test_each_expert_starts_like_a_convolution():
     assert not torch.equal(bank.weight[0], bank.weight[1])
 
 
-def test_output_variance_is_that_of_one_convolution():
+@pytest.mark.parametrize("router", [{}, {"router": "softmax"}, {"router": "softmax", "temperature": 30}], ids=str)
+@pytest.mark.parametrize("experts", [1, 2, 4, 8])
+@pytest.mark.parametrize(("groups", "bias"), [(1, False), (1, True), (4, False), (64, False)])
+def test_output_variance_is_that_of_one_convolution(groups, bias, experts, router):
     torch.manual_seed(0)
-    x = torch.randn(8, 64, 16, 16)
-    ratio = DynamicConv(64, 64, 3)(x).std() / nn.Conv2d(64, 64, 3, padding=1, bias=False)(x).std()
-    assert ratio.item() == pytest.approx(1, abs=0.1)
+    x = torch.randn(8, 64, 12, 12)
+
+    def power(make):  # of several, as a layer has few kernels to average over where it is depth-wise
+        return torch.stack([make()(x).square().mean() for _ in range(12)]).mean()
+
+    dynamic = power(lambda: DynamicConv(64, 64, 3, groups=groups, bias=bias, num_experts=experts, **router))
+    static = power(lambda: nn.Conv2d(64, 64, 3, padding=1, groups=groups, bias=bias))
+    assert (dynamic / static).item() == pytest.approx(1, abs=0.1)
+
+
+def test_four_experts_and_sigmoid_start_as_timms_do():
+    layers = pytest.importorskip("timm.layers")
+    torch.manual_seed(0)
+    routing, theirs = nn.Linear(8, 4), layers.CondConv2d(8, 12, 3, bias=True)
+    expected = [*routing.state_dict().values(), *theirs.state_dict().values()]
+    torch.manual_seed(0)
+    ours = DynamicConv(8, 12, 3, bias=True).state_dict()
+    assert list(ours) == ["routing.weight", "routing.bias", "cond_conv.weight", "cond_conv.bias"]
+    for tensor, other in zip(ours.values(), expected, strict=True):
+        torch.testing.assert_close(tensor, other, atol=1e-7, rtol=1e-6)  # timm computes its bound in steps
+
+
+def test_softmax_routing_with_a_temperature():
+    torch.manual_seed(0)
+    layer = DynamicConv(6, 8, num_experts=3, router="softmax", temperature=5)
+    x = torch.randn(2, 6, 4, 4)
+    logits = nn.functional.linear(x.mean((2, 3)), layer.routing.weight, layer.routing.bias)
+    torch.testing.assert_close(layer.routing_weights(x), (logits / 5).softmax(1))
+    assert layer.state_dict()["routing.temperature"] == 5
+    layer.routing.set_epoch(3, 10)
+    assert layer.routing.temperature == 5  # nothing said of annealing
+
+
+@pytest.mark.parametrize(
+    ("epochs", "temperatures"),
+    [(20, [31, 25, 19, 13, 7, 1, 1]), (4, [31, 21, 11, 1]), (1, [31])],
+)
+def test_annealing_ends_in_the_last_epoch_at_the_latest(epochs, temperatures):
+    layer = DynamicConv(6, 8, router="softmax", temperature=31, anneal_epochs=5)
+    seen = []
+    for epoch in range(len(temperatures)):
+        layer.routing.set_epoch(epoch, epochs)
+        seen.append(layer.routing.temperature.item())
+    assert seen == pytest.approx(temperatures)
+
+
+SETTINGS_YAML = """
+nc: 2
+backbone:
+  - [-1, 1, Conv, [8, 3, 8]]
+  - [-1, {n}, {module}, [16, {args}{settings}]]
+head:
+  - [[0, 1], 1, Detect, [nc]]
+"""
+ARGS = {
+    "DynamicConv": "3, 2, ",
+    "DynamicConvBnAct": "3, 2, ",
+    "ConvBnAct": "3, 2, ",
+    "GhostModule": "1, 2, 3, 2, ",
+    "GhostBottleneck_DynamicConv": "3, 2, ",
+    "C2f_DynamicConv": "",
+    "C2f_GhostResidual_DynamicConv": "True, ",
+}
+
+
+def build_row(module, settings):
+    text = SETTINGS_YAML.format(n=2 if "C2f" in module else 1, module=module, args=ARGS[module], settings=settings)
+    return DetectionModel(yaml.safe_load(text) | {"yaml_file": "my.yaml"}, verbose=False)
+
+
+@pytest.mark.parametrize("module", ARGS)
+def test_settings_from_a_yaml(module):
+    model = build_row(module, "{num_experts: 3, router: softmax, temperature: 30, anneal_epochs: 10}")
+    layers = [m for m in model.modules() if isinstance(m, DynamicConv)]
+    assert layers and all(m.cond_conv.num_experts == 3 and m.routing.temperature == 30 for m in layers)
+    for layer in layers:
+        layer.routing.set_epoch(10, 20)
+        assert layer.routing.temperature == 1
+    model.train()(torch.rand(2, 3, 32, 32))["boxes"].sum().backward()
+    assert all(p.grad is not None for layer in layers for p in layer.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("{router: argmax}", "router must be one of sigmoid, softmax, not 'argmax'"),
+        ("{router: softmax, temperature: 0}", "temperature must be a number above 0, such as 30, not 0"),
+        ("{router: softmax, temperature: hot}", "temperature must be a number above 0, such as 30, not 'hot'"),
+        ("{temperature: 30}", "temperature and anneal_epochs are a softmax's: add router: softmax"),
+        ("{router: softmax, anneal_epochs: 10}", "anneal_epochs lowers the temperature to 1, so that must be above 1"),
+        ("{router: softmax, temperature: 9, anneal_epochs: 0.5}", "anneal_epochs must be a whole number of epochs"),
+        ("{num_experts: 0}", "num_experts must be a whole number from 1, not 0"),
+        ("{experts: 8}", "unexpected keyword argument 'experts'"),
+    ],
+)
+@pytest.mark.parametrize("module", ["DynamicConv", "C2f_DynamicConv"])
+def test_settings_that_make_no_sense(module, settings, sentence):
+    with pytest.raises(ModelError, match=r"^my\.yaml, row 1 ") as caught:
+        build_row(module, settings)
+    assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize("batch", [1, 2])

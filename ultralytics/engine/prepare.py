@@ -75,6 +75,13 @@ def train_mode(model: nn.Module) -> None:
             module.train(module.weight.requires_grad or module.bias.requires_grad)
 
 
+def tell_epoch(trainer: Any) -> None:
+    """Say to modules with a method `set_epoch(epoch, epochs)`, of the network and its average, what begins, from 0."""
+    for module in chain(trainer.model.modules(), trainer.ema.ema.modules()):
+        if hasattr(module, "set_epoch"):
+            module.set_epoch(trainer.epoch, trainer.epochs)
+
+
 def batch_size(trainer: Any) -> int:
     """The batch that was asked for; for -1 the largest that fits."""
     wanted = trainer.args.batch

@@ -159,6 +159,7 @@ class Trainer:
         prepare.train_mode(self.model)
         self.tloss, self._counted = None, 0
         self.train_loader.set_epoch(self.epoch)
+        prepare.tell_epoch(self)
         self.callbacks.run("on_train_epoch_start", self)
         with tqdm(self.train_loader, disable=not self.args.verbose) as bar:
             for i, batch in enumerate(bar):
@@ -221,6 +222,7 @@ class Trainer:
             raise TrainingError(f"epoch {self.epoch + 1}: the {what} is not finite again and again; {advice}")
         LOGGER.warning("going back to the weights of %s; should it happen again, %s", self.last, advice)
         state.go_back(self, load_checkpoint(self.last))
+        prepare.tell_epoch(self)
         self._go_backs += 1
         self._bad_in_a_row = 0
 

@@ -38,8 +38,10 @@ class Router(nn.Linear):
     """How much of each expert every image takes, from the means of its channels: (B, C, H, W) to (B, E).
 
     `router`: 'sigmoid', experts are weighed one by one (ParameterNet), or 'softmax', they compete (Dynamic Convolution,
-    arXiv 1912.03458). A softmax is divided by `temperature`, which a training run lowers in even steps to 1 over the
-    first `anneal_epochs` epochs; 0 leaves it as it is. High at first, it lets all experts learn before some are chosen.
+    arXiv 1912.03458). The logits of a softmax are divided by `temperature`: high, it lets all experts learn before some
+    are chosen. With `anneal_epochs` a training run lowers it in even steps to 1, reached that many epochs after the
+    first, at the latest in the last. The bias is in the optimizer's group of biases, as every parameter of that name:
+    its warm-up starts at warmup_bias_lr, which moves the weights of all images alike.
     """
 
     def __init__(
@@ -71,6 +73,13 @@ class Router(nn.Linear):
     def even_weight(self) -> float:
         """Every expert's share while weight and bias are 0, about so at initialisation: 1 / 2, or 1 / E."""
         return 0.5 if self.temperature is None else 1 / self.out_features
+
+    def set_epoch(self, epoch: int, epochs: int) -> None:
+        """Called by the trainer before each of `epochs`, counted from 0."""
+        if self.anneal_epochs:
+            steps = max(min(self.anneal_epochs, epochs - 1), 1)
+            left = max(1 - epoch / steps, 0)
+            self.temperature.fill_(1 + left * (self.first_temperature - 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, E) in 0..1, float32 whatever the rest is in."""

@@ -80,7 +80,7 @@ class DynamicConv(nn.Module):
     def expand(
         self, weight: Tensor, bias: Tensor | None = None, noise: float = 0.1, generator: torch.Generator | None = None
     ) -> None:
-        """Become the static convolution of this kernel (C_out, C_in/g, kh, kw) and bias (C_out,), ready to part from it.
+        """Become the static convolution of a kernel (C_out, C_in/g, kh, kw) and bias (C_out,), ready to part from it.
 
         The router starts at zero, whatever comes in, and the experts share the kernel evenly. Noise, `noise` times the
         kernel's standard deviation, makes them different but cancels out, so that their mixture is the kernel exactly.
