@@ -2,6 +2,7 @@
 
 python train.py data=my.yaml epochs=50 batch=8 device=cpu
 python train.py model=yolov8n.yaml data=shapes.yaml
+python train.py task=segment                             takes that task's model and data
 python train.py resume=runs/train/exp/weights/last.pt
 """
 

@@ -14,7 +14,10 @@ def read(name: str) -> dict:
     return yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("name", "classes"), [("shapes", 8), ("coco", 80), ("coco128", 80), ("VOC", 20)])
+SHAPES = [("shapes", 8), ("shapes-seg", 8)]
+
+
+@pytest.mark.parametrize(("name", "classes"), [*SHAPES, ("coco", 80), ("coco128", 80), ("VOC", 20)])
 def test_names_are_complete_and_paths_relative(name, classes):
     data = read(f"{name}.yaml")
     assert list(data["names"]) == list(range(classes))

@@ -62,8 +62,7 @@ def test_default_yaml_is_edited(edited):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("task: detect", "task: segment", "task=segment comes later"),
-        ("task: detect", "task: detection", "task='detection': expected detect"),
+        ("task:", "task: detection", "task='detection': expected detect"),
         ("epochs: 100", "epochs: -3", "epochs=-3"),
         ("epochs: 100", "epoch: 100", "did you mean epochs"),
         ("epochs: 100", "epochs 100", "line"),

@@ -12,12 +12,12 @@ import torch
 
 from ultralytics import cfg
 from ultralytics.cfg import Options, get_options, method_defaults, parse_overrides
-from ultralytics.cfg.options import LATER, NOT_TAKEN, OPTIONS
+from ultralytics.cfg.options import LATER, LATER_TASKS, NOT_TAKEN, OPTIONS
 from ultralytics.models.yolo import TASKS
 from ultralytics.utils.errors import ConfigError
 
 DEFAULTS = """
-task=detect model= data= epochs=100 time= patience=100 batch= imgsz=640 save= save_period=-1 cache=False device=
+task= model= data= epochs=100 time= patience=100 batch= imgsz=640 save= save_period=-1 cache=False device=
 workers=8 project= name= exist_ok=False pretrained=True optimizer=auto verbose=True seed=0 deterministic=True
 single_cls=False rect= cos_lr=False close_mosaic=10 resume=False amp=True fraction=1.0 freeze= multi_scale=0.0
 compile=False channels_last=False val=True split=val save_json=False conf= iou=0.7 max_det=300 half=False plots=True
@@ -179,7 +179,7 @@ def test_options_not_taken_say_why(name):
     assert str(caught.value) == f"{name} {NOT_TAKEN[name]}"
 
 
-@pytest.mark.parametrize("task", ["segment", "pose", "classify", "obb"])
+@pytest.mark.parametrize("task", [task for task in LATER_TASKS if task not in TASKS])
 def test_other_tasks_come_later_and_with_one_table(task, monkeypatch):
     with pytest.raises(ConfigError, match=f"task={task} comes later"):
         get_options({"task": task})

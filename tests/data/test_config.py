@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.data import config
+from ultralytics.data import config, generate
 from ultralytics.data.config import load_data_yaml
+from ultralytics.data.shape_scenes import Recipe
+from ultralytics.data.shapes import ROWS
 from ultralytics.utils.errors import ConfigError, DatasetError
 
 
@@ -193,6 +195,25 @@ def test_an_installed_package_draws_under_the_current_folder(home, monkeypatch):
     (home.parent / "tree" / "pyproject.toml").unlink()
     file = make(home / "yamls", "path: shapes\ngenerate: shapes\n" + BASIC, splits=())
     assert load_data_yaml(file)["path"] == home / "datasets" / "shapes"
+
+
+def test_rows_of_drawn_data_sets(home, monkeypatch):
+    """What label rows hold is the YAML's to say, by the keys of the generator; scenes are those of `shapes`."""
+    drawn = {}
+
+    def draw(folder, **how):
+        drawn.update(how)
+        make(folder, "")
+
+    monkeypatch.setattr("ultralytics.data.shapes.draw_shapes", draw)
+    names = "train: images/train\nval: images/val\nnames: [disc, star]\n"
+    text = "path: outlines\ngenerate: {kind: shapes, rows: polygons}\n"
+    load_data_yaml(make(home / "yamls", text + names, splits=()))
+    assert drawn == {"labels": "polygons", "recipe": Recipe(classes=("disc", "star"))}
+    assert tuple(ROWS) == generate.ROWS
+    file = make(home / "wrong", "path: wrong\ngenerate: {kind: shapes, rows: masks}\n" + names, splits=())
+    with pytest.raises(DatasetError, match="rows is 'masks', expected boxes, polygons, corners or rotated"):
+        load_data_yaml(file)
 
 
 def test_only_shapes_can_be_drawn(home):

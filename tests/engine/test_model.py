@@ -147,6 +147,8 @@ def test_other_tasks(detector, golden):
     with pytest.raises(ConfigError, match=r"task=segment was asked for, but .*tiny\.yaml has a head for detect"):
         YOLO(detector.cfg, task="segment")
     assert YOLO(detector.cfg, task="detect").task == "detect"
+    detector.predict(np.zeros((96, 96, 3), np.uint8), imgsz=96, task="detect", verbose=False)
+    assert detector.predictor.args.task == "detect" and "task" in detector.predictor.args.given
     with pytest.raises(ConfigError, match="task=segment is not supported"):
         YOLO(golden / "weights" / "segment.pt")
 

@@ -39,7 +39,7 @@ def _read_multi_scale(value: Any) -> Any:
 
 
 OPTIONS: dict[str, Kind] = {
-    "task": Kind(tuple(TASKS), _read_task),
+    "task": optional(Kind(tuple(TASKS), _read_task)),
     **dict.fromkeys(("model", "data", "cfg"), optional(PATH)),
     "device": optional(DEVICE),
     **dict.fromkeys(("project", "name"), optional(TEXT)),

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ultralytics.cfg.kinds import REFUSED, SHARE, many, number, pair, whole
+from ultralytics.cfg.kinds import REFUSED, SHARE, choice, many, number, pair, whole
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import nearest
 
+ROWS = ("boxes", "polygons", "corners", "rotated")  # those of data/shapes.py, which takes a while to import
 COUNTS = {"seed": whole(0), "train": whole(1), "val": whole(1), "test": whole(0)}
+LABELS = {"rows": choice(*ROWS)}
 RECIPE = {
     "pictures": many(pair(whole(32), "a list of [width, height], each at least 32")),
     "objects": pair(whole(0), "[fewest, most]"),
@@ -21,8 +23,8 @@ RECIPE = {
 def generate(wanted: Any, names: Mapping[int, str], folder: Path, file: Path) -> None:
     """Draw the data set that `file` wants into `folder`, unless it is there as wanted.
 
-    `wanted` is `shapes`, or a mapping whose `kind` is that, with settings of `draw_shapes` and of its `Recipe`; the
-    classes are then the `names` of the YAML. Raises DatasetError.
+    `wanted` is `shapes`, or a mapping whose `kind` is that, with settings of `draw_shapes` and of its `Recipe`, and
+    `rows`, what label rows hold after the class; the classes are then the `names` of the YAML. Raises DatasetError.
     """
     settings = dict(wanted) if isinstance(wanted, Mapping) else {"kind": wanted}
     if (kind := settings.pop("kind", None)) != "shapes":
@@ -43,13 +45,15 @@ def _checked(settings: Mapping[str, Any], names: Mapping[int, str], file: Path) 
     for name in ("objects", "sides"):
         if name in values and values[name][0] > values[name][1]:
             raise DatasetError(f"{file}: generate: {name} is {values[name]}, expected the smaller number first")
-    counts = {name: values.pop(name) for name in COUNTS if name in values}
+    drawn = {name: values.pop(name) for name in COUNTS if name in values}
+    if "rows" in values:
+        drawn["labels"] = values.pop("rows")
     recipe = {name: tuple(map(tuple, v)) if name == "pictures" else v for name, v in values.items()}
-    return counts | {"recipe": Recipe(classes=_classes(names, file), **recipe)}
+    return drawn | {"recipe": Recipe(classes=_classes(names, file), **recipe)}
 
 
 def _value(name: str, value: Any, file: Path) -> Any:
-    known = COUNTS | RECIPE
+    known = COUNTS | LABELS | RECIPE
     if name not in known:
         near = ", ".join(nearest(str(name), known) or known)
         raise DatasetError(f"{file}: generate: there is no setting {name!r}, the nearest are: {near}")

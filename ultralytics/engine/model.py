@@ -213,7 +213,13 @@ class YOLO:
 
     def _options(self, method: str, given: dict[str, Any]) -> Options:
         """Checked options of a call: the method's defaults, what the weights know, what the call says."""
-        options = get_options(self.overrides, given).resolve(method, self._task.defaults)
+        options = get_options(self.overrides, given)
+        if options.task not in (None, self.task):
+            raise ConfigError(
+                f"task={options.task}, but {self.overrides['model']} has a head for {self.task}: leave task out, or "
+                f"take a model for it, such as {task_class(options.task).starters['model']}"
+            )
+        options = options.resolve(method, {method: {"task": self.task} | self._task.defaults.get(method, {})})
         if options.model != self.overrides["model"] and not options.resume:
             raise ConfigError(f"model={options.model}: this network is {self.overrides['model']}; YOLO() opens another")
         if method != "train" and options.batch == -1:

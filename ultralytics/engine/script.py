@@ -7,7 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ultralytics.cfg import DEFAULT_YAML, parse_overrides
+from ultralytics.cfg import DEFAULT_YAML, get_options, parse_overrides
+from ultralytics.models.yolo import settings_for
 from ultralytics.utils.devices import select_device
 from ultralytics.utils.errors import CheckpointError, DeviceError, YOLOError
 from ultralytics.utils.files import parse_value
@@ -20,6 +21,7 @@ def run(
 ) -> None:
     """Call `main` with the settings of a script and what the command line changes in them.
 
+    Where `task` is asked for, on the command line or in default.yaml, model and data follow it unless they were edited.
     `own` are settings that are not options: their words are read as YAML and checked by the script.
     A mistake is told in one sentence, exit code 1; YOLO_TRACEBACK=1 in the environment shows where it came up.
     """
@@ -33,6 +35,8 @@ def run(
         mine = {n: parse_value(word.partition("=")[2]) for word, n in zip(words, names, strict=True) if n in own}
         if given.get("resume"):  # that run has its own settings
             settings = {"device": settings.get("device")}
+        elif task := given.get("task") or settings.get("task") or get_options().task:
+            settings = settings_for(task, settings)
         options = settings | given
         options["device"] = usable_device(options.get("device"))
         main({**own, **mine, **options})

@@ -1,6 +1,8 @@
 """What differs by task, one file a task. The table below is the only place that names the tasks."""
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from ultralytics.utils.errors import ConfigError
 
@@ -12,3 +14,10 @@ def task_class(name: str) -> type:
     if name not in TASKS:
         raise ConfigError(f"task={name} is not supported, choose one of: {', '.join(TASKS)}")
     return getattr(import_module(f"{__name__}.{name}"), TASKS[name])
+
+
+def settings_for(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a script with the task's own model and data where they are still those of the first task."""
+    shipped, own = task_class(next(iter(TASKS))).starters, task_class(task).starters
+    unedited = {name: own[name] for name, value in shipped.items() if settings.get(name) == value}
+    return {**settings, **unedited}

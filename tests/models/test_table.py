@@ -1,0 +1,41 @@
+"""The table of tasks, and what follows from naming one."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from ultralytics.engine import script
+from ultralytics.models import yolo
+
+SETTINGS = {"model": "yolov8n-DynamicConv.yaml", "data": "shapes.yaml", "device": None, "epochs": 3}
+
+
+@pytest.fixture
+def other(monkeypatch):
+    """A second task, called other."""
+
+    task = SimpleNamespace(starters={"model": "other.yaml", "data": "shapes-other.yaml"})
+    find = yolo.task_class
+    monkeypatch.setattr(yolo, "task_class", lambda name: task if name == "other" else find(name))
+
+
+def test_model_and_data_follow_the_task_unless_they_were_edited(other):
+    assert yolo.settings_for("detect", SETTINGS) == SETTINGS
+    assert yolo.settings_for("other", SETTINGS) == {**SETTINGS, "model": "other.yaml", "data": "shapes-other.yaml"}
+    edited = {**SETTINGS, "data": "mine.yaml"}
+    assert yolo.settings_for("other", edited) == {**edited, "model": "other.yaml"}
+    assert yolo.settings_for("other", {"model": None, "split": "val"}) == {"model": None, "split": "val"}
+
+
+@pytest.mark.parametrize("place", ["command line", "settings", "default.yaml"])
+def test_where_a_task_may_be_named(other, place, monkeypatch):
+    monkeypatch.setitem(yolo.TASKS, "other", "Other")
+    words = ["train.py", "device=cpu", *(["task=other"] if place == "command line" else [])]
+    monkeypatch.setattr("sys.argv", words)
+    named = {"task": "other"} if place == "settings" else {}
+    if place == "default.yaml":
+        options = script.get_options()
+        monkeypatch.setattr(script, "get_options", lambda: options.replace(task="other"))
+    seen = []
+    script.run(seen.append, SETTINGS | named, "")
+    assert (seen[0]["model"], seen[0]["data"]) == ("other.yaml", "shapes-other.yaml")
