@@ -49,7 +49,8 @@ class YOLODataset(Dataset):
     `dataset[(epoch, position)]` is a pure function of seed, epoch and position, which name a place in the shuffled
     order of an epoch; `dataset[i]` is position `i` of epoch 0. Validation goes through the images in their order, or,
     with `rect`, by aspect ratio, each batch with a shape of its own; training then shuffles whole batches and joins no
-    pictures. `batch` is the batch size, `pad` a margin of rectangular batches in strides.
+    pictures. `batch` is the batch size, `pad` a margin of rectangular batches in strides; `objects` is the kind of
+    objects in samples.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class YOLODataset(Dataset):
         pad: float = 0.5,
         transforms: Transform | Sequence[Transform] = (),
         targets: Targets = box_targets,
+        objects: type[Objects] = Objects,
     ) -> None:
-        self.targets = targets
+        self.targets, self.objects = targets, objects
         self.options, self.augment, self.batch, self.rect = options, augment, batch, rect
         self.transforms = (transforms,) if callable(transforms) else tuple(transforms)
         self.canvases = torch.tensor([(options.imgsz, options.imgsz)])
@@ -184,7 +186,7 @@ class YOLODataset(Dataset):
     def _sample(self, img: np.ndarray, index: int) -> Sample:
         """A loaded picture and its objects, in pixels, of the classes asked for."""
         found = self.labels.objects(index)
-        objects = Objects.from_normalised(found.cls, found.boxes, found.polygons, img.shape[:2])
+        objects = self.objects.from_normalised(found.cls, found.boxes, found.polygons, img.shape[:2])
         if self.kept_classes is not None:
             objects = objects.select(self.kept_classes[objects.cls.astype(int)])
         if self.options.single_cls:
@@ -212,6 +214,7 @@ def build_dataset(
     parse: RowParser = parse_box_rows,
     transforms: Transform | Sequence[Transform] = (),
     targets: Targets = box_targets,
+    objects: type[Objects] = Objects,
 ) -> YOLODataset:
     """The data set of one `split` of a data-set YAML as `load_data_yaml` gives it; `fraction` of it for training.
 
@@ -225,7 +228,7 @@ def build_dataset(
     single_cls = options.single_cls and options.classes is None  # `classes` are picked by what the files say
     labels = scan(files, _nc_in_files(data), parse, single_cls=single_cls, cache_path=labels_cache(files), desc=split)
     how = {"augment": augment, "batch": batch, "stride": stride, "rect": rect, "pad": 0.0 if augment else 0.5}
-    return YOLODataset(labels, options, data=data, transforms=transforms, targets=targets, **how)
+    return YOLODataset(labels, options, data=data, transforms=transforms, targets=targets, objects=objects, **how)
 
 
 def _nc_in_files(data: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class Objects:
     cls: np.ndarray
     boxes: np.ndarray
     polygons: Polygons | None = None
+    outline_points: ClassVar[int] = 1000  # into which outlines are cut
 
     def __len__(self) -> int:
         return len(self.cls)
@@ -41,7 +43,7 @@ class Objects:
         height, width = size
         half = xywh[:, 2:] / 2
         boxes = np.concatenate((xywh[:, :2] - half, xywh[:, :2] + half), axis=1)
-        known = outlines.resample(polygons) if polygons else None
+        known = outlines.resample(polygons, cls.outline_points) if polygons else None
         return cls(classes, boxes, known).scale(width, height)
 
     @classmethod
@@ -91,7 +93,11 @@ class Objects:
         return self._map(lambda points: points * (1, -1) + (0, height))._ordered()
 
     def affine(self, matrix: np.ndarray, size: Size) -> "Objects":
-        """Moved by `matrix` (3, 3) into a picture of `size` and clipped to it; an object outside has an area of 0.
+        """Moved by `matrix` (3, 3) into a picture of `size` and clipped to it; an object outside has an area of 0."""
+        return self.moved(matrix, size).clip(size)
+
+    def moved(self, matrix: np.ndarray, size: Size) -> "Objects":
+        """Moved by `matrix` (3, 3) into a picture of `size`, the outlines not clipped to it.
 
         A box becomes the bounds of its moved corners, or, where the outline is known, of what of that is visible.
         """
@@ -102,7 +108,7 @@ class Objects:
         if known is not None:
             known = known.map(lambda points: apply_matrix(points, matrix))
             boxes = np.where(known.known[:, None], known.visible_bounds(size[1], size[0]), boxes)
-        return replace(self, boxes=boxes, polygons=known).clip(size)
+        return replace(self, boxes=boxes, polygons=known)
 
     def normalised(self, size: Size) -> np.ndarray:
         """Boxes (k, 4) xywh as shares of a picture of `size`."""

@@ -30,7 +30,7 @@ def mosaic4(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> S
         seen = sample.img[y - top : side - top, x - left : side - left]
         canvas[y : y + seen.shape[0], x : x + seen.shape[1]] = seen
         parts.append(sample.objects.translate(left, top))
-    objects = Objects.concat(parts).clip((side, side))
+    objects = type(parts[0]).concat(parts).clip((side, side))
     return replace(samples[0], img=canvas, objects=objects.select(objects.areas > 0), ratio_pad=None)
 
 
@@ -38,7 +38,7 @@ def mixup(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:
     """Both pictures, of one size, in a weighted average, and the objects of both. mixup (arXiv 1710.09412)."""
     weight = rng.beta(MIXUP_BETA, MIXUP_BETA)
     img = cv2.addWeighted(first.img, weight, second.img, 1 - weight, 0).reshape(first.img.shape)
-    return replace(first, img=img, objects=Objects.concat((first.objects, second.objects)))
+    return replace(first, img=img, objects=type(first.objects).concat((first.objects, second.objects)))
 
 
 def cutmix(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:
@@ -58,7 +58,7 @@ def cutmix(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:
     img = first.img.copy()
     img[y1:y2, x1:x2] = second.img[y1:y2, x1:x2]
     inside = objects.translate(-x1, -y1).clip((y2 - y1, x2 - x1)).translate(x1, y1)
-    return replace(first, img=img, objects=Objects.concat((first.objects, inside)))
+    return replace(first, img=img, objects=type(first.objects).concat((first.objects, inside)))
 
 
 def _rectangles(size: tuple[int, int], rng: np.random.Generator) -> list[list[int]]:

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ultralytics.data.instances import Objects, Sample
+from ultralytics.data.instances import Sample
 from ultralytics.utils.errors import DatasetError
 
 # transform(image=..., bboxes=..., cls=...) -> {"image": ..., "bboxes": ..., "cls": ...}
@@ -39,7 +39,7 @@ def apply_transform(transform: Transform, sample: Sample, rng: np.random.Generat
             f"{_name(transform)} returned an image {image.shape} {image.dtype} with {len(boxes)} boxes and {len(cls)} "
             f"classes: the image has to stay {sample.img.shape} uint8, and each box needs one class"
         )
-    objects = Objects(cls, boxes).clip(sample.size)
+    objects = type(sample.objects)(cls, boxes).clip(sample.size)
     return replace(sample, img=cv2.cvtColor(image, cv2.COLOR_RGB2BGR), objects=objects.select(objects.areas > 0))
 
 

@@ -25,13 +25,17 @@ class ConfusionMatrix:
         gt_cls: torch.Tensor,
         conf: float = 0.25,
         iou_thres: float = 0.45,
+        iou: np.ndarray | None = None,
     ) -> None:
         """Add one image: detections (n, 6) xyxy, confidence, class in order of confidence; objects (m, 4) xyxy, (m,).
 
-        Only detections above `conf` count. They take objects as for the AP, whatever the classes.
+        Only detections above `conf` count. They take objects as for the AP, whatever the classes. `iou` (m, n) replaces
+        that of the boxes, which may then be in any notation.
         """
-        detections = detections[detections[:, 4] > conf]
-        iou = box_iou(gt_bboxes, detections[:, :4]).cpu().numpy()  # (m, n)
+        if iou is None:
+            iou = box_iou(gt_bboxes, detections[:, :4]).cpu().numpy()
+        sure = detections[:, 4] > conf
+        detections, iou = detections[sure], iou[:, sure.cpu().numpy()]
         taken = assign(iou, np.array([iou_thres]))[:, 0]  # (n,) object or -1
         true = gt_cls.cpu().numpy().astype(int)
         predicted = detections[:, 5].cpu().numpy().astype(int)

@@ -59,14 +59,20 @@ class BboxLoss(nn.Module):
         """
         weight = target_scores[fg_mask].sum(-1, keepdim=True)  # (P, 1)
         target = target_bboxes[fg_mask]
-        iou = bbox_iou(pred_bboxes[fg_mask], target, xywh=False, CIoU=True)
-        loss_iou = ((1 - iou) * weight).sum() / target_scores_sum
+        loss_iou = ((1 - self.overlap(pred_bboxes[fg_mask], target)) * weight).sum() / target_scores_sum
 
-        points = anchor_points.expand(*fg_mask.shape, 2)[fg_mask]
-        distance = bbox2dist(points, target, self.dfl_loss.reg_max - 1)
+        distance = self.distances(anchor_points.expand(*fg_mask.shape, 2)[fg_mask], target)
         logits = pred_dist[fg_mask].view(-1, self.dfl_loss.reg_max)
         loss_dfl = (self.dfl_loss(logits, distance) * weight).sum() / target_scores_sum
         return loss_iou, loss_dfl
+
+    def overlap(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """CIoU (P, 1) of boxes (P, 4), pair by pair."""
+        return bbox_iou(predicted, target, xywh=False, CIoU=True)
+
+    def distances(self, points: Tensor, target: Tensor) -> Tensor:
+        """What the four sides' distributions shall mean, (P, 4), for anchor points (P, 2) and boxes (P, 4)."""
+        return bbox2dist(points, target, self.dfl_loss.reg_max - 1)
 
 
 @dataclass(frozen=True)
@@ -121,13 +127,12 @@ class v8DetectionLoss:
         """Decode the raw output and assign the batch's objects to anchor points."""
         dist, scores = (raw[key].float().permute(0, 2, 1).contiguous() for key in ("boxes", "scores"))
         anchor_points, strides = make_anchors(raw["feats"], self.stride)
-        boxes = self.bbox_decode(anchor_points, dist)
+        boxes = self.predicted_boxes(raw, anchor_points, dist)
 
         height, width = (side * self.stride[0] for side in raw["feats"][0].shape[-2:])
         labels, true_boxes, mask = self.preprocess(batch, len(dist), dist.new_tensor([width, height, width, height]))
-        target = self.assigner(
-            scores.detach().sigmoid(), boxes.detach() * strides, anchor_points * strides, labels, true_boxes, mask
-        )
+        pixels = self.scaled(boxes.detach(), strides)
+        target = self.assigner(scores.detach().sigmoid(), pixels, anchor_points * strides, labels, true_boxes, mask)
         score_sum = target.target_scores.sum().clamp(min=1)
         return Matched(anchor_points, strides, dist, scores, boxes, target, score_sum)
 
@@ -135,17 +140,29 @@ class v8DetectionLoss:
         """Box, class and distribution focal loss times their gains, scalars."""
         target = m.target
         cls = F.binary_cross_entropy_with_logits(m.scores, target.target_scores, reduction="sum") / m.score_sum
-        true_boxes = target.target_bboxes / m.strides
+        true_boxes = self.scaled(target.target_bboxes, 1 / m.strides)
         box, dfl = self.bbox_loss(
             m.dist, m.boxes, m.anchor_points, true_boxes, target.target_scores, m.score_sum, target.fg_mask
         )
         return box * self.args.box, cls * self.args.cls, dfl * self.args.dfl
 
+    def predicted_boxes(self, raw: dict[str, Any], anchor_points: Tensor, dist: Tensor) -> Tensor:
+        """The network's boxes in stride units, in the notation of `bbox_loss` and the assigner."""
+        return self.bbox_decode(anchor_points, dist)
+
+    @staticmethod
+    def scaled(boxes: Tensor, factor: Tensor) -> Tensor:
+        """Boxes (B, A, 4) times a `factor` (A, 1)."""
+        return boxes * factor
+
     def bbox_decode(self, anchor_points: Tensor, dist: Tensor) -> Tensor:
-        """Boxes (B, A, 4) xyxy in stride units: every side's distance is the mean of its distribution over the bins."""
+        """Boxes (B, A, 4) xyxy in stride units from the logits of their sides (B, A, 4 * reg_max)."""
+        return dist2bbox(self.distances(dist), anchor_points, xywh=False)
+
+    def distances(self, dist: Tensor) -> Tensor:
+        """Distances (B, A, 4) of the sides: the means of their distributions over the bins."""
         bins = torch.arange(self.reg_max, dtype=dist.dtype, device=dist.device)
-        sides = dist.unflatten(-1, (4, self.reg_max)).softmax(-1) @ bins
-        return dist2bbox(sides, anchor_points, xywh=False)
+        return dist.unflatten(-1, (4, self.reg_max)).softmax(-1) @ bins
 
     def preprocess(self, batch: dict[str, Any], images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The batch's objects, one row of padding an image: labels (B, M, 1), xyxy boxes (B, M, 4) in pixels, mask.

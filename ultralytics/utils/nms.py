@@ -1,6 +1,6 @@
 """Non-maximum suppression: of boxes that show the same object, keep the most confident."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -29,20 +29,36 @@ def non_max_suppression(
 
     Returns B tensors (n, 6 + extra): xyxy, confidence, class, extra.
     """
-    nc = nc or prediction.shape[1] - 4
     results = []
-    for image in prediction.float().transpose(1, 2):  # (A, 4 + nc + extra)
-        found = _candidates(image, nc, conf_thres, multi_label and nc > 1)
-        if classes is not None:
-            found = found[torch.isin(found[:, 5], found.new_tensor(classes))]
-        found = found[found[:, 4].argsort(descending=True, stable=True)[:max_nms]]
+    for rows in candidates(prediction, conf_thres, classes, multi_label, nc, max_nms):
+        found = torch.cat((xywh2xyxy(rows[:, :4]), rows[:, 4:]), 1)
         shift = 0 if agnostic else found[:, 5:6] * max_wh
         results.append(found[_suppress(found[:, :4] + shift, found[:, 4], iou_thres, max_det)])
     return results
 
 
-def _candidates(image: torch.Tensor, nc: int, conf_thres: float, multi_label: bool) -> torch.Tensor:
-    """Rows (n, 6 + extra) xyxy, confidence, class, extra of the anchors (A, 4 + nc + extra) that pass the threshold."""
+def candidates(
+    prediction: torch.Tensor,
+    conf_thres: float,
+    classes: Sequence[int] | None,
+    multi_label: bool,
+    nc: int,
+    max_nms: int = 30000,
+) -> Iterator[torch.Tensor]:
+    """What of each image may be suppressed, most confident first: rows (n, 6 + extra) xywh, confidence, class, extra.
+
+    The arguments are those of `non_max_suppression`.
+    """
+    nc = nc or prediction.shape[1] - 4
+    for image in prediction.float().transpose(1, 2):  # (A, 4 + nc + extra)
+        found = _confident(image, nc, conf_thres, multi_label and nc > 1)
+        if classes is not None:
+            found = found[torch.isin(found[:, 5], found.new_tensor(classes))]
+        yield found[found[:, 4].argsort(descending=True, stable=True)[:max_nms]]
+
+
+def _confident(image: torch.Tensor, nc: int, conf_thres: float, multi_label: bool) -> torch.Tensor:
+    """Rows (n, 6 + extra) xywh, confidence, class, extra of the anchors (A, 4 + nc + extra) that pass the threshold."""
     image = image[image[:, 4 : 4 + nc].amax(1) > conf_thres]
     boxes, scores, extra = image.split((4, nc, image.shape[1] - 4 - nc), 1)
     if multi_label:
@@ -51,7 +67,7 @@ def _candidates(image: torch.Tensor, nc: int, conf_thres: float, multi_label: bo
         boxes, extra = boxes[anchor], extra[anchor]
     else:
         conf, cls = scores.max(1)
-    return torch.cat((xywh2xyxy(boxes), conf[:, None], cls[:, None].to(conf.dtype), extra), 1)
+    return torch.cat((boxes, conf[:, None], cls[:, None].to(conf.dtype), extra), 1)
 
 
 def _suppress(boxes: torch.Tensor, scores: torch.Tensor, iou_thres: float, max_det: int) -> torch.Tensor:

@@ -162,16 +162,23 @@ class DetectEvaluator:
 
     def update(self, found: list[Tensor], batch: dict) -> None:
         """Match the detections of a batch with its objects, in pixels of the network's input."""
-        height, width = batch["img"].shape[-2:]
-        size = torch.tensor((width, height, width, height))
-        boxes, cls, index = xywh2xyxy(batch["bboxes"]) * size, batch["cls"].flatten(), batch["batch_idx"]
+        boxes, cls, index = self.boxes(batch), batch["cls"].flatten(), batch["batch_idx"]
         for i, one in enumerate(found):
             detections, mine = one.cpu(), index == i
             self._match(detections, boxes[mine], cls[mine])
             self._export(detections, batch, i)
 
+    def boxes(self, batch: dict) -> Tensor:
+        """The objects' boxes (N, 4) xyxy in pixels of the network's input."""
+        height, width = batch["img"].shape[-2:]
+        return xywh2xyxy(batch["bboxes"]) * torch.tensor((width, height, width, height))
+
+    def overlap(self, boxes: Tensor, found: Tensor) -> np.ndarray:
+        """How well detections fit objects, (m, n)."""
+        return box_iou(boxes, found[:, :4]).numpy()
+
     def _match(self, found: Tensor, boxes: Tensor, cls: Tensor) -> None:
-        iou = box_iou(boxes, found[:, :4]).numpy()
+        iou = self.overlap(boxes, found)
         conf, predicted, true = found[:, 4].numpy(), found[:, 5].numpy(), cls.numpy()
         self.metrics.update_stats(
             {
@@ -182,7 +189,7 @@ class DetectEvaluator:
                 "target_img": np.unique(true),
             }
         )
-        self.metrics.confusion_matrix.process_batch(found, boxes, cls)
+        self.metrics.confusion_matrix.process_batch(found, boxes, cls, iou=iou)
 
     def _export(self, found: Tensor, batch: dict, i: int) -> None:
         """Detections of the i-th image on its original, as COCO rows or label files where asked for."""
