@@ -14,7 +14,7 @@ def read(name: str) -> dict:
     return yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
 
 
-SHAPES = [("shapes", 8), ("shapes-seg", 8)]
+SHAPES = [("shapes", 8), ("shapes-seg", 8), ("shapes-hard", 12)]
 
 
 @pytest.mark.parametrize(("name", "classes"), [*SHAPES, ("coco", 80), ("coco128", 80), ("VOC", 20)])

@@ -14,6 +14,7 @@ from torch import nn
 from ultralytics.engine.model import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import atomic_write
+from ultralytics.utils.ops import make_divisible
 
 BATCHES = (1, 8)
 ROUNDS, SECONDS, FEWEST = 30, 60.0, 5  # as many rounds as fit, per batch size
@@ -21,30 +22,35 @@ COLUMNS = ("network", "nc", "imgsz", "batch", "ms", "machine")
 Times = dict[tuple[str, int], float]  # milliseconds an image by network and batch
 
 
-def latencies(networks: Mapping[str, str], nc: int, imgsz: list[int], cache: Path) -> Times:
-    """Milliseconds an image of each network (a model YAML by label) fused, in float32, for `nc` classes.
+def latencies(networks: Mapping[str, tuple[str, list[int]]], nc: int, cache: Path) -> Times:
+    """Milliseconds an image of each network, fused, in float32; by label a model YAML and (height, width).
 
     Kept in `cache`, a CSV; where one of the networks is missing there for this machine, all are measured again.
     """
-    size = "x".join(map(str, imgsz))
     kept = _read(cache)
-    place = {label: (Path(yaml).name, str(nc), size) for label, yaml in networks.items()}
+    place = {label: (Path(yaml).name, str(nc), "x".join(map(str, size))) for label, (yaml, size) in networks.items()}
     wanted = {(label, batch): (*place[label], str(batch), machine()) for label in networks for batch in BATCHES}
     if not all(row in kept for row in wanted.values()):
         LOGGER.info(f"measuring {len(networks)} networks on {machine()}; kept in {cache}, delete it to measure again")
-        models = {label: YOLO(yaml, nc=nc).model.eval().fuse(verbose=False) for label, yaml in networks.items()}
+        models = {label: YOLO(yaml, nc=nc).model.eval().fuse(verbose=False) for label, (yaml, _) in networks.items()}
         for batch in BATCHES:
-            for label, ms in _in_turn(models, torch.rand(batch, 3, *imgsz)).items():
+            images = {label: _images(models[label], batch, size) for label, (_, size) in networks.items()}
+            for label, ms in _in_turn(models, images).items():
                 kept[wanted[label, batch]] = f"{ms:.3f}"
         _write(cache, kept)
     return {place: float(kept[row]) for place, row in wanted.items()}
 
 
+def _images(model: nn.Module, batch: int, size: list[int]) -> torch.Tensor:
+    """Noise of the size, raised to a multiple of the model's stride as it is for training."""
+    return torch.rand(batch, 3, *(make_divisible(side, int(model.stride.max())) for side in size))
+
+
 @torch.inference_mode()
-def _in_turn(models: Mapping[str, nn.Module], images: torch.Tensor) -> dict[str, float]:
+def _in_turn(models: Mapping[str, nn.Module], images: Mapping[str, torch.Tensor]) -> dict[str, float]:
     """Medians, milliseconds an image, over rounds in which each model runs once."""
-    for model in models.values():
-        model(images)
+    for label, model in models.items():
+        model(images[label])
     times: dict[str, list[float]] = {label: [] for label in models}
     started = perf_counter()
     for i in range(ROUNDS):
@@ -52,9 +58,9 @@ def _in_turn(models: Mapping[str, nn.Module], images: torch.Tensor) -> dict[str,
             break
         for label, model in models.items():
             start = perf_counter()
-            model(images)
+            model(images[label])
             times[label].append(perf_counter() - start)
-    return {label: 1e3 * median(values) / len(images) for label, values in times.items()}
+    return {label: 1e3 * median(values) / len(images[label]) for label, values in times.items()}
 
 
 def machine() -> str:

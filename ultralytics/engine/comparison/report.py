@@ -50,7 +50,7 @@ def write_report(runs: Sequence[Run], ledger: Ledger, folder: Path) -> Path:
     """
     rows = gather(runs, ledger.read())
     complete = all(len(row.records) == len({run.seed for run in runs}) for row in rows)
-    times = _latencies(runs, rows, ledger) if complete else {}
+    times = _latencies(runs, ledger) if complete else {}
     base = rows[0]
     found = [(row, compare(row.by_seed("map"), base.by_seed("map")) if row is not base else None) for row in rows]
     _write(folder / "compare.csv", _csv(found, times))
@@ -69,11 +69,12 @@ def gather(runs: Sequence[Run], records: Sequence[Record]) -> list[Row]:
     return list(rows.values())
 
 
-def _latencies(runs: Sequence[Run], rows: Sequence[Row], ledger: Ledger) -> Times:
-    imgsz = runs[0].options.imgsz
-    sides = imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
-    networks = {row.label: row.variant.model for row in rows}
-    return latencies(networks, runs[0].classes, sides, ledger.curves / "latency.csv")
+def _latencies(runs: Sequence[Run], ledger: Ledger) -> Times:
+    networks = {}
+    for run in runs:
+        imgsz = run.options.imgsz
+        networks[run.variant.label] = run.variant.model, imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
+    return latencies(networks, runs[0].classes, ledger.curves / "latency.csv")
 
 
 def trial(row: Row, ledger: Ledger) -> Trial:
@@ -124,9 +125,8 @@ def _columns(name: str, summary: Summary | None) -> dict[str, str]:
 
 
 def _markdown(runs: Sequence[Run], found: Sequence[tuple[Row, Difference | None]], times: Times) -> str:
-    imgsz = runs[0].options.imgsz
     heads = ["variant", "seeds", "mAP50-95", "mAP50", f"against {found[0][0].label}", "", "parameters"]
-    heads += [f"GFLOPs at {imgsz}", *(f"ms an image, batch {batch}" for batch in BATCHES), "training, s"]
+    heads += ["GFLOPs", *(f"ms an image, batch {batch}" for batch in BATCHES), "training, s"]
     lines = [heads, ["---"] * len(heads), *(_cells(row, difference, times) for row, difference in found)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
@@ -158,7 +158,8 @@ def _notes(runs: Sequence[Run], found: Sequence[tuple[Row, Difference | None]], 
     records = [record for row in rows for record in row.records]
     notes = [
         "mAP is that of the averaged weights after the last epoch: to pick the best epoch by the validation images "
-        "would favour variants whose curves jump. GFLOPs count 2 for a multiply-add, dynamic convolutions included.",
+        "would favour variants whose curves jump. GFLOPs count 2 for a multiply-add of an image at imgsz, dynamic "
+        "convolutions included. Training time is by the clock, whatever else the machine did.",
         RULE,
     ]
     if times:
