@@ -27,7 +27,7 @@ MOST_NAMED = 5  # troubles in a warning
 
 @dataclass(frozen=True)
 class LayerRouting:
-    """A router on N images, and the experts it chooses from.
+    """A router on N images, and the experts it chooses from, two or more.
 
     `name` of the layer as in state dicts, without the first `model.`; `weights` (N, E); `distances` (E, E): how far
     kernels are apart, relative to the larger of the two, or None where the layer has no bank of kernels.
@@ -56,10 +56,8 @@ class LayerRouting:
     @property
     def entropy(self) -> float:
         """Of the shares, mean over images, relative to its largest value: 1 all experts alike, 0 one alone."""
-        shares, experts = self.shares, self.weights.shape[1]
-        if experts == 1:
-            return 0.0
-        return float(-(shares * np.log(np.maximum(shares, 1e-12))).sum(1).mean() / np.log(experts))
+        bits = -(self.shares * np.log2(np.maximum(self.shares, 1e-12))).sum(1)
+        return float(bits.mean() / np.log2(len(self.mean)))
 
     @property
     def troubles(self) -> list[str]:
@@ -141,12 +139,13 @@ class Recorder:
         return routing_weights
 
     def routing(self) -> Routing:
-        """What was heard so far, of every router that was asked."""
+        """What was heard so far, of every router that was asked; one with a single expert has nothing to choose."""
         heard = {name: torch.cat(answers).cpu().numpy() for name, answers in self._answers.items() if answers}
         return Routing(
             tuple(
                 LayerRouting(name, type(self.routers[name]).__name__, weights, distances(self.routers[name], weights))
                 for name, weights in heard.items()
+                if weights.shape[1] > 1
             )
         )
 
@@ -173,15 +172,19 @@ def distances(module: nn.Module, weights: np.ndarray) -> np.ndarray | None:
 def look(task: Any, network: nn.Module, options: Any) -> Routing:
     """The routing of a network in eval mode on the images of `options.source`; ModelError if it has no routers."""
     recorder, first = Recorder(network), next(network.parameters())
-    if not recorder.routers:
-        raise ModelError(
-            "this network has no routers to look at: none of its modules has routing_weights(), as DynamicConv has"
-        )
     with recorder():
         for frames in batches(load_source(options.source, vid_stride=options.vid_stride), options.batch):
+            if not recorder.routers:
+                break
             images = task.network_input(frames, options, int(network.stride.max()))
             network(images.to(first.device, first.dtype))
-    return recorder.routing()
+    found = recorder.routing()
+    if not found.layers:
+        raise ModelError(
+            "this network has no routers to look at: none of its modules has routing_weights(), as DynamicConv has, "
+            "for two experts or more"
+        )
+    return found
 
 
 def report(found: Routing, file: str | Path | None) -> Routing:

@@ -283,8 +283,8 @@ class Trainer:
         with (recorder := routing.Recorder(network))():
             measured = self.validator(network)
         self.metrics, self.fitness = dict(measured.results_dict), measured.fitness
-        if recorder.routers:
-            routing.report(recorder.routing(), self.save_dir / "routing.png" if self.args.plots else None)
+        if (found := recorder.routing()).layers:
+            routing.report(found, self.save_dir / "routing.png" if self.args.plots else None)
         if self.args.plots:
             report.draw(self)
         for parameter, learnable in zip(model.parameters(), self._learnable, strict=True):

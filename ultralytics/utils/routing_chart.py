@@ -47,7 +47,7 @@ def _cells(fig: "Figure", ax: "Axes", layers: Sequence[Any], most: int) -> None:
             color = "white" if relative[row, column] > 1.2 else INK
             text = f"{mean:.2f} ± {spread:.3f}"
             ax.text(column, row, text, ha="center", va="center", fontsize=LETTERS - 2, color=color)
-    dress(ax, "Routing weights: mean ± spread over images", "expert")
+    dress(ax, "Weights, mean ± spread", "expert")
     ax.grid(visible=False)
     ax.spines[:].set(visible=True, color=GRID)
     ax.set_xticks(range(most))
