@@ -175,6 +175,20 @@ def test_another_number_of_classes_takes_over_what_fits(train, settings, tmp_pat
     torch.testing.assert_close(before[kept], after[kept], atol=1e-4, rtol=1e-3)
 
 
+def test_pretrained_weights_find_their_rows(train, network, tmp_path, caplog):
+    best = train(epochs=1).trainer.best
+    text = network.read_text(encoding="utf-8").replace("[1, 2, 3]", "[2, 3, 4]")
+    longer = tmp_path / "longer.yaml"
+    row = "  - [-1, 1, DynamicConv"
+    longer.write_text(text.replace(row, f"  - [-1, 1, Conv, [16, 1, 1]]\n{row}"), encoding="utf-8")
+    caplog.clear()
+    model = train(YOLO(longer), epochs=1, pretrained=str(best), lr0=1e-9, warmup_bias_lr=0.0)
+    assert "rows that keep their initialisation: 2 Conv\n" in caplog.text
+    before, after = load_checkpoint(best).state_dict, load_checkpoint(model.trainer.best).state_dict
+    for name, new in (("2.cond_conv", "3.cond_conv"), ("3.conv", "4.conv"), ("4.cv3.0.2", "5.cv3.0.2")):
+        torch.testing.assert_close(before[f"model.{name}.weight"], after[f"model.{new}.weight"], atol=1e-4, rtol=1e-3)
+
+
 def test_memory_does_not_grow(train):
     sizes = []
 

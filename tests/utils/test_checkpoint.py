@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, transfer
+from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import CheckpointError, YOLOError
 
 
@@ -236,28 +236,3 @@ def test_shared_and_strided_weights_come_out_separate_and_contiguous(tmp_path):
     assert all(t.is_contiguous() for t in loaded.values())
     loaded["c"].zero_()
     assert torch.equal(loaded["b"], base[3:9])
-
-
-def test_transfer_copies_what_fits_and_says_what_does_not(network):
-    other = Tiny()
-    weights = {k: v for k, v in other.state_dict().items() if k != "anchors"} | {"extra": torch.ones(1)}
-    weights["model.2.weight"] = torch.ones(3, 4)
-    before = network.model[2].weight.clone()
-    result = transfer(network, weights)
-    assert str(result) == "Transferred 9/11 items from pretrained weights"
-    assert result.total == len(network.state_dict())
-    assert dict(result.skipped) == {
-        "anchors": "not in the weights",
-        "model.2.weight": "(3, 4) in the weights, (2, 4) in the network",
-        "extra": "not in the network",
-    }
-    assert len(result.copied) == 9
-    assert all(torch.equal(network.state_dict()[name], weights[name]) for name in result.copied)
-    assert torch.equal(network.model[2].weight, before)
-
-
-def test_transfer_takes_half_precision_and_keeps_gradients_on(network):
-    result = transfer(network, {k: v.half() for k, v in Tiny().state_dict().items()})
-    assert len(result.copied) == result.total
-    assert {p.dtype for p in network.parameters()} == {torch.float32}
-    assert all(p.requires_grad for p in network.parameters())

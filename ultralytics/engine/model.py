@@ -164,9 +164,10 @@ class YOLO:
         return self
 
     def load(self, weights: str | Path, verbose: bool = False) -> "YOLO":
-        """Take over every weight whose name and shape agree, and the names of as many classes.
+        """Take over every weight that has a place in this network, and the names of as many classes.
 
-        `verbose` names the weights that do not agree.
+        Rows of the two networks find each other by structure, and a static convolution becomes a dynamic one where this
+        network has that (nn/transfer.py). `verbose` says row by row what was copied, expanded, and left as it was.
         """
         checkpoint = load_checkpoint(Path(weights))
         self.model.load(checkpoint, verbose=verbose)

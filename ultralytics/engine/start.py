@@ -10,7 +10,7 @@ from torch import nn
 from ultralytics.cfg import Options, get_options
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.trainer import Trainer
-from ultralytics.utils.checkpoint import load_checkpoint
+from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
 
 # What may be changed when a run is resumed; anything else would make it another run.
@@ -39,9 +39,9 @@ class Start:
             )
         pretrained = self.options.pretrained
         if isinstance(pretrained, str):
-            model.load(load_checkpoint(Path(pretrained)).state_dict)
+            model.load(load_checkpoint(Path(pretrained)), seed=self.options.seed)
         elif pretrained and self.has_weights:
-            model.load(self.source.state_dict())
+            model.load(Checkpoint(self.source.state_dict(), self.source.yaml, names=self.source.names))
         frozen = {name for name, p in self.source.named_parameters() if not p.requires_grad}
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and name not in frozen)

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.checkpoint import Checkpoint, Transfer, transfer
+from ultralytics.utils.checkpoint import Checkpoint
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.ops import make_divisible
 
@@ -37,6 +37,7 @@ from .model_yaml import (
 )
 from .modules import C2, C3, SPPF, Bottleneck, C2f, C3Ghost, Concat, Conv, Detect, DWConv, GhostBottleneck, GhostConv
 from .probe import gather, probe_strides
+from .transfer import Transfer, transfer
 
 try:
     # Called as Module(c1, c2, *args): the row gives c2, which is scaled by the width; c1 is what comes in.
@@ -236,13 +237,12 @@ class BaseModel(nn.Module):
         """(layers, parameters, gradients, GFLOPs) of the network, see nn/info.py."""
         return model_info(self, Path(source(self.yaml)).stem, self.yaml["channels"], imgsz, detailed, verbose)
 
-    def load(self, weights: Checkpoint | Mapping[str, Tensor], verbose: bool = False) -> Transfer:
-        """Take over every entry of a state dict or Checkpoint that fits by name and shape; `verbose` lists the rest."""
-        done = transfer(self, weights if isinstance(weights, Mapping) else weights.state_dict)
+    def load(self, weights: Checkpoint | Mapping[str, Tensor], verbose: bool = False, seed: int = 0) -> Transfer:
+        """Take over what a state dict or Checkpoint has for this network, see nn/transfer.py; `verbose` tells all."""
+        done = transfer(self, weights, seed)
         LOGGER.info(str(done))
-        if verbose:
-            for name, reason in done.skipped:
-                LOGGER.info(f"  {name}: {reason}")
+        for line in done.details() if verbose else done.summary():
+            LOGGER.info(f"  {line}")
         return done
 
 

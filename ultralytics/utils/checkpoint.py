@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.archive import Archive, open_archive
@@ -42,18 +42,6 @@ class Checkpoint:
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] | None = None
     origin: Literal["native", "ultralytics", "safetensors", "state_dict"] = "native"
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """Which entries of a network got pretrained values, and which did not and why."""
-
-    copied: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]  # name, reason
-    total: int  # entries of the network
-
-    def __str__(self) -> str:
-        return f"Transferred {len(self.copied)}/{self.total} items from pretrained weights"
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -247,20 +235,3 @@ def _storable(value: Any, where: str) -> Any:
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         return value.item()
     raise CheckpointError(f"{where} holds a {type(value).__name__}; a checkpoint takes plain values and tensors only")
-
-
-def transfer(model: nn.Module, state_dict: Mapping[str, Tensor]) -> Transfer:
-    """Copy the entries whose name and shape the network has; what differs is left as it is and reported."""
-    own = model.state_dict()
-    copied, skipped = {}, []
-    for name, tensor in own.items():
-        given = state_dict.get(name)
-        if given is None:
-            skipped.append((name, "not in the weights"))
-        elif given.shape != tensor.shape:
-            skipped.append((name, f"{tuple(given.shape)} in the weights, {tuple(tensor.shape)} in the network"))
-        else:
-            copied[name] = given
-    skipped += [(name, "not in the network") for name in state_dict if name not in own]
-    model.load_state_dict(copied, strict=False)
-    return Transfer(tuple(copied), tuple(skipped), len(own))

@@ -68,6 +68,11 @@ class DynamicConv(nn.Module):
         """Channels of the output."""
         return self.cond_conv.out_channels
 
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """(C_out, C_in/g, kh, kw) of the static convolution that this one can `expand` from."""
+        return self.cond_conv.weight_shape
+
     def routing_weights(self, x: Tensor) -> Tensor:
         """How much of each expert every image takes: (B, E) in 0..1, float32 whatever the rest is in."""
         return self.routing(x)

@@ -1,0 +1,60 @@
+"""What a dynamic convolution can be made of, as it lies in a state dict."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .structure import Part, Shape
+
+EPS = 1e-3  # of every norm of the YOLO family; a state dict does not say
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A convolution among the weights: a static one, or a bank of experts with their router."""
+
+    path: str  # "model.1.conv."
+    weight: str  # "model.1.conv.weight"
+    shape: Shape  # (C_out, C_in / groups, kh, kw)
+    norm: str | None  # path of a norm behind it that has to be folded in, as the network has no place for it
+
+    def entries(self, given: Mapping[str, Tensor]) -> set[str]:
+        """The names of all it consists of."""
+        return {name for name in given if name.startswith((self.path, self.norm or self.path))}
+
+    def tensors(self, given: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Kernel and bias in float32; of a bank, what its experts amount to where the input is 0."""
+        own = {name.removeprefix(self.path): t.float() for name, t in given.items() if name.startswith(self.path)}
+        weight, bias = mixture(own) if "routing.bias" in own else (own["weight"], own.get("bias"))
+        weight = weight.view(self.shape)
+        if self.norm:
+            norm = {name: given[self.norm + name].float() for name in ("weight", "bias", "running_mean", "running_var")}
+            scale = norm["weight"] * torch.rsqrt(norm["running_var"] + EPS)
+            weight = weight * scale.view(-1, 1, 1, 1)
+            bias = norm["bias"] + scale * ((0 if bias is None else bias) - norm["running_mean"])
+        return weight, bias
+
+
+def mixture(bank: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Kernel and bias that the router of a dynamic convolution mixes from its bias alone."""
+    logits, temperature = bank["routing.bias"], bank.get("routing.temperature")
+    alpha = logits.sigmoid() if temperature is None else (logits / temperature).softmax(0)
+    biases = [alpha @ bank["cond_conv.bias"]] if "cond_conv.bias" in bank else []
+    biases += [bank["cond_conv.shift"]] if "cond_conv.shift" in bank else []
+    return alpha @ bank["cond_conv.weight"], sum(biases) if biases else None
+
+
+def find_kernel(source: Part, shape: Shape) -> Kernel | None:
+    """The convolution of that shape which a part of the weights is, or which it has together with a norm."""
+    for inside in ("", "conv."):
+        norms = [f"{source.path}{norm}." for norm in ("bn", "bn1") if f"{norm}.running_var" in source.shapes]
+        norm = norms[0] if inside and norms else None
+        for name, expected in (("weight", shape), ("cond_conv.weight", None)):
+            found = source.shapes.get(inside + name)
+            is_bank = expected is None and found and found[1:] == (math.prod(shape),)
+            if found and (found == expected or is_bank):
+                return Kernel(source.path + inside, source.path + inside + name, shape, norm)
+    return None

@@ -1,0 +1,139 @@
+"""Moves weights: what is equal is copied, dynamic convolutions are made of static ones, classes find their namesakes.
+
+A dynamic convolution is here any module with `kernel_shape`, that of the static convolution it stands for, and
+`expand(weight, bias, generator=...)`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.utils.checkpoint import Checkpoint
+
+from .kernels import Kernel, find_kernel
+from .report import Transfer, row_of
+from .structure import Matching, Part
+
+CLASS_OUTPUT = re.compile(r"\.(cv3\.\d+\.2|linear)\.(weight|bias)$")  # in the heads of the core: a line for each class
+
+
+@torch.no_grad()
+def transfer(model: nn.Module, weights: Checkpoint | Mapping[str, Tensor], seed: int = 0) -> Transfer:
+    """Give a network every weight that has a place in it, and leave the rest as it is.
+
+    The YAML and the names of a Checkpoint help: with them rows of equal shape are told apart, and classes that both
+    know by name find each other. `seed` decides the noise that tells experts apart.
+    """
+    checkpoint = weights if isinstance(weights, Checkpoint) else Checkpoint(dict(weights))
+    return _Mover(model, checkpoint).move(seed)
+
+
+class _Mover:
+    """One transfer: the entries of both sides, and which go where."""
+
+    def __init__(self, model: nn.Module, checkpoint: Checkpoint) -> None:
+        self.model, self.state, self.given = model, model.state_dict(), checkpoint.state_dict
+        self.dynamic = {f"{name}.": m for name, m in model.named_modules() if hasattr(m, "kernel_shape")}
+        self.classes = SameClasses(getattr(model, "names", None), checkpoint.names)
+        matching = Matching(self._convertible, (labels(getattr(model, "yaml", None)), labels(checkpoint.yaml)))
+        self.pairs: dict[str, str] = {}  # entry of the network: entry of the weights
+        self.kernels: dict[str, Kernel] = {}  # path of a dynamic convolution: what it is made of
+        for own, source in matching.common(root(self.state), root(self.given)):
+            if own.shapes != source.shapes and (kernel := self._kernel(own, source)):
+                self.kernels[own.path] = kernel
+            else:
+                self.pairs |= {own.path + name: source.path + name for name in own.shapes}
+        self.by_class = {a for a, b in self.pairs.items() if self._is_by_class(a, b)}
+
+    def _kernel(self, own: Part, source: Part) -> Kernel | None:
+        module = self.dynamic.get(own.path)
+        return None if module is None else find_kernel(source, module.kernel_shape)
+
+    def _convertible(self, own: Part, source: Part) -> bool:
+        is_entry = "" in own.shapes and "" in source.shapes
+        return self._is_by_class(own.path, source.path) if is_entry else self._kernel(own, source) is not None
+
+    def _is_by_class(self, own: str, source: str) -> bool:
+        return self.classes.are_outputs(own, self.state[own].shape, self.given[source].shape)
+
+    def move(self, seed: int) -> Transfer:
+        """Fill the network."""
+        whole = {a: self.given[b] for a, b in self.pairs.items() if a not in self.by_class}
+        self.model.load_state_dict(whole, strict=False)
+        for name in self.by_class:
+            lines = self.given[self.pairs[name]][list(self.classes.shared.values())]
+            self.state[name][list(self.classes.shared)] = lines.to(self.state[name])
+        generator = torch.Generator().manual_seed(seed)
+        for path, kernel in self.kernels.items():
+            weight, bias = kernel.tensors(self.given)
+            self.dynamic[path].expand(weight, bias if self._has_bias(path) else None, generator=generator)
+        return self._result()
+
+    def _has_bias(self, path: str) -> bool:
+        return f"{path}cond_conv.bias" in self.state
+
+    def _result(self) -> Transfer:
+        all_shared = self.classes.are_all_shared
+        copied = {a: b for a, b in self.pairs.items() if all_shared or a not in self.by_class}
+        made = {name: k.weight for path, k in self.kernels.items() for name in self.state if name.startswith(path)}
+        changed = tuple(path.rstrip(".") for path, kernel in self.kernels.items() if kernel.norm)
+        return Transfer(copied, made, changed, *self._left_over(copied | made), self._kinds())
+
+    def _left_over(self, got: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Entries of the network that got nothing, each with the reason, and entries of the weights without use."""
+        used = {*self.pairs.values()}
+        for path, kernel in self.kernels.items():
+            used |= kernel.entries(self.given) - (set() if self._has_bias(path) else {f"{kernel.path}bias"})
+        left = {name: tensor.shape for name, tensor in self.given.items() if name not in used}
+        origins = {row_of(own): row_of(source) for own, source in got.items()}
+        missing = {}
+        for name, tensor in self.state.items():
+            if name not in got:
+                row = row_of(name)
+                there = name if row is None else name.replace(f".{row}.", f".{origins.get(row, row)}.", 1)
+                missing[name] = self._why(name, tensor.shape, left.pop(there, None))
+        return missing, tuple(left)
+
+    def _kinds(self) -> dict[int, str]:
+        rows = dict.fromkeys(row_of(name) for name in self.state)
+        return {i: type(self.model.get_submodule(f"model.{i}")).__name__ for i in rows if i is not None}
+
+    def _why(self, name: str, own: torch.Size, given: torch.Size | None) -> str:
+        if name in self.by_class:
+            return f"{len(self.classes.shared)} of {own[0]} classes have a namesake in the weights"
+        return "not in the weights" if given is None else f"{tuple(given)} in the weights, {tuple(own)} in the network"
+
+
+class SameClasses:
+    """Classes that a network and weights know by the same name, where not all of them are the same."""
+
+    def __init__(self, own: Mapping[int, str] | None, given: Mapping[int, str] | None) -> None:
+        own, given = own or {}, given or {}
+        counted = all(set(names) == set(range(len(names))) for names in (own, given))
+        place = {name: j for j, name in given.items() if name != str(j)}  # a class 3 called "3" has no name
+        self.shared: dict[int, int] = {}
+        if counted and own != given:
+            self.shared = {i: place[name] for i, name in own.items() if name in place and name != str(i)}
+        self.are_all_shared = len(self.shared) == len(own)
+        self.counts = len(own), len(given)
+
+    def are_outputs(self, name: str, own: torch.Size, given: torch.Size) -> bool:
+        """Whether the entry `name` has a line for each class, which are to be taken over one by one."""
+        if not self.shared or not CLASS_OUTPUT.search(name):
+            return False
+        return (*own[:1], *given[:1]) == self.counts and own[1:] == given[1:]
+
+
+def root(state: Mapping[str, Tensor]) -> Part:
+    """A state dict as the root of a tree."""
+    return Part("", {name: tuple(tensor.shape) for name, tensor in state.items()})
+
+
+def labels(yaml: Mapping[str, Any] | None) -> dict[str, tuple]:
+    """Module and args of each row of a model YAML, by the path of its weights."""
+    parts = yaml if isinstance(yaml, Mapping) else {}
+    rows = [*(parts.get("backbone") or []), *(parts.get("head") or [])]
+    return {f"model.{i}.": tuple(row[2:4]) for i, row in enumerate(rows) if isinstance(row, list)}

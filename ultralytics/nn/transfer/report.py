@@ -1,0 +1,77 @@
+"""What a transfer of weights says about itself: a line, the rows that need one, or everything."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+LISTED = 4  # rows that a summary names
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Where the entries of a network got their values, and why some got none."""
+
+    copied: dict[str, str]  # entry of the network: entry of the weights
+    expanded: dict[str, str]  # entry of a dynamic convolution: the kernel that its experts became
+    changed: tuple[str, ...]  # dynamic convolutions that cannot do what their kernel did: "model.1", ...
+    missing: dict[str, str]  # entry of the network that keeps its initialisation: why
+    unused: tuple[str, ...]  # entries of the weights
+    kinds: dict[int, str]  # class of each row of the network that has weights
+
+    def __str__(self) -> str:
+        got = len(self.copied) + len(self.expanded)
+        return f"Transferred {got}/{got + len(self.missing)} items from pretrained weights"
+
+    @cached_property
+    def origins(self) -> dict[int, int]:
+        """Row of the network: row of the weights that it got something from."""
+        moved = (self.copied | self.expanded).items()
+        return {row_of(own): row_of(source) for own, source in moved if row_of(own) is not None}
+
+    @cached_property
+    def unused_rows(self) -> list[int]:
+        """Rows of the weights that no row of the network got anything from."""
+        return sorted({row_of(name) for name in self.unused} - {None, *self.origins.values()})
+
+    def summary(self) -> Iterator[str]:
+        """What has to be said even to those who did not ask; nothing where row fits row."""
+        if new := [f"{i} {kind}" for i, kind in self.kinds.items() if i not in self.origins]:
+            yield f"rows that keep their initialisation: {listing(new)}"
+        if self.unused_rows:
+            yield f"rows of the weights with no place in the network: {listing(self.unused_rows)}"
+        if self.changed:
+            yield (
+                f"{len(self.changed)} dynamic convolutions lack the norm and the activation of the convolutions they "
+                f"were made of, so the network computes something else: {listing(self.changed)}"
+            )
+
+    def details(self) -> Iterator[str]:
+        """Row by row what became of it, and every entry that is left over on either side."""
+        for i, kind in self.kinds.items():
+            origin = self.origins.get(i, i)
+            yield f"row {i} {kind}{'' if origin == i else f' from row {origin}'}: {self._counts(i)}"
+            if i in self.origins:
+                yield from (f"  {name}: {why}" for name, why in self.missing.items() if row_of(name) == i)
+        yield from (f"{name}: {why}" for name, why in self.missing.items() if row_of(name) is None)
+        yield from (f"row {i} of the weights: not used" for i in self.unused_rows)
+        yield from (f"{name}: not in the network" for name in self.unused if row_of(name) not in self.unused_rows)
+
+    def _counts(self, i: int) -> str:
+        """`3 copied, 2 re-initialised`."""
+        sets = {"copied": self.copied, "expanded": self.expanded, "re-initialised": self.missing}
+        counts = {what: sum(row_of(name) == i for name in names) for what, names in sets.items()}
+        return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def row_of(name: str) -> int | None:
+    """The number of the YAML row that an entry belongs to."""
+    found = re.match(r"model\.(\d{1,9})\.", name)
+    return int(found[1]) if found else None
+
+
+def listing(items: Iterable[Any]) -> str:
+    """The first few of them."""
+    names = [str(item) for item in items]
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
