@@ -3,6 +3,7 @@
 python compare.py                                     the study below
 python compare.py models=[yolov8n.yaml,mine.yaml] data=my.yaml seeds=[0,1,2] epochs=100 device=0
 python compare.py models="{cold: yolov8n.yaml, warm: yolov8n.yaml+best.pt}" data=my.yaml
+python compare.py train=False                         report on what is there, while others train
 python compare.py only=[yolov8n]                      train these labels of the models alone; report on all
 
 Leaves compare.md, compare.csv and compare.png in the folder `project`.
@@ -27,6 +28,7 @@ COMPARISON = {
     "models": ["yolov8n.yaml", "yolov8n-DynamicConv.yaml", "yolov8n-C2f-DynamicConv.yaml"],
     "seeds": [0, 1, 2],
     "only": None,  # labels of the models to train; None: all
+    "train": True,  # False: report on what is there
     "results": "runs/compare/results.csv",  # one line a finished run; the epochs of each are in a folder beside it
 }
 SETTINGS = {  # of every run, as for train.py
@@ -48,10 +50,10 @@ SETTINGS = {  # of every run, as for train.py
 
 def main(settings: dict[str, Any]) -> None:
     """Train what is missing, and report on all that is there."""
-    models, seeds, only, results = (settings.pop(name) for name in COMPARISON)
+    models, seeds, only, train, results = (settings.pop(name) for name in COMPARISON)
     variants = read_variants(models)
     runs, ledger = plan_runs(variants, seeds, settings), Ledger(results)
-    chosen = choose(variants, only)
+    chosen = choose(variants, only) if train else []
     failures = train_missing([run for run in runs if run.variant in chosen], ledger, settings)
     report = write_report(runs, ledger, Path(settings["project"]))
     print(f"{report.read_text(encoding='utf-8')}\nin {report.parent}: compare.md, compare.csv, compare.png")

@@ -12,13 +12,14 @@ from ultralytics.cfg import Options, get_options, resolve_yaml
 from ultralytics.cfg.options import check_values
 from ultralytics.data.config import load_data_yaml
 from ultralytics.data.listing import list_images
+from ultralytics.nn.tasks import find_task
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.files import load_yaml, nearest
 
 # All that a result depends on, machine apart. Of these, what is off (0, False, None) is no part of a run's key, so an
 # option that is new here, and off unless somebody asks for it, does not make old runs other runs.
 CONDITIONS = (
-    *("task", "epochs", "time", "patience", "batch", "imgsz", "optimizer", "single_cls", "rect", "cos_lr"),
+    *("epochs", "time", "patience", "batch", "imgsz", "optimizer", "single_cls", "rect", "cos_lr"),
     *("close_mosaic", "amp", "fraction", "freeze", "multi_scale", "channels_last", "nbs", "deterministic", "classes"),
     *("iou", "conf", "max_det", "agnostic_nms"),
     *("lr0", "lrf", "momentum", "weight_decay", "warmup_epochs", "warmup_momentum", "warmup_bias_lr"),
@@ -145,7 +146,9 @@ def data_name(file: Path) -> str:
 def _key(variant: Variant, options: Options, content: list) -> str:
     """Eight letters that tell runs under different conditions apart: architecture, weights, data, options."""
     weights = hashlib.sha256(Path(variant.pretrained).read_bytes()).hexdigest() if variant.pretrained else None
-    network = [Path(variant.model).name, load_yaml(resolve_yaml(variant.model)), weights]
+    architecture = load_yaml(resolve_yaml(variant.model))
+    network = [Path(variant.model).name, architecture, weights]
     chosen = {name: value for name in CONDITIONS if (value := getattr(options, name))}
+    chosen["task"] = find_task(architecture)
     text = json.dumps([network, content, chosen], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
