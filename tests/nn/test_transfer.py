@@ -10,8 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ultralytics.nn import tasks
 from ultralytics.nn.Addmodules.DynamicConv import ConvBnAct, DynamicConv
-from ultralytics.nn.modules import Conv
+from ultralytics.nn.modules import Conv, Detect
+from ultralytics.nn.modules.head import branch
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.nn.transfer import transfer
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
@@ -149,6 +151,19 @@ def test_the_detection_part_of_other_heads(golden, name):
     done = build("yolov8n.yaml", nc=1).load(weights)
     assert len(done.copied) == 355 and not done.missing
     assert all(".cv4." in name or ".proto." in name for name in done.unused) and done.unused
+
+
+def test_a_head_with_a_branch_more_keeps_what_detect_has(trained, monkeypatch):
+    class Angled(Detect):
+        def __init__(self, nc=80, ch=()):
+            super().__init__(nc, ch)
+            self.cv4 = torch.nn.ModuleList([branch(c, 32, 1) for c in ch])
+
+    monkeypatch.setattr(tasks, "Angled", Angled, raising=False)
+    d = edited(22, [[15, 18, 21], 1, "Angled", ["nc"]], removed=1)
+    done = build(d).load(trained)
+    assert len(done.copied) == 355 and not done.unused
+    assert all(".cv4." in name for name in done.missing)
 
 
 def test_another_number_of_classes_costs_the_class_branch(trained):
