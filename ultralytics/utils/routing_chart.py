@@ -44,7 +44,7 @@ def _cells(fig: "Figure", ax: "Axes", layers: Sequence[Any], most: int) -> None:
     image = ax.imshow(np.ma.masked_invalid(relative), cmap=HEAT, vmin=0, vmax=2, aspect="auto")
     for row, layer in enumerate(layers):
         for column, (mean, spread) in enumerate(zip(layer.mean, layer.spread, strict=True)):
-            color = "white" if relative[row, column] > 1.2 else INK
+            color = "white" if relative[row, column] > 1.35 else INK
             text = f"{mean:.2f} ± {spread:.3f}"
             ax.text(column, row, text, ha="center", va="center", fontsize=LETTERS - 2, color=color)
     dress(ax, "Weights, mean ± spread", "expert")
