@@ -19,6 +19,7 @@ from ultralytics.engine.comparison import latency, report, statistics, training
 from ultralytics.engine.comparison.ledger import COLUMNS, Ledger, Record
 from ultralytics.engine.comparison.variants import choose, data_name, plan_runs, read_variants, run_name
 from ultralytics.utils.errors import CheckpointError, ConfigError
+from ultralytics.utils.files import load_yaml
 
 from .runs import assert_same_weights, untimed
 
@@ -182,6 +183,19 @@ def test_a_run_is_trained_once_and_measured_after_its_last_epoch(planned, study,
     assert training.train_missing([run], ledger, study) == []
     assert len(ledger.read()) == 1 and kept.stat().st_mtime_ns == before
     assert str(tmp_path) not in ledger.path.read_text(encoding="utf-8")
+
+
+def test_weights_and_options_of_one_variant(planned, network, study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    YOLO(network).save("start.pt")
+    warm = {"label": "warm", "model": str(network), "pretrained": "start.pt", "lr0": 0.002}
+    runs, ledger = planned(str(network), warm, epochs=1), Ledger(tmp_path / "study.csv")
+    assert training.train_missing(runs, ledger, study | {"epochs": 1}) == []
+    cold, warm = ledger.read()
+    assert (cold.weights, cold.own, cold.lr0) == ("", "", 0.01)
+    assert (warm.weights, warm.own, warm.lr0) == ("start.pt", "lr0=0.002", 0.002)
+    options = [load_yaml(Path(study["project"]) / run.name / "args.yaml") for run in runs]
+    assert [(o["pretrained"], o["lr0"]) for o in options] == [(False, 0.01), ("start.pt", 0.002)]
 
 
 def test_a_killed_run_goes_on_and_equals_one_left_alone(planned, study, tmp_path, monkeypatch):
