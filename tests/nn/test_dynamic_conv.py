@@ -9,8 +9,6 @@ import warnings
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from ultralytics.nn import Addmodules
@@ -18,7 +16,6 @@ from ultralytics.nn.Addmodules.DynamicConv import (
     C2f_DynamicConv,
     C2f_GhostModule_DynamicConv,
     C2f_GhostResidual_DynamicConv,
-    CondConv2d,
     ConvBnAct,
     DynamicConv,
     DynamicConvBnAct,
@@ -29,66 +26,6 @@ from ultralytics.nn.model_yaml import yaml_model_load
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelError
-
-SIDES = st.one_of(st.integers(1, 3), st.tuples(st.integers(1, 3), st.integers(1, 3)))
-
-
-@st.composite
-def geometries(draw):
-    """Constructor arguments of a conditional convolution that fits an input of at least 11 x 13."""
-    groups = draw(st.integers(1, 3))
-    padding = st.one_of(st.sampled_from(["", "same", "valid"]), st.integers(0, 3), st.just((1, 2)))
-    return {
-        "in_channels": groups * draw(st.integers(1, 3)),
-        "out_channels": groups * draw(st.integers(1, 3)),
-        "kernel_size": draw(st.one_of(st.integers(1, 5), st.just((1, 3)))),
-        "stride": draw(SIDES),
-        "padding": draw(padding),
-        "dilation": draw(st.integers(1, 2)),
-        "groups": groups,
-        "bias": draw(st.booleans()),
-        "num_experts": draw(st.integers(1, 5)),
-    }
-
-
-def pair_with_timm(geometry):
-    """Our layer and timm's with the same weights."""
-    layers = pytest.importorskip("timm.layers")
-    ours, theirs = CondConv2d(**geometry), layers.CondConv2d(**geometry)
-    theirs.load_state_dict(ours.state_dict())  # strict: names and shapes are the same
-    return ours, theirs
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(geometry=geometries(), batch=st.integers(1, 3), seed=st.integers(0, 9))
-def test_equals_timm_forward_and_backward(geometry, batch, seed):
-    torch.manual_seed(seed)
-    ours, theirs = pair_with_timm(geometry)
-    x = torch.randn(batch, geometry["in_channels"], 11, 13)
-    alpha = torch.rand(batch, geometry["num_experts"])
-    results = []
-    for layer in (ours, theirs):
-        inputs = [x.clone().requires_grad_(), alpha.clone().requires_grad_()]
-        y = layer(*inputs)
-        y.backward(torch.linspace(-1, 1, y.numel()).view(y.shape))
-        results.append([y, *(t.grad for t in (*inputs, *layer.parameters()))])
-    for mine, reference in zip(*results, strict=True):
-        torch.testing.assert_close(mine, reference, atol=1e-4, rtol=1e-4)
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(geometry=geometries(), batch=st.integers(1, 3))
-def test_bfloat16_is_as_close_as_timm(geometry, batch):
-    torch.manual_seed(0)
-    ours, theirs = (layer.to(torch.bfloat16) for layer in pair_with_timm(geometry))
-    x = torch.randn(batch, geometry["in_channels"], 11, 13, dtype=torch.bfloat16)
-    alpha = torch.rand(batch, geometry["num_experts"], dtype=torch.bfloat16)
-    y = ours(x, alpha)
-    assert y.dtype == torch.bfloat16
-    exact = copy.deepcopy(theirs).float()(x.float(), alpha.float())
-    scale = exact.abs().max().clamp(min=1)
-    assert (y - exact).abs().max() <= 0.02 * scale
-    torch.testing.assert_close(y, theirs(x, alpha), atol=0.03 * scale.item(), rtol=0)
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -254,14 +191,6 @@ def test_whole_layer_in_other_formats(dtype):
     torch.testing.assert_close(y.float(), layer(x), atol=0.03, rtol=0.03)
 
 
-def test_one_image_in_training_mode_and_channels_last():
-    layer = DynamicConv(4, 6, 3).train()
-    x = torch.randn(1, 4, 5, 5)
-    torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), layer(x))
-    x = torch.randn(3, 4, 5, 5)
-    torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), layer(x))
-
-
 def test_copies_after_a_forward_pass():
     layer = C2f_DynamicConv(8, 8, 2)
     y = layer(torch.randn(2, 8, 4, 4))
@@ -390,20 +319,6 @@ def test_the_activation_of_the_yaml_reaches_every_dynamic_convolution_with_norm(
         model = DetectionModel(yaml_model_load(name) | {"activation": "nn.Hardswish"}, verbose=False)
         acts = {type(m.act) for m in model.modules() if isinstance(m, DynamicConvBnAct)}
         assert acts == {nn.Hardswish}
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(geometry=geometries(), batch=st.integers(1, 3), shift=st.booleans())
-def test_portable_gives_the_same(geometry, batch, shift):
-    torch.manual_seed(0)
-    layer = CondConv2d(**geometry)
-    if shift:
-        layer.fold_affine(torch.rand(layer.out_channels), torch.randn(layer.out_channels))
-    x = torch.randn(batch, geometry["in_channels"], 11, 13)
-    alpha = torch.rand(batch, geometry["num_experts"])
-    expected = layer(x, alpha)
-    layer.portable = True
-    torch.testing.assert_close(layer(x, alpha), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("router", [{}, {"router": "softmax", "temperature": 30}])

@@ -24,14 +24,18 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 def without_autocast(device: torch.device) -> AbstractContextManager:
     """Routing and mixing are cheap and decide everything: float16 there is where NaN losses come from."""
-    if torch.amp.is_autocast_available(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
+    autocast = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if autocast else nullcontext()
 
 
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` itself, or float32 where it is half or bfloat16."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a pixel lie side by side in memory, and not those of a map."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 class Router(nn.Linear):
@@ -191,9 +195,14 @@ class CondConv2d(nn.Module):
             return self._constant(x, routing_weights)
         with without_autocast(x.device):
             weight, bias = self.mix(routing_weights, x.dtype)
-        if len(x) > 1 and self._is_pointwise():
+        # The fastest for each case on a CPU, by benchmarks/dynamic_conv.py. On a GPU a loop would launch small kernels.
+        if self._is_pointwise():
             return self._product(x, weight, bias)
-        return self._convolution(x, weight, bias)
+        if len(x) == 1:
+            return self._convolution(x, weight, bias)
+        if x.device.type == "cpu" and self.groups == 1 and is_channels_last(x):
+            return self._one_by_one(x, weight, bias)
+        return self._grouped(x, weight, bias)
 
     def _is_pointwise(self) -> bool:
         """Whether this is a matrix product for each pixel."""
@@ -201,23 +210,31 @@ class CondConv2d(nn.Module):
         return plain and self.groups == 1
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        weight, pixels = weight.view(-1, self.out_channels, self.in_channels), x.flatten(2)
+        """A matrix product for each image, over the pixels in the order they lie in memory."""
+        weight = weight.view(-1, self.out_channels, self.in_channels)
+        if is_channels_last(x):
+            weight, pixels = weight.transpose(1, 2), x.permute(0, 2, 3, 1).flatten(1, 2)
+            y = pixels @ weight if bias is None else torch.baddbmm(bias.unsqueeze(1), pixels, weight)
+            return y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        pixels = x.flatten(2)
         y = weight @ pixels if bias is None else torch.baddbmm(bias.unsqueeze(2), weight, pixels)
         return y.unflatten(2, x.shape[2:])
 
-    def _convolution(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _one_by_one(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """A convolution for each image, which keeps channels last: for a grouped one they are copied to come first."""
+        biases = [None] * len(x) if bias is None else bias.split(1)
+        return torch.cat([self._convolution(*image) for image in zip(x.split(1), weight.split(1), biases, strict=True)])
+
+    def _grouped(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """One convolution for all images: each is a group of channels, so that it meets its own kernel."""
-        batch = len(x)
-        y = F.conv2d(
-            x.reshape(1, batch * self.in_channels, *x.shape[2:]),
-            weight.view(batch * self.out_channels, *self.weight_shape[1:]),
-            None if bias is None else bias.reshape(-1),
-            self.stride,
-            self.padding,
-            self.dilation,
-            batch * self.groups,
-        )
-        return y.view(batch, self.out_channels, *y.shape[2:])
+        y = self._convolution(x.reshape(1, -1, *x.shape[2:]), weight, bias, len(x))
+        return y.view(len(x), self.out_channels, *y.shape[2:])
+
+    def _convolution(self, x: Tensor, weight: Tensor, bias: Tensor | None, images: int = 1) -> Tensor:
+        """A plain one with the kernels of one image, or of several side by side."""
+        kernels = weight.view(-1, *self.weight_shape[1:])
+        bias = None if bias is None else bias.flatten()
+        return F.conv2d(x, kernels, bias, self.stride, self.padding, self.dilation, images * self.groups)
 
     def _constant(self, x: Tensor, routing_weights: Tensor) -> Tensor:
         """By the experts as they are, which works on any batch without knowing its size."""
