@@ -77,6 +77,10 @@ OPTIONS: dict[str, Kind] = {
     **dict.fromkeys(("save_json", "half", "agnostic_nms", "show"), FLAG),
     **dict.fromkeys(("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes"), FLAG),
     "line_width": optional(whole(1)),
+    # export
+    "format": choice("onnx", "torchscript"),
+    **dict.fromkeys(("dynamic", "simplify"), FLAG),
+    "opset": optional(choice(*range(13, 21))),
     # optimizer and loss
     **dict.fromkeys(("lr0", "lrf", "weight_decay", "warmup_epochs", "warmup_bias_lr", "box", "cls", "dfl"), number(0)),
     **dict.fromkeys(("momentum", "warmup_momentum"), number(0, 0.9999)),
@@ -99,7 +103,6 @@ LATER: dict[str, str] = {
     "visualize": "pictures of feature maps",
     "embed": "image embeddings",
     "augment": "test-time augmentation",
-    **dict.fromkeys(("workspace", "int8", "nms", "optimize", "format", "dynamic", "simplify", "opset"), "export"),
 }
 LATER_TASKS = ("segment", "pose", "classify", "obb")
 
@@ -116,6 +119,10 @@ NOT_TAKEN: dict[str, str] = {
     "cls_pw": "is not taken, as classes are not weighted by how rare they are; list images of rare classes more often",
     **dict.fromkeys(("rle", "dlog", "dgrad", "dlam"), _NEWER),
     "cls_remap": "is not taken, as class numbers are those of the label files; edit those, or pick some with classes",
+    "int8": "is not taken, as quantising needs pictures of yours; give the .onnx to onnxruntime's quantize_static",
+    "nms": "is not taken, as exported files give all boxes, of which predict and val keep the best themselves",
+    "optimize": "is not taken, as torch has given up its optimiser for phones; give the .onnx to the phone's runtime",
+    "workspace": "is TensorRT's; it makes an engine of the .onnx: trtexec --onnx=best.onnx --memPoolSize=workspace:4G",
     "quantize": "is not taken; half=True runs the network in float16 on a GPU",
 }
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ultralytics.utils import LOGGER
@@ -210,6 +211,16 @@ class BaseModel(nn.Module):
     def task(self) -> str:
         """What the head does."""
         return self.model[-1].task
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the images it takes."""
+        return next(self.parameters()).dtype
 
     def forward(self, x: Tensor) -> Any:
         """Images (B, C, H, W) in 0..1 to what the head makes of them."""
