@@ -82,7 +82,8 @@ OPTIONS: dict[str, Kind] = {
     **dict.fromkeys(("dynamic", "simplify"), FLAG),
     "opset": optional(choice(*range(13, 21))),
     # optimizer and loss
-    **dict.fromkeys(("lr0", "lrf", "weight_decay", "warmup_epochs", "warmup_bias_lr", "box", "cls", "dfl"), number(0)),
+    **dict.fromkeys(("lr0", "lrf", "weight_decay", "warmup_epochs", "warmup_bias_lr"), number(0)),
+    **dict.fromkeys(("box", "cls", "dfl", "angle"), number(0)),
     **dict.fromkeys(("momentum", "warmup_momentum"), number(0, 0.9999)),
     # augmentation
     **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate", "scale"), SHARE),
@@ -95,7 +96,6 @@ OPTIONS: dict[str, Kind] = {
 LATER: dict[str, str] = {
     **dict.fromkeys(("mask_ratio", "overlap_mask", "retina_masks", "copy_paste", "copy_paste_mode"), "segmentation"),
     **dict.fromkeys(("pose", "kobj"), "pose estimation"),
-    "angle": "rotated boxes",
     **dict.fromkeys(("dropout", "erasing", "auto_augment"), "classification"),
     "tracker": "tracking",
     "stream_buffer": "live streams",
@@ -104,7 +104,7 @@ LATER: dict[str, str] = {
     "embed": "image embeddings",
     "augment": "test-time augmentation",
 }
-LATER_TASKS = ("segment", "pose", "classify", "obb")
+LATER_TASKS = ("segment", "pose", "classify")
 
 _NEWER = "belongs to networks newer than YOLOv8; the losses of YOLOv8 are weighted by box, cls and dfl"
 _TEACHER = (

@@ -2,7 +2,7 @@
 
 A block of your own becomes known in four steps, see Addmodules/__init__.py; the last of them is in this file.
 """
-# ruff: noqa: F403, F405 (add-ons come in by `import *`, so that a new one needs no line here)
+# ruff: noqa: F401, F403, F405 (add-ons come in by `import *`, so that a new one needs no line here; YAMLs name heads)
 
 # Before all other imports: a pasted file may carry its own Conv or C2f, and no name below is ever replaced by them.
 from .Addmodules import *
@@ -36,7 +36,21 @@ from .model_yaml import (
     torch_nn,
     yaml_model_load,
 )
-from .modules import C2, C3, SPPF, Bottleneck, C2f, C3Ghost, Concat, Conv, Detect, DWConv, GhostBottleneck, GhostConv
+from .modules import (
+    C2,
+    C3,
+    OBB,
+    SPPF,
+    Bottleneck,
+    C2f,
+    C3Ghost,
+    Concat,
+    Conv,
+    Detect,
+    DWConv,
+    GhostBottleneck,
+    GhostConv,
+)
 from .probe import gather, probe_strides
 from .transfer import Transfer, transfer
 

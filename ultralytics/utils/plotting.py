@@ -14,6 +14,7 @@ from ultralytics.utils.errors import YOLOError
 from ultralytics.utils.fonts import font_file, shorten, text_mask
 from ultralytics.utils.ops import xywhn2xyxy
 from ultralytics.utils.palette import colors
+from ultralytics.utils.rotated import xywhr2xyxyxyxy
 
 __all__ = ["Annotator", "class_name", "colors", "picture_name", "plot_images", "write_image", "writing"]
 
@@ -74,11 +75,13 @@ def plot_images(
     """The first images of a batch side by side with their objects, (H, W, 3) BGR; written to `fname` if given.
 
     `images` (B, 3, H, W) RGB, uint8 or float 0..1; of each object `batch_idx` (N,), `cls` (N,), `bboxes` (N, 4) xywh
-    normalised and, if it is a prediction, `confs` (N,); `paths` head the images with their file names.
+    normalised, or (N, 5) with theta, and, if it is a prediction, `confs` (N,); `paths` head the images with their file
+    names.
     """
     pictures = _to_bgr(images[:max_subplots])
     owner, classes, scores = (None if a is None else _numpy(a).ravel() for a in (batch_idx, cls, confs))
-    boxes = _numpy(bboxes).reshape(-1, 4)
+    boxes = _numpy(bboxes)
+    boxes = boxes.reshape(len(owner), boxes.shape[-1])
     texts = [class_name(names, c) for c in classes]
     if scores is not None:
         texts = [f"{text} {score:.2f}" for text, score in zip(texts, scores, strict=True)]
@@ -122,14 +125,22 @@ def _resized(image: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _draw(tile: np.ndarray, boxes: np.ndarray, classes: np.ndarray, texts: list[str]) -> np.ndarray:
-    """All boxes (n, 4) xywh normalised, then the labels, so that no line crosses a text."""
+    """All boxes (n, 4 or 5) normalised, then the labels, so that no line crosses a text."""
     annotator = Annotator(tile)
-    corners = xywhn2xyxy(boxes, annotator.width, annotator.height)
-    for box, c in zip(corners, classes, strict=True):
-        annotator.box(box, colors(c, bgr=True))
-    for box, c, text in zip(corners, classes, texts, strict=True):
-        annotator.label(box, text, colors(c, bgr=True))
+    corners = _corners(boxes, annotator.width, annotator.height)
+    for points, c in zip(corners, classes, strict=True):
+        annotator.outline(points, colors(c, bgr=True))
+    for points, c, text in zip(corners, classes, texts, strict=True):
+        annotator.label((*points.min(0), *points.max(0)), text, colors(c, bgr=True))
     return annotator.result()
+
+
+def _corners(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Two corners of boxes (n, 4) xywh normalised, (n, 2, 2), or all four of rotated ones (n, 5), (n, 4, 2); pixels."""
+    if boxes.shape[1] == 4:
+        return xywhn2xyxy(boxes, width, height).reshape(-1, 2, 2)
+    pixels = boxes * np.array((width, height, width, height, 1), np.float32)
+    return xywhr2xyxyxyxy(torch.from_numpy(pixels)).numpy()
 
 
 def _headed(tile: np.ndarray, title: str) -> np.ndarray:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ultralytics.utils.errors import ModelError
+from ultralytics.utils.rotated import dist2rbox
 from ultralytics.utils.tal import dist2bbox, make_anchors
 
 from .block import DFL
@@ -78,3 +80,34 @@ class Detect(nn.Module):
         for box, cls, stride in zip(self.cv2, self.cv3, self.stride.tolist(), strict=True):
             box[-1].bias.fill_(2.0)
             cls[-1].bias.fill_(math.log(5 / self.nc / (640 / stride) ** 2))
+
+
+class OBB(Detect):
+    """Detection of rotated boxes: one number more an anchor point, the angle theta in [-pi / 4, 3 pi / 4).
+
+    Raw outputs have `angle` (B, 1, A), radians, also in training: only the boxes are logits. Decoded is (B, 4 + nc + 1,
+    A): centre, width and height in pixels along the box's own axes, class scores, theta.
+    """
+
+    task = "obb"
+
+    def __init__(self, nc: int = 80, ne: int = 1, ch: Sequence[int] = ()) -> None:
+        """`ne` is the number of angles, which is 1."""
+        if ne != 1:
+            raise ModelError(f"an OBB head predicts 1 angle, not {ne}: give it [nc, 1]")
+        super().__init__(nc, ch)
+        self.cv4 = nn.ModuleList([branch(c, max(ch[0] // 4, ne), ne) for c in ch])
+
+    def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
+        """What the branches say, boxes and classes undecoded."""
+        angle = per_anchor(self.cv4, feats)
+        angle = angle.to(torch.promote_types(angle.dtype, torch.float32))
+        return super().raw(feats) | {"angle": (angle.sigmoid() - 0.25) * math.pi}
+
+    def decode(self, preds: dict[str, Tensor]) -> Tensor:
+        """Raw predictions to (B, 4 + nc + 1, A): xywh in pixels, class probabilities, radians."""
+        return torch.cat((super().decode(preds), preds["angle"]), 1)
+
+    def decode_boxes(self, preds: dict[str, Tensor], points: Tensor) -> Tensor:
+        """Boxes (B, 4, A) xywh in strides: the distances to their sides are measured along the box's own axes."""
+        return dist2rbox(self.dfl(preds["boxes"]), preds["angle"], points, dim=1)
