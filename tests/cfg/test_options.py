@@ -23,9 +23,9 @@ single_cls=False rect= cos_lr=False close_mosaic=10 resume=False amp=True fracti
 compile=False channels_last=False val=True split=val save_json=False conf= iou=0.7 max_det=300 half=False plots=True
 source= vid_stride=1 agnostic_nms=False classes= show=False save_txt=False save_conf=False save_crop=False
 show_labels=True show_conf=True show_boxes=True line_width= lr0=0.01 lrf=0.01 momentum=0.937 weight_decay=0.0005
-warmup_epochs=3.0 warmup_momentum=0.8 warmup_bias_lr=0.1 box=7.5 cls=0.5 dfl=1.5 nbs=64 hsv_h=0.015 hsv_s=0.7
+warmup_epochs=3.0 warmup_momentum=0.8 warmup_bias_lr=0.1 box=7.5 cls=0.5 dfl=1.5 angle=1.0 nbs=64 hsv_h=0.015 hsv_s=0.7
 hsv_v=0.4 degrees=0.0 translate=0.1 scale=0.5 shear=0.0 perspective=0.0 flipud=0.0 fliplr=0.5 bgr=0.0 mosaic=1.0
-mixup=0.0 cutmix=0.0 cfg= dropout=0.0 auto_augment=randaugment erasing=0.4
+mixup=0.0 cutmix=0.0 cfg= format=torchscript dynamic=False simplify=True opset=
 """
 
 
@@ -89,8 +89,8 @@ ACCEPTED = [
     ("conf", 0, 0.0),
     ("fraction", 1, 1.0),
     ("line_width", 2, 2),
-    ("auto_augment", "AugMix", "augmix"),
-    ("auto_augment", "", None),
+    ("format", "ONNX", "onnx"),
+    ("opset", "17", 17),
 ]
 
 
@@ -118,6 +118,8 @@ REFUSED = [
     ("imgsz", 16, "a whole number of at least 32 or [height, width]"),
     ("imgsz", [640], "a whole number of at least 32 or [height, width]"),
     ("save", 1, "True, False or nothing"),
+    ("opset", 12, "13, 14, 15, 16, 17, 18, 19, 20 or nothing"),
+    ("format", "engine", "onnx or torchscript"),
     ("verbose", None, "True or False"),
     ("verbose", "maybe", "True or False"),
     ("cache", "gpu", "True, False, ram or disk"),
@@ -207,8 +209,8 @@ def test_unknown_names_come_with_the_nearest(wrong, meant):
 
 
 def test_several_mistakes_are_told_at_once():
-    with pytest.raises(ConfigError, match=r"^epochs=0: expected .* \(also refused: mode, tracker\)$"):
-        get_options({"epochs": 0, "mode": "train", "tracker": "a.yaml", "imgsz": 320})
+    with pytest.raises(ConfigError, match=r"^epochs=0: expected .* \(also refused: mode, dropout\)$"):
+        get_options({"epochs": 0, "mode": "train", "dropout": 0.1, "imgsz": 320})
 
 
 def test_later_overrides_win_and_given_counts_what_was_said():

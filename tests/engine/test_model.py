@@ -129,14 +129,8 @@ def test_no_such_weights(tmp_path, monkeypatch):
         YOLO("yolov8n-nowhere.yaml")
 
 
-@pytest.mark.parametrize("name", ["best.onnx", "best.torchscript", "best.engine"])
-def test_exported_networks_come_later(name):
-    with pytest.raises(CheckpointError, match=f"{name}: exported networks come later"):
-        YOLO(name)
-
-
 def test_methods_that_are_not_there(detector):
-    for name, reason in (("export", "comes with export"), ("track", "comes with tracking")):
+    for name, reason in (("benchmark", "comes with a comparison"), ("track", "comes with tracking")):
         with pytest.raises(AttributeError, match=rf"YOLO\.{name} {reason}"):
             getattr(detector, name)
     with pytest.raises(AttributeError, match="no 'predikt', the nearest are: predict"):

@@ -21,7 +21,7 @@ from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel, find_task
 
 FOLDER = Path(cfg.__file__).parent / "models" / "v8"
-DETECTORS = [file.stem for file in sorted(FOLDER.glob("*.yaml")) if find_task(yaml_model_load(file)) == "detect"]
+DETECTORS = [f.stem for f in sorted(FOLDER.glob("*.yaml")) if find_task(yaml_model_load(f)) in ("detect", "obb")]
 
 
 def randomise_norms(model, seed=0):

@@ -23,9 +23,9 @@ def build(yaml, nc):
     return model
 
 
-def sgd_steps(model, batch, lr, steps):
+def sgd_steps(model, batch, lr, steps, criterion=None):
     """Train on one batch; yields the total, the components and the gradient norm before clipping of every step."""
-    criterion = v8DetectionLoss(model)
+    criterion = criterion or v8DetectionLoss(model)
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices, vectors = ([p for p in trained if (p.ndim > 1) is many] for many in (True, False))
     groups = [{"params": matrices, "weight_decay": 5e-4}, {"params": vectors}]

@@ -1,10 +1,13 @@
-"""Non-maximum suppression against a plain greedy loop and against torchvision."""
+"""Non-maximum suppression against plain loops and against torchvision."""
 
+import numpy as np
 import pytest
 import torch
 from torchvision.ops import batched_nms, box_convert, box_iou
 
-from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils import nms
+from ultralytics.utils.nms import non_max_suppression, rotated_non_max_suppression
+from ultralytics.utils.rotated import probiou
 
 
 def predictions(batch: int = 2, nc: int = 3, anchors: int = 70, extra: int = 0, seed: int = 0) -> torch.Tensor:
@@ -128,3 +131,56 @@ def test_input_is_left_alone():
     before = batch.clone()
     non_max_suppression(batch, 0.1, multi_label=True)
     assert torch.equal(batch, before)
+
+
+def rotated_predictions(seed=0, anchors=700, nc=3):
+    """(2, 4 + nc + 1, A) of crowded turned boxes."""
+    rng = np.random.default_rng(seed)
+    rows = (
+        rng.uniform(0, 200, (2, 2, anchors)),
+        rng.uniform(4, 60, (2, 2, anchors)),
+        rng.uniform(0, 1, (2, nc, anchors)),
+        rng.uniform(-0.8, 2.4, (2, 1, anchors)),
+    )
+    return torch.from_numpy(np.concatenate(rows, 1)).float()
+
+
+def fast(rows, iou_thres, agnostic):
+    """Fast NMS over candidates (n, 7) in order of confidence, from the whole matrix of probiou."""
+    boxes = rows[:, [0, 1, 2, 3, 6]]
+    similar = probiou(boxes[:, None], boxes[None]) > iou_thres
+    if not agnostic:
+        similar &= rows[:, None, 5] == rows[None, :, 5]
+    return rows[~similar.triu(1).any(0)]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("agnostic", [False, True])
+@pytest.mark.parametrize("iou", [0.2, 0.5, 0.7])
+def test_rotated_boxes_go_for_any_better_one(iou, agnostic, multi_label, monkeypatch):
+    monkeypatch.setattr(nms, "CHUNK", 100)
+    batch = rotated_predictions()
+    found = rotated_non_max_suppression(batch, 0.3, iou, agnostic=agnostic, multi_label=multi_label, max_det=3000, nc=3)
+    for own, rows in zip(found, nms.candidates(batch, 0.3, None, multi_label, 3), strict=True):
+        expected = fast(rows, iou, agnostic)
+        assert 0 < len(expected) < len(rows)
+        torch.testing.assert_close(own, expected, rtol=0, atol=0)
+    few = rotated_non_max_suppression(batch, 0.3, iou, agnostic=agnostic, multi_label=multi_label, max_det=7, nc=3)
+    for own, all_of_them in zip(few, found, strict=True):
+        assert torch.equal(own, all_of_them[:7])
+
+
+def test_a_suppressed_rotated_box_suppresses():
+    """The second is too near to the first and the third to the second, but not to the first."""
+    boxes = torch.tensor([[x, 50.0, 40.0, 20.0, score, 0.3] for x, score in ((50, 0.9), (55, 0.8), (60, 0.7))])
+    gaps = [probiou(boxes[0, [0, 1, 2, 3, 5]], boxes[i, [0, 1, 2, 3, 5]]).item() for i in (1, 2)]
+    assert gaps[0] > 0.7 > gaps[1]
+    (found,) = rotated_non_max_suppression(boxes.T[None], 0.25, 0.7)
+    assert found[:, 0].tolist() == [50]
+
+
+def test_rotated_boxes_of_chosen_classes_and_none_at_all():
+    batch = rotated_predictions()
+    (found, _) = rotated_non_max_suppression(batch, 0.5, classes=[1], multi_label=True, nc=3)
+    assert set(found[:, 5].tolist()) == {1}
+    assert rotated_non_max_suppression(batch, 1.0)[0].shape == (0, 7)

@@ -19,12 +19,13 @@ from ultralytics.utils.files import load_yaml, nearest
 CFG_DIR = Path(__file__).resolve().parent
 DEFAULT_YAML = CFG_DIR / "default.yaml"
 
-Method = Literal["train", "val", "predict"]
+Method = Literal["train", "val", "predict", "export"]
 
 _METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
     "train": {"project": "runs/train", "batch": 16, "rect": False, "conf": 0.001, "save": True},
     "val": {"project": "runs/val", "batch": 16, "rect": True, "conf": 0.001, "save": True},
     "predict": {"project": "runs/detect", "batch": 1, "rect": True, "conf": 0.25, "save": False},
+    "export": {"batch": 1},
 }
 
 

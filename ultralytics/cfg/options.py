@@ -66,7 +66,6 @@ OPTIONS: dict[str, Kind] = {
     "multi_scale": Kind((*FLAG.alternatives, *SHARE.alternatives), _read_multi_scale),
     **dict.fromkeys(("single_cls", "cos_lr", "compile", "channels_last", "val", "plots"), FLAG),
     "nbs": whole(1),
-    "dropout": number(0, 0.9999),
     # validation and prediction
     "split": choice("train", "val", "test"),
     "conf": optional(SHARE),
@@ -78,14 +77,17 @@ OPTIONS: dict[str, Kind] = {
     **dict.fromkeys(("save_json", "half", "agnostic_nms", "show"), FLAG),
     **dict.fromkeys(("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes"), FLAG),
     "line_width": optional(whole(1)),
+    # export
+    "format": choice("onnx", "torchscript"),
+    **dict.fromkeys(("dynamic", "simplify"), FLAG),
+    "opset": optional(choice(*range(13, 21))),
     # optimizer and loss
-    **dict.fromkeys(("lr0", "lrf", "weight_decay", "warmup_epochs", "warmup_bias_lr", "box", "cls", "dfl"), number(0)),
+    **dict.fromkeys(("lr0", "lrf", "weight_decay", "warmup_epochs", "warmup_bias_lr"), number(0)),
+    **dict.fromkeys(("box", "cls", "dfl", "angle"), number(0)),
     **dict.fromkeys(("momentum", "warmup_momentum"), number(0, 0.9999)),
     # augmentation
     **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate", "scale"), SHARE),
     **dict.fromkeys(("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"), SHARE),
-    "erasing": SHARE,
-    "auto_augment": optional(choice("randaugment", "augmix", "autoaugment")),
     "degrees": number(0, 180),
     "shear": number(0, 89),
     "perspective": number(0, 0.01),
@@ -94,16 +96,15 @@ OPTIONS: dict[str, Kind] = {
 LATER: dict[str, str] = {
     **dict.fromkeys(("mask_ratio", "overlap_mask", "retina_masks", "copy_paste", "copy_paste_mode"), "segmentation"),
     **dict.fromkeys(("pose", "kobj"), "pose estimation"),
-    "angle": "rotated boxes",
+    **dict.fromkeys(("dropout", "erasing", "auto_augment"), "classification"),
     "tracker": "tracking",
     "stream_buffer": "live streams",
     "save_frames": "saving single frames of a video",
     "visualize": "pictures of feature maps",
     "embed": "image embeddings",
     "augment": "test-time augmentation",
-    **dict.fromkeys(("workspace", "int8", "nms", "optimize", "format", "dynamic", "simplify", "opset"), "export"),
 }
-LATER_TASKS = ("segment", "pose", "classify", "obb")
+LATER_TASKS = ("segment", "pose", "classify")
 
 _NEWER = "belongs to networks newer than YOLOv8; the losses of YOLOv8 are weighted by box, cls and dfl"
 _TEACHER = (
@@ -118,6 +119,10 @@ NOT_TAKEN: dict[str, str] = {
     "cls_pw": "is not taken, as classes are not weighted by how rare they are; list images of rare classes more often",
     **dict.fromkeys(("rle", "dlog", "dgrad", "dlam"), _NEWER),
     "cls_remap": "is not taken, as class numbers are those of the label files; edit those, or pick some with classes",
+    "int8": "is not taken, as quantising needs pictures of yours; give the .onnx to onnxruntime's quantize_static",
+    "nms": "is not taken, as exported files give all boxes, of which predict and val keep the best themselves",
+    "optimize": "is not taken, as torch has given up its optimiser for phones; give the .onnx to the phone's runtime",
+    "workspace": "is TensorRT's; it makes an engine of the .onnx: trtexec --onnx=best.onnx --memPoolSize=workspace:4G",
     "quantize": "is not taken; half=True runs the network in float16 on a GPU",
 }
 

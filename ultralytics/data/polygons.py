@@ -89,6 +89,18 @@ def unknown(k: int) -> Polygons:
     return Polygons(np.zeros((0, 2), np.float32), np.zeros(k, np.int64))
 
 
+def visible_points(outline: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Points (m, 2) float64 with the hull of what of a closed outline (n, 2) lies in the picture; nothing: no rows."""
+    p = outline.astype(np.float64)
+    p, q = p[:-1], p[1:]
+    enter, leave = _liang_barsky(p, q, width, height)
+    seen = enter <= leave
+    ends = [(p + (q - p) * at[:, None])[seen] for at in (enter, leave)]
+    corners = ((0.0, 0.0), (width, 0.0), (0.0, height), (width, height))
+    inside = [corner for corner in corners if _right_of(corner, p, q).sum() % 2]
+    return np.concatenate((*ends, np.array(inside).reshape(-1, 2)))
+
+
 def _bounds(low: np.ndarray, high: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Smallest `low` and largest `high` of the runs that begin at `starts`, (len(starts), 4)."""
     return np.concatenate((np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)), axis=1)

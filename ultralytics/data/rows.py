@@ -88,6 +88,15 @@ def parse_box_rows(rows: Rows, nc: int | None, keypoint_numbers: int = 0) -> Par
     )
 
 
+def parse_polygon_rows(rows: Rows, nc: int | None) -> ParsedRows:
+    """Rows `class x1 y1 x2 y2 x3 y3 …` alone, as `parse_box_rows` reads them. Raises RowError for any other row."""
+    for index, row in enumerate(rows):
+        if len(row) < 7 or len(row) % 2 == 0:
+            expected = "a row is `class x1 y1 x2 y2 x3 y3 ...`, three points or more"
+            raise RowError(index, f"{len(row)} numbers, but {expected}")
+    return parse_box_rows(rows, nc)
+
+
 def bounds(polygon: np.ndarray) -> np.ndarray:
     """Box (4,) xywh around the points (p, 2)."""
     low, high = polygon.min(0), polygon.max(0)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ultralytics.utils.ops import xyxy2xywh
+from ultralytics.utils.rotated import xywhr2xyxyxyxy
 
 Array = torch.Tensor | np.ndarray
 Rows = TypeVar("Rows", bound="Predictions")
@@ -56,47 +57,18 @@ class Predictions:
         return f"{type(self).__name__}(shape={tuple(self.shape)}, orig_shape={self.orig_shape}, data=\n{self.data})"
 
 
-class Probs(Predictions):
-    """How likely each class is for the whole picture: (nc,)."""
+class Tracked(Predictions):
+    """Rows that end in an optional track number, confidence and class, after `size` numbers of their own."""
 
-    @property
-    def top1(self) -> int:
-        """The likeliest class."""
-        return int(self.data.argmax())
-
-    @property
-    def top5(self) -> list[int]:
-        """The five likeliest classes, or all if there are fewer, best first."""
-        values = torch.as_tensor(self.data)
-        return values.argsort(dim=-1, descending=True, stable=True)[:5].tolist()
-
-    @property
-    def top1conf(self) -> Array:
-        """Probability of the likeliest class."""
-        return self.data[self.top1]
-
-    @property
-    def top5conf(self) -> Array:
-        """Probabilities of `top5`."""
-        return self.data[self.top5]
-
-
-class Boxes(Predictions):
-    """Boxes (n, 6): x1, y1, x2, y2 in pixels of the original picture, confidence, class.
-
-    (n, 7) has the number of a track before the confidence. A single row (6,) or (7,) becomes (1, 6) or (1, 7).
-    """
+    size: int
 
     def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
+        """A single row (m,) becomes (1, m)."""
         data = data[None] if data.ndim == 1 else data
-        if data.ndim != 2 or data.shape[1] not in (6, 7):
-            raise ValueError(f"boxes have shape {tuple(data.shape)}: expected (n, 6) or, with track numbers, (n, 7)")
+        if data.ndim != 2 or data.shape[1] - self.size not in (2, 3):
+            expected = f"(n, {self.size + 2}) or, with track numbers, (n, {self.size + 3})"
+            raise ValueError(f"{type(self).__name__.lower()} have shape {tuple(data.shape)}: expected {expected}")
         super().__init__(data, orig_shape)
-
-    @property
-    def xyxy(self) -> Array:
-        """Corners (n, 4), pixels."""
-        return self.data[:, :4]
 
     @property
     def conf(self) -> Array:
@@ -111,12 +83,31 @@ class Boxes(Predictions):
     @property
     def is_track(self) -> bool:
         """Whether objects have track numbers."""
-        return self.data.shape[1] == 7
+        return self.data.shape[1] == self.size + 3
 
     @property
     def id(self) -> Array | None:
         """Track numbers (n,), float, or None."""
         return self.data[:, -3] if self.is_track else None
+
+    def _like(self, values: tuple[int, ...]) -> Array:
+        """The values in the type of `data`."""
+        tensor = isinstance(self.data, torch.Tensor)
+        return self.data.new_tensor(values) if tensor else np.array(values, self.data.dtype)
+
+
+class Boxes(Tracked):
+    """Boxes (n, 6): x1, y1, x2, y2 in pixels of the original picture, confidence, class.
+
+    (n, 7) has the number of a track before the confidence. A single row (6,) or (7,) becomes (1, 6) or (1, 7).
+    """
+
+    size = 4
+
+    @property
+    def xyxy(self) -> Array:
+        """Corners (n, 4), pixels."""
+        return self.data[:, :4]
 
     @property
     def xywh(self) -> Array:
@@ -133,7 +124,59 @@ class Boxes(Predictions):
         """Centre, width and height (n, 4), 0..1."""
         return self._normalised(self.xywh)
 
+    def corners(self, normalize: bool = False) -> Array:
+        """Left top and right bottom (n, 2, 2), pixels or 0..1."""
+        return (self.xyxyn if normalize else self.xyxy).reshape(-1, 2, 2)
+
+    @property
+    def text(self) -> Array:
+        """What stands between class and confidence in a label file, (n, 4)."""
+        return self.xywhn
+
     def _normalised(self, boxes: Array) -> Array:
         height, width = self.orig_shape
-        size = (width, height, width, height)
-        return boxes / (boxes.new_tensor(size) if isinstance(boxes, torch.Tensor) else np.array(size, boxes.dtype))
+        return boxes / self._like((width, height, width, height))
+
+
+class OBB(Tracked):
+    """Rotated boxes (n, 7): centre, width and height in pixels of the original picture, theta, confidence, class.
+
+    Theta turns the width's direction from x towards y, in radians. (n, 8) has a track number before the confidence.
+    """
+
+    size = 5
+
+    @property
+    def xywhr(self) -> Array:
+        """Centre, width, height, pixels, and theta (n, 5)."""
+        return self.data[:, :5]
+
+    @property
+    def xyxyxyxy(self) -> Array:
+        """Corners (n, 4, 2), pixels, which may lie outside the picture."""
+        return self._typed(xywhr2xyxyxyxy(torch.as_tensor(self.xywhr)))
+
+    @property
+    def xyxyxyxyn(self) -> Array:
+        """Corners (n, 4, 2), 0..1 in the picture."""
+        height, width = self.orig_shape
+        return self.xyxyxyxy / self._like((width, height))
+
+    @property
+    def xyxy(self) -> Array:
+        """Bounds (n, 4) of the corners, pixels."""
+        corners = torch.as_tensor(self.xyxyxyxy)
+        return self._typed(torch.cat((corners.amin(1), corners.amax(1)), 1))
+
+    def corners(self, normalize: bool = False) -> Array:
+        """The four corners (n, 4, 2), pixels or 0..1."""
+        return self.xyxyxyxyn if normalize else self.xyxyxyxy
+
+    @property
+    def text(self) -> Array:
+        """What stands between class and confidence in a label file, (n, 8)."""
+        return self.xyxyxyxyn.reshape(-1, 8)
+
+    def _typed(self, values: torch.Tensor) -> Array:
+        """A tensor, or an array of it where `data` is one."""
+        return values if isinstance(self.data, torch.Tensor) else values.numpy()

@@ -1,4 +1,4 @@
-"""YOLO: a network by the name of its YAML or weights, and the four things people do with it."""
+"""YOLO: a network by the name of its YAML or weights, and what people do with it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -10,6 +10,7 @@ from torch import nn
 
 from ultralytics.cfg import Options, get_options
 from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.exported import ExportedNetwork, is_exported, open_exported
 from ultralytics.engine.inference import InferenceCopy
 from ultralytics.engine.plan import inference_dtype
 from ultralytics.engine.results import Results
@@ -23,15 +24,15 @@ from ultralytics.utils.files import nearest
 from ultralytics.utils.ops import make_divisible
 
 KEPT_OPTIONS = ("data", "imgsz", "single_cls")  # what a checkpoint tells later calls about its training
-EXPORTED = {".onnx", ".torchscript", ".engine", ".mlpackage", ".tflite", ".pb"}
-LATER = {"export": "export", "benchmark": "export", "track": "tracking", "embed": "image embeddings", "tune": "tuning"}
+LATER = {"benchmark": "a comparison of formats", "track": "tracking", "embed": "image embeddings", "tune": "tuning"}
 
 
 class YOLO:
-    """A network that trains, validates and predicts.
+    """A network that trains, validates, predicts and is exported.
 
     `model` is a model YAML (a path, or a bare name such as `yolov8n-DynamicConv.yaml`), which `nc` gives another number
-    of classes, or a file of weights, which has its own.
+    of classes, or a file of weights, which has its own, or an exported .onnx or .torchscript, which predicts and
+    validates only.
 
     >>> model = YOLO("yolov8n-DynamicConv.yaml")
     >>> model.load("yolov8n.pt")  # doctest: +SKIP
@@ -73,8 +74,11 @@ class YOLO:
         self.overrides = {"model": name}
 
     def _open(self, path: Path) -> None:
-        if path.suffix in EXPORTED:
-            raise CheckpointError(f"{path}: exported networks come later; open the .pt file that this one was made of")
+        if is_exported(path):
+            self.model = open_exported(path)
+            self._task = task_class(self.model.task)
+            self.overrides = self.model.known | {"model": str(path)}
+            return
         self.ckpt = load_checkpoint(path)
         self.ckpt_path = path
         self._task, self.model = from_checkpoint(self.ckpt, path)
@@ -98,8 +102,7 @@ class YOLO:
                 "nothing to predict on: give source=, a path, folder, glob, video, array, image or tensor"
             )
         self.predictor = Predictor(self._task, options, self.callbacks)
-        device = select_device(options.device)
-        network = self._inference.of(self.model, device, inference_dtype(options, device))
+        network = self._network(options)
         results = self.predictor.stream(network, options.source)
         return results if stream else list(results)
 
@@ -111,25 +114,36 @@ class YOLO:
         """
         from ultralytics.engine import routing
 
+        self._layers("routing")
         options = self._options("predict", options | {"source": source})
-        device = select_device(options.device)
-        network = self._inference.of(self.model, device, inference_dtype(options, device))
+        network = self._network(options)
         return routing.report(routing.look(self._task, network, options), file)
 
     def val(self, **options: Any) -> Any:
         """Metrics on a split of `data`, by default that of the data the weights were trained on."""
         from ultralytics.engine import prepare
 
-        trained_here = self.ckpt is not None and self.ckpt.origin == "native"
-        known = self.ckpt.args.get("batch") if trained_here else None
-        if isinstance(known, int) and known > 0:  # the metrics depend a little on the shapes of rectangular batches
-            options = {"batch": known * self._task.val_batches} | options
+        if batch := self._val_batch():  # the metrics depend a little on the shapes of rectangular batches
+            options = {"batch": batch} | options
         options = self._options("val", options)
-        device = select_device(options.device)
-        network = self._inference.of(self.model, device, inference_dtype(options, device))
+        network = self._network(options)
         validator = prepare.validator(network, self._task, options, self.callbacks)
         self.metrics = validator(network)
         return self.metrics
+
+    def export(self, **options: Any) -> str:
+        """Write the network as it is now to a file of `format`, beside its weights, and return the path.
+
+        Takes format (onnx, torchscript), imgsz, batch, dynamic, half, opset, simplify, device. YOLO() opens the file.
+        """
+        from ultralytics.engine import exporter
+
+        self._layers("export")
+        checked = self._options("export", options)
+        exporter.check_given(options, checked)
+        stem = self.ckpt_path.with_suffix("") if self.ckpt_path else Path(Path(self.cfg).stem)
+        known = {name: self.overrides[name] for name in ("data", "single_cls") if name in self.overrides}
+        return str(exporter.export(self.model, checked, stem, known | {"val_batch": self._val_batch()}))
 
     def train(self, augmentations: Sequence[Callable] = (), **options: Any) -> Any:
         """Train on `data`, leave weights and pictures in a run folder, and return the metrics of the best weights.
@@ -140,6 +154,7 @@ class YOLO:
         from ultralytics.engine.start import Start, resumed
         from ultralytics.engine.trainer import Trainer
 
+        self._layers("train")
         checked = self._options("train", options)
         if checked.resume:
             path = Path(checked.resume if isinstance(checked.resume, str) else self.ckpt_path or checked.model)
@@ -154,15 +169,13 @@ class YOLO:
             self.model, self._has_weights = self.trainer.ema.ema, True
         return self.metrics
 
-    def info(
-        self, detailed: bool = False, verbose: bool = True, imgsz: int | None = None
-    ) -> tuple[int, int, int, float]:
-        """(layers, parameters, gradients, GFLOPs at `imgsz`), logged with `verbose`, row by row with `detailed`."""
-        return self.model.info(detailed=detailed, verbose=verbose, imgsz=imgsz)
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
+        """(layers, parameters, gradients, GFLOPs) of the network, logged with `verbose`, row by row with `detailed`."""
+        return self._layers("info").info(detailed=detailed, verbose=verbose, imgsz=imgsz)
 
     def fuse(self) -> "YOLO":
         """Fold the norms into the convolutions, for good: such a network is faster and cannot be trained on."""
-        self.model.fuse()
+        self._layers("fuse").fuse()
         return self
 
     def load(self, weights: str | Path, verbose: bool = False) -> "YOLO":
@@ -171,6 +184,7 @@ class YOLO:
         Rows of the two networks find each other by structure, and a static convolution becomes a dynamic one where this
         network has that (nn/transfer.py). `verbose` says row by row what was copied, expanded, and left as it was.
         """
+        self._layers("load")
         checkpoint = load_checkpoint(Path(weights))
         self.model.load(checkpoint, verbose=verbose)
         if checkpoint.names and len(checkpoint.names) == len(self.names):
@@ -180,6 +194,7 @@ class YOLO:
 
     def save(self, path: str | Path = "model.pt") -> None:
         """Write network and weights as they are now, in half precision, to a file that `YOLO(path)` opens."""
+        self._layers("save")
         kept = {"args": self.ckpt.args, "epoch": self.ckpt.epoch, "metrics": self.ckpt.metrics} if self.ckpt else {}
         save_checkpoint(Path(path), Checkpoint(self.model.state_dict(), self.model.yaml, self.task, self.names, **kept))
 
@@ -189,7 +204,7 @@ class YOLO:
 
     def to(self, device: Any) -> "YOLO":
         """Move the network."""
-        self.model.to(device if isinstance(device, torch.device) else select_device(device))
+        self._layers("to").to(device if isinstance(device, torch.device) else select_device(device))
         return self
 
     @property
@@ -205,7 +220,7 @@ class YOLO:
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return next(self.model.parameters()).device
+        return self.model.device
 
     def __getattr__(self, name: str) -> Any:
         """Only called for what is not there."""
@@ -213,6 +228,29 @@ class YOLO:
             raise AttributeError(f"YOLO.{name} comes with {LATER[name]}, which is not there yet")
         near = nearest(name, [n for n in dir(self) if not n.startswith("_")])
         raise AttributeError(f"YOLO has no {name!r}" + (f", the nearest are: {', '.join(near)}" if near else ""))
+
+    def _layers(self, method: str) -> nn.Module:
+        """The network, for what needs its layers; an exported one has none (ConfigError)."""
+        if isinstance(self.model, ExportedNetwork):
+            raise ConfigError(
+                f"{method}() needs the layers, which {self.model.path} as an exported network has no more: "
+                "open the .pt that it was made of"
+            )
+        return self.model
+
+    def _network(self, options: Options) -> nn.Module:
+        """What computes with these options: the exported network, or a fused copy of this one."""
+        if isinstance(self.model, ExportedNetwork):
+            return self.model.choose(options.device)
+        device = select_device(options.device)
+        return self._inference.of(self.model, device, inference_dtype(options, device))
+
+    def _val_batch(self) -> int | None:
+        """The batch that training validated with, for weights of this tree."""
+        if isinstance(self.model, ExportedNetwork):
+            return self.model.val_batch
+        known = self.ckpt.args.get("batch") if self.ckpt is not None and self.ckpt.origin == "native" else None
+        return known * self._task.val_batches if isinstance(known, int) and known > 0 else None
 
     def _options(self, method: str, given: dict[str, Any]) -> Options:
         """Checked options of a call: the method's defaults, what the weights know, what the call says."""
@@ -227,7 +265,8 @@ class YOLO:
             raise ConfigError(f"model={options.model}: this network is {self.overrides['model']}; YOLO() opens another")
         if method != "train" and options.batch == -1:
             raise ConfigError(f"batch=-1 is for training: give model.{method}() a number")
-        self._task.check(options, method)
+        if isinstance(self.model, ExportedNetwork):
+            options = self.model.fitting(options)
         return fit_stride(options, int(self.model.stride.max()))
 
 

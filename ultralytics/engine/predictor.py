@@ -71,11 +71,10 @@ class Predictor:
 
     def _predict(self, model: nn.Module) -> tuple[int, ...]:
         """Make the results of the batch; returns the shape of what the network saw."""
-        first = next(model.parameters())
-        watch = Stopwatch(first.device, STAGES)
+        watch = Stopwatch(model.device, STAGES)
         with watch("preprocess"):
             images = self.task.network_input(self.batch, self.args, int(model.stride.max()))
-            images = images.to(first.device, first.dtype)
+            images = images.to(model.device, model.dtype)
         with watch("inference"):
             outputs = model(images)
         with watch("postprocess"):

@@ -128,12 +128,11 @@ def validator(model: nn.Module, task: Any, options: Any, callbacks: Callbacks) -
             f"{options.data} has {found['nc']} classes and the network {len(model.names)}: "
             "validate on the data it was trained for, or train it on these"
         )
-    first = next(model.parameters())
     stride = int(model.stride.max())
     split = task.dataset(
         found, options.split, options, augment=False, batch=options.batch, stride=stride, rect=options.rect
     )
-    loader = build_loader(split, options.workers, pin_memory=first.device.type == "cuda")
+    loader = build_loader(split, options.workers, pin_memory=model.device.type == "cuda")
     folder = increment_path(Path(options.project) / options.name, options.exist_ok)
     return Validator(task, options, found, loader, folder, callbacks)
 

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ultralytics.engine.containers import Array, Boxes, Predictions, Probs
+from ultralytics.engine.containers import OBB, Array, Boxes, Predictions, Tracked
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import import_extra
-from ultralytics.utils.ops import clip_boxes
+from ultralytics.utils.ops import clip_boxes, xyxy2xywh
 from ultralytics.utils.plotting import Annotator, class_name, colors, picture_name, write_image, writing
 
-__all__ = ["Boxes", "Probs", "Results"]
+__all__ = ["OBB", "Boxes", "Results"]
 
-SCORES_BACKGROUND = (64, 64, 64)
 CROP_GAIN, CROP_PAD = 1.02, 10  # a crop shows a little more than its box
 
 
@@ -30,7 +29,7 @@ class Results:
     `len`, indexing and iteration are over the objects.
     """
 
-    containers = ("boxes", "probs")  # attributes that hold one row per object, or None; the first that is there counts
+    containers = ("boxes", "obb")  # attributes that hold one row per object, or None; the first that is there counts
 
     def __init__(
         self,
@@ -39,7 +38,7 @@ class Results:
         names: Mapping[int, str],
         boxes: Array | None = None,
         *,
-        probs: Array | None = None,
+        obb: Array | None = None,
         speed: dict[str, float | None] | None = None,
     ) -> None:
         self.orig_img = orig_img
@@ -47,17 +46,19 @@ class Results:
         self.path = str(path)
         self.names = names
         self.boxes = None if boxes is None else Boxes(boxes, self.orig_shape)
-        self.probs = None if probs is None else Probs(probs, self.orig_shape)
+        self.obb = None if obb is None else OBB(obb, self.orig_shape)
         self.speed = speed or dict.fromkeys(("preprocess", "inference", "postprocess"))
 
     def new(self) -> "Results":
         """The same picture without any objects."""
         return Results(self.orig_img, self.path, self.names, speed=self.speed)
 
-    def update(self, boxes: Array | None = None) -> None:
-        """Replace the boxes by others (n, 6) or (n, 7), moved into the picture."""
+    def update(self, boxes: Array | None = None, obb: Array | None = None) -> None:
+        """Replace the boxes by others (n, 6) or (n, 7), moved into the picture, or the rotated ones as they are."""
         if boxes is not None:
             self.boxes = Boxes(clip_boxes(boxes, self.orig_shape), self.orig_shape)
+        if obb is not None:
+            self.obb = OBB(obb, self.orig_shape)
 
     def cpu(self) -> "Results":
         """The same with all tensors on the CPU."""
@@ -86,6 +87,11 @@ class Results:
     def _objects(self) -> Predictions | None:
         return next((rows for name in self.containers if (rows := getattr(self, name)) is not None), None)
 
+    @property
+    def _boxes(self) -> Tracked | None:
+        """The boxes, upright or rotated."""
+        return self.boxes if self.boxes is not None else self.obb
+
     def __len__(self) -> int:
         return len(self._objects or ())
 
@@ -100,9 +106,7 @@ class Results:
         return f"Results({self.path!r}, {width}x{height}: {self.verbose().rstrip(', ')})"
 
     def verbose(self) -> str:
-        """The objects counted by class, such as "4 RBCs, 1 WBC, "; of a whole picture "cat 0.93, dog 0.05, "."""
-        if self.probs is not None:
-            return ", ".join(f"{class_name(self.names, c)} {conf:.2f}" for c, conf in self._likeliest()) + ", "
+        """The objects counted by class, such as "4 RBCs, 1 WBC, "."""
         if not len(self):
             return "(no detections), "
         counts = sorted(Counter(self._objects.cls.tolist()).items())
@@ -111,21 +115,19 @@ class Results:
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """One dictionary per object, of plain values: name, class, confidence, box and, if there is one, track_id.
 
-        Of a whole picture one for each of the five likeliest classes, without a box.
+        The box has the corners x1, y1, x2, y2, a rotated one also x3, y3, x4, y4.
         """
-        if self.probs is not None:
-            return [
-                {"name": class_name(self.names, c), "class": c, "confidence": round(conf, decimals)}
-                for c, conf in self._likeliest()
-            ]
-        if self.boxes is None:
+        if self._boxes is None:
             return []
-        boxes = self.boxes.numpy()
+        boxes = self._boxes.numpy()
         rows = []
-        for box, corners in zip(boxes, boxes.xyxyn if normalize else boxes.xyxy, strict=True):
+        for box, corners in zip(boxes, boxes.corners(normalize).tolist(), strict=True):
             row = {"name": class_name(self.names, box.cls[0]), "class": int(box.cls[0])}
             row["confidence"] = round(float(box.conf[0]), decimals)
-            row["box"] = {k: round(float(v), decimals) for k, v in zip(("x1", "y1", "x2", "y2"), corners, strict=True)}
+            places = {
+                f"{axis}{i}": v for i, corner in enumerate(corners, 1) for axis, v in zip("xy", corner, strict=True)
+            }
+            row["box"] = {name: round(value, decimals) for name, value in places.items()}
             rows.append(row | ({"track_id": int(box.id[0])} if box.is_track else {}))
         return rows
 
@@ -157,33 +159,21 @@ class Results:
         """
         if color_mode not in ("class", "instance"):
             raise ConfigError(f"color_mode={color_mode!r}: expected 'class' or 'instance'")
-        found = self.boxes.numpy() if boxes and self.boxes is not None else ()
+        found = self._boxes.numpy() if boxes and self._boxes is not None else ()
         texts = [self._label(box, conf) for box in found]
         picture = (self.orig_img if img is None else img).copy()
         annotator = Annotator(picture, line_width, font_size, example="".join(texts))
         keys = [box.cls[0] if color_mode == "class" else i for i, box in enumerate(found)]
-        drawn = [(box.xyxy[0], text, colors(k, bgr=True)) for box, text, k in zip(found, texts, keys, strict=True)]
+        drawn = [(box, text, colors(k, bgr=True)) for box, text, k in zip(found, texts, keys, strict=True)]
         for box, _, color in reversed(drawn):  # the most confident on top
-            annotator.box(box, color)
+            annotator.outline(box.corners()[0], color)
         for box, text, color in reversed(drawn if labels else []):
-            annotator.label(box, text, color)
-        if self.probs is not None and labels:
-            self._draw_scores(annotator, conf)
+            annotator.label(box.xyxy[0], text, color)
         if save:
             write_image(filename or self._file_name(), annotator.result())
         return annotator.result(pil)
 
-    def _likeliest(self) -> list[tuple[int, float]]:
-        """Class and probability of the five likeliest classes of the whole picture."""
-        return list(zip(self.probs.top5, self.probs.top5conf.tolist(), strict=True))
-
-    def _draw_scores(self, annotator: Annotator, conf: bool) -> None:
-        """The likeliest classes of the whole picture, in its left top corner."""
-        rows = [class_name(self.names, c) + (f" {score:.2f}" if conf else "") for c, score in self._likeliest()]
-        margin = annotator.font_size // 2
-        annotator.text((margin, margin), "\n".join(rows), box_color=SCORES_BACKGROUND)
-
-    def _label(self, box: Boxes, conf: bool) -> str:
+    def _label(self, box: Tracked, conf: bool) -> str:
         """Text at a single box: its track, class and confidence."""
         track = f"id:{int(box.id[0])} " if box.is_track else ""
         return track + class_name(self.names, box.cls[0]) + (f" {box.conf[0]:.2f}" if conf else "")
@@ -210,7 +200,7 @@ class Results:
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
         """Append a row `class x y w h [confidence] [track]` per object, 0..1, to a file that only objects create.
 
-        Of a whole picture rows `0.93 name` of the five likeliest classes.
+        Of a rotated box the four corners stand in place of x, y, w, h.
         """
         path = Path(txt_file)
         if len(self):
@@ -219,17 +209,15 @@ class Results:
         return str(path)
 
     def _text_rows(self, save_conf: bool) -> Iterator[str]:
-        if self.probs is not None:
-            yield from (f"{conf:.2f} {class_name(self.names, c)}\n" for c, conf in self._likeliest())
-            return
-        for box in self.boxes.numpy():
-            values = [*box.cls, *box.xywhn[0], *(box.conf if save_conf else ()), *(box.id if box.is_track else ())]
+        boxes = self._boxes.numpy()
+        last = [column for column, wanted in ((boxes.conf, save_conf), (boxes.id, boxes.is_track)) if wanted]
+        for values in np.column_stack((boxes.cls, boxes.text, *last)):
             yield " ".join(f"{v:g}" for v in values) + "\n"
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
         """Write what is in each box to save_dir/<class>/<file_name>.jpg, then <file_name>-2.jpg and so on."""
-        for box in self.boxes or ():
-            x, y, w, h = box.xywh[0].tolist()
+        for box in self._boxes or ():
+            x, y, w, h = xyxy2xywh(box.xyxy)[0].tolist()
             height, width = self.orig_shape
             folder = Path(save_dir) / re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", class_name(self.names, box.cls[0]))
             if (crop := self.orig_img[_span(y, h, height), _span(x, w, width)]).size:

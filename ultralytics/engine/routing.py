@@ -171,13 +171,13 @@ def distances(module: nn.Module, weights: np.ndarray) -> np.ndarray | None:
 @torch.no_grad()
 def look(task: Any, network: nn.Module, options: Any) -> Routing:
     """The routing of a network in eval mode on the images of `options.source`; ModelError if it has no routers."""
-    recorder, first = Recorder(network), next(network.parameters())
+    recorder = Recorder(network)
     with recorder():
         for frames in batches(load_source(options.source, vid_stride=options.vid_stride), options.batch):
             if not recorder.routers:
                 break
             images = task.network_input(frames, options, int(network.stride.max()))
-            network(images.to(first.device, first.dtype))
+            network(images.to(network.device, network.dtype))
     found = recorder.routing()
     if not found.layers:
         raise ModelError(

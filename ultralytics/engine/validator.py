@@ -66,8 +66,7 @@ class Validator:
 
         With `criterion` the mean loss is kept, too. Between epochs (not `final`) there is one row and no files.
         """
-        first = next(model.parameters())
-        watch = Stopwatch(first.device, STAGES)
+        watch = Stopwatch(model.device, STAGES)
         evaluator = self.task.evaluator(self.data, self.args, self.loader.dataset, self.save_dir, model.nc, final)
         model.eval()
         losses, self.seen = [], 0
@@ -75,7 +74,7 @@ class Validator:
         for i, batch in enumerate(tqdm(self.loader, desc="validation", leave=False, disable=not self.args.verbose)):
             self.callbacks.run("on_val_batch_start", self)
             with watch("preprocess"):
-                images = batch["img"].to(first.device, non_blocking=True).to(first.dtype) / 255
+                images = batch["img"].to(model.device, non_blocking=True).to(model.dtype) / 255
             with watch("inference"):
                 outputs = model(images)
             if criterion is not None:

@@ -10,6 +10,7 @@ from ultralytics.utils.fonts import font_file, shorten, text_mask
 from ultralytics.utils.palette import Colour, readable
 
 MIN_FONT = 7  # pixels: smaller letters are no letters
+SHIFT, LIMIT = 4, 2**15  # bits behind the point of coordinates that OpenCV draws, and how far it draws, pixels
 Box = tuple[int, int, int, int]
 
 
@@ -58,6 +59,16 @@ class Annotator:
         if (corners := self._corners(box)) is not None:
             x1, y1, x2, y2 = corners
             cv2.rectangle(self.im, (x1, y1), (x2, y2), color, self.lw)
+
+    def outline(self, corners: np.ndarray, color: Colour = (128, 128, 128)) -> None:
+        """A box by its corners in pixels: two (2, 2) of an upright one, or all (4, 2) of a rotated one."""
+        if len(corners) == 2:
+            self.box(corners.ravel(), color)
+            return
+        size = np.array((self.width, self.height))
+        if np.isfinite(corners).all() and (corners.max(0) >= 0).all() and (corners.min(0) <= size).all():
+            points = np.round((corners - 0.5).clip(-LIMIT, LIMIT) * 2**SHIFT).astype(np.int32)
+            cv2.polylines(self.im, [points], True, color, self.lw, cv2.LINE_AA, SHIFT)
 
     def label(
         self,
@@ -137,7 +148,7 @@ class Annotator:
     def _blend(self, mask: np.ndarray, x: int, y: int, color: Colour) -> None:
         """Paint `color` through an opacity mask whose left top corner is (x, y); what lies outside is cut off."""
         left, top = max(-x, 0), max(-y, 0)
-        area = self.im[max(y, 0) : max(y + mask.shape[0], 0), max(x, 0) : max(x + mask.shape[1], 0)]
+        area = self.im[max(y, 0) : y + mask.shape[0], max(x, 0) : x + mask.shape[1]]
         opacity = mask[top : top + area.shape[0], left : left + area.shape[1], None] / np.float32(255)
         area[:] = np.rint(area + (np.array(color, np.float32) - area) * opacity)
 

@@ -1,4 +1,4 @@
-"""What the network takes for what."""
+"""What the detector takes for what."""
 
 import numpy as np
 import torch
@@ -10,17 +10,13 @@ class ConfusionMatrix:
     """Counts of predicted (rows) against true classes (columns); the last of each is the background.
 
     `matrix` (nc + 1, nc + 1): a detection without object counts in the last column, an object that nothing detects in
-    the last row. Without `background`, for pictures of one class each, (nc, nc).
+    the last row.
     """
 
-    def __init__(self, names: dict[int, str], background: bool = True) -> None:
+    def __init__(self, names: dict[int, str]) -> None:
         self.names = names
         self.nc = len(names)
-        self.matrix = np.zeros((self.nc + background, self.nc + background), dtype=int)
-
-    def process_cls_preds(self, preds: np.ndarray, targets: np.ndarray) -> None:
-        """Add pictures: the predicted class (n,) of each and the true one (n,)."""
-        np.add.at(self.matrix, (preds, targets), 1)
+        self.matrix = np.zeros((self.nc + 1, self.nc + 1), dtype=int)
 
     def process_batch(
         self,

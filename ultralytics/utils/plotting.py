@@ -1,9 +1,8 @@
 """Pictures of batches, written to disk whatever the path is called. Charts of numbers are in `charts`."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,9 +13,10 @@ from ultralytics.utils.annotate import Annotator
 from ultralytics.utils.errors import YOLOError
 from ultralytics.utils.fonts import font_file, shorten, text_mask
 from ultralytics.utils.ops import xywhn2xyxy
-from ultralytics.utils.palette import Colour, colors, readable
+from ultralytics.utils.palette import colors
+from ultralytics.utils.rotated import xywhr2xyxyxyxy
 
-__all__ = ["Annotator", "class_name", "colors", "picture_name", "plot_classes", "plot_images", "write_image", "writing"]
+__all__ = ["Annotator", "class_name", "colors", "picture_name", "plot_images", "write_image", "writing"]
 
 Array = np.ndarray | torch.Tensor
 Names = Mapping[int, str] | Sequence[str]
@@ -75,50 +75,23 @@ def plot_images(
     """The first images of a batch side by side with their objects, (H, W, 3) BGR; written to `fname` if given.
 
     `images` (B, 3, H, W) RGB, uint8 or float 0..1; of each object `batch_idx` (N,), `cls` (N,), `bboxes` (N, 4) xywh
-    normalised and, if it is a prediction, `confs` (N,); `paths` head the images with their file names.
+    normalised, or (N, 5) with theta, and, if it is a prediction, `confs` (N,); `paths` head the images with their file
+    names.
     """
     pictures = _to_bgr(images[:max_subplots])
     owner, classes, scores = (None if a is None else _numpy(a).ravel() for a in (batch_idx, cls, confs))
-    boxes = _numpy(bboxes).reshape(-1, 4)
+    boxes = _numpy(bboxes)
+    boxes = boxes.reshape(len(owner), boxes.shape[-1])
     texts = [class_name(names, c) for c in classes]
     if scores is not None:
         texts = [f"{text} {score:.2f}" for text, score in zip(texts, scores, strict=True)]
-    drawings = []
-    for i in range(len(pictures)):
-        mine = np.flatnonzero(owner == i)
-        drawings.append(partial(_draw, boxes=boxes[mine], classes=classes[mine], texts=[texts[j] for j in mine]))
-    return _plot(pictures, drawings, paths, fname)
-
-
-def plot_classes(
-    images: Array,
-    classes: Sequence[int],
-    texts: Sequence[str],
-    paths: Sequence[str | Path] | None = None,
-    fname: str | Path | None = None,
-    max_subplots: int = 16,
-) -> np.ndarray:
-    """The first images (B, 3, H, W) of a batch side by side, each with its text in a corner; else as `plot_images`.
-
-    `classes` (B,) give the texts their colours.
-    """
-    pictures = _to_bgr(images[:max_subplots])
-    drawings = [partial(_corner, text=text, color=colors(c, bgr=True)) for text, c in zip(texts, classes, strict=True)]
-    return _plot(pictures, drawings, paths, fname)
-
-
-def _plot(
-    pictures: np.ndarray,
-    drawings: Sequence[Callable[[np.ndarray], np.ndarray]],
-    paths: Sequence[str | Path] | None,
-    fname: str | Path | None,
-) -> np.ndarray:
-    """Pictures (B, H, W, 3) BGR at a readable size, each as its drawing returns it, on a grid; written to `fname`."""
     columns = math.ceil(math.sqrt(len(pictures)))
     scale = _scale(pictures.shape, columns)
-    tiles = [draw(_resized(picture, scale)) for picture, draw in zip(pictures, drawings, strict=False)]
-    if paths is not None:
-        tiles = [_headed(tile, Path(path).name) for tile, path in zip(tiles, paths, strict=False)]
+    tiles = []
+    for i, picture in enumerate(pictures):
+        mine = np.flatnonzero(owner == i)
+        tile = _draw(_resized(picture, scale), boxes[mine], classes[mine], [texts[j] for j in mine])
+        tiles.append(_headed(tile, Path(paths[i]).name) if paths is not None else tile)
     mosaic = _side_by_side(tiles, columns)
     if fname is not None:
         write_image(fname, mosaic)
@@ -152,21 +125,22 @@ def _resized(image: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _draw(tile: np.ndarray, boxes: np.ndarray, classes: np.ndarray, texts: list[str]) -> np.ndarray:
-    """All boxes (n, 4) xywh normalised, then the labels, so that no line crosses a text."""
+    """All boxes (n, 4 or 5) normalised, then the labels, so that no line crosses a text."""
     annotator = Annotator(tile)
-    corners = xywhn2xyxy(boxes, annotator.width, annotator.height)
-    for box, c in zip(corners, classes, strict=True):
-        annotator.box(box, colors(c, bgr=True))
-    for box, c, text in zip(corners, classes, texts, strict=True):
-        annotator.label(box, text, colors(c, bgr=True))
+    corners = _corners(boxes, annotator.width, annotator.height)
+    for points, c in zip(corners, classes, strict=True):
+        annotator.outline(points, colors(c, bgr=True))
+    for points, c, text in zip(corners, classes, texts, strict=True):
+        annotator.label((*points.min(0), *points.max(0)), text, colors(c, bgr=True))
     return annotator.result()
 
 
-def _corner(tile: np.ndarray, text: str, color: Colour) -> np.ndarray:
-    """A tile with lines of text in its left top corner."""
-    annotator = Annotator(tile, font_size=TILE / 20)
-    annotator.text((GAP, GAP), text, readable((255, 255, 255), color), box_color=color)
-    return annotator.result()
+def _corners(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Two corners of boxes (n, 4) xywh normalised, (n, 2, 2), or all four of rotated ones (n, 5), (n, 4, 2); pixels."""
+    if boxes.shape[1] == 4:
+        return xywhn2xyxy(boxes, width, height).reshape(-1, 2, 2)
+    pixels = boxes * np.array((width, height, width, height, 1), np.float32)
+    return xywhr2xyxyxyxy(torch.from_numpy(pixels)).numpy()
 
 
 def _headed(tile: np.ndarray, title: str) -> np.ndarray:

@@ -41,18 +41,14 @@ class DetectTask:
     header = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
 
     @staticmethod
-    def check(options: Any, method: str) -> None:
-        """Refuse, by a ConfigError, options that the task cannot follow in train, val or predict."""
-
-    @staticmethod
     def load_data(path: str, need: Sequence[str]) -> dict[str, Any]:
         """What `data=` names, as a mapping with `names`, `nc`, `channels` and the splits; those of `need` are there."""
         return load_data_yaml(path, need)
 
     @classmethod
-    def build_model(cls, architecture: dict[str, Any], data: dict[str, Any], options: Any) -> nn.Module:
-        """The network of a model YAML for the classes of a data set, as the options of a run want it."""
-        return cls.model_class(architecture, nc=data["nc"], verbose=options.verbose)
+    def build_model(cls, architecture: dict[str, Any], data: dict[str, Any], verbose: bool) -> nn.Module:
+        """The network of a model YAML for the classes of a data set."""
+        return cls.model_class(architecture, nc=data["nc"], verbose=verbose)
 
     @staticmethod
     def network_input(frames: list[Frame], options: Any, stride: int) -> Tensor:
@@ -101,7 +97,7 @@ class DetectTask:
     @staticmethod
     def plot_batch(batch: dict, fname: Path, names: dict[int, str]) -> None:
         """The pictures of a batch with their labels."""
-        _plot(batch, batch["batch_idx"], batch["cls"].flatten(), batch["bboxes"], None, fname, names)
+        plot_objects(batch, batch["batch_idx"], batch["cls"].flatten(), batch["bboxes"], None, fname, names)
 
     @staticmethod
     def plot_found(batch: dict, found: list[Tensor], fname: Path, names: dict[int, str]) -> None:
@@ -111,7 +107,7 @@ class DetectTask:
         index = torch.repeat_interleave(torch.arange(len(sure)), torch.tensor([len(one) for one in sure]))
         rows = torch.cat(sure)
         boxes = xyxy2xywhn(rows[:, :4], width, height)
-        _plot(batch, index, rows[:, 5], boxes, rows[:, 4], fname, names)
+        plot_objects(batch, index, rows[:, 5], boxes, rows[:, 4], fname, names)
 
     @classmethod
     def evaluator(cls, *args: Any) -> "DetectEvaluator":
@@ -119,7 +115,7 @@ class DetectTask:
         return DetectEvaluator(cls, *args)
 
 
-def _plot(
+def plot_objects(
     batch: dict, index: Tensor, cls: Tensor, boxes: Tensor, confs: Tensor | None, fname: Path, names: dict[int, str]
 ) -> None:
     plot_images(batch["img"], index, cls, boxes, confs, paths=batch["im_file"], names=names, fname=fname)
@@ -196,22 +192,29 @@ class DetectEvaluator:
         self.metrics.confusion_matrix.process_batch(found, boxes, cls, iou=iou)
 
     def _export(self, found: Tensor, batch: dict, i: int) -> None:
-        """Detections of the i-th image on its original, as COCO rows or label files where asked for."""
+        """Detections of the i-th image on its original, as rows of json or label files where asked for."""
         if not self.final or not (self.options.save_json or self.options.save_txt):
             return
-        shape = batch["ori_shape"][i]
-        boxes = scale_boxes(batch["img"].shape[-2:], found, shape, batch["ratio_pad"][i])
-        path = Path(batch["im_file"][i])
+        result, path = self.on_original(found, batch, i), Path(batch["im_file"][i])
         if self.options.save_txt:
             file = self.save_dir / "labels" / f"{unused_name(path.stem, self._stems)}.txt"
             with writing(file):
                 file.unlink(missing_ok=True)  # an earlier run's, which rows would be appended to
-            blank = np.broadcast_to(np.uint8(0), (*shape, 3))
-            Results(blank, path, self.names, boxes=boxes).save_txt(file, save_conf=self.options.save_conf)
+            result.save_txt(file, save_conf=self.options.save_conf)
         if self.options.save_json:
-            from ultralytics.utils.coco import to_coco_predictions
+            self.rows += self.json_rows(result)
 
-            self.rows += to_coco_predictions(path, boxes)
+    def on_original(self, found: Tensor, batch: dict, i: int) -> Results:
+        """Detections of the i-th image of a batch on its original, which is left black."""
+        shape = batch["ori_shape"][i]
+        boxes = scale_boxes(batch["img"].shape[-2:], found, shape, batch["ratio_pad"][i])
+        return Results(np.broadcast_to(np.uint8(0), (*shape, 3)), batch["im_file"][i], self.names, boxes=boxes)
+
+    def json_rows(self, result: Results) -> list[dict]:
+        """What predictions.json says of an image."""
+        from ultralytics.utils.coco import to_coco_predictions
+
+        return to_coco_predictions(result.path, result.boxes.data)
 
     def finish(self, speed: dict[str, float]) -> DetMetrics:
         """The metrics of everything gathered, said and, if final, drawn and written as asked for."""
@@ -221,7 +224,7 @@ class DetectEvaluator:
         if self.final and self.options.plots:
             self._draw()
         if self.final and self.options.save_json:
-            self._evaluate_coco()
+            self.save_json()
         return self.metrics
 
     def _report(self) -> None:
@@ -246,7 +249,7 @@ class DetectEvaluator:
         for normalize in (False, True):
             plot_confusion_matrix(self.metrics.confusion_matrix.matrix, self.names, self.save_dir, normalize)
 
-    def _evaluate_coco(self) -> None:
+    def save_json(self) -> None:
         """predictions.json and, where the extra is installed, COCO's own numbers on the original images."""
         from ultralytics.utils import coco
 

@@ -2,17 +2,17 @@
 
 from .block import C2, C3, DFL, SPPF, Bottleneck, C2f, C3Ghost, GhostBottleneck
 from .conv import Concat, Conv, DWConv, GhostConv, autopad
-from .head import Classify, Detect
+from .head import OBB, Detect
 
 __all__ = [
     "C2",
     "C3",
     "DFL",
+    "OBB",
     "SPPF",
     "Bottleneck",
     "C2f",
     "C3Ghost",
-    "Classify",
     "Concat",
     "Conv",
     "DWConv",

@@ -2,9 +2,8 @@
 
 Legend: B images, A anchor points of all levels, nc classes, R = reg_max bins for each side of a box.
 
-A new head that finds boxes subclasses Detect, names its `task`, adds its own branches (`cv4`, one `branch` a level),
-extends `raw` by what they say and `decode` by what it means; parse_model hands it the channels of its levels because it
-is a Detect. Classify looks at one map.
+A new head subclasses Detect, names its `task`, adds its own branches (`cv4`, one `branch` a level), extends `raw` by
+what they say and `decode` by what it means; parse_model hands it the channels of its levels because it is a Detect.
 """
 
 import math
@@ -13,6 +12,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ultralytics.utils.errors import ModelError
+from ultralytics.utils.rotated import dist2rbox
 from ultralytics.utils.tal import dist2bbox, make_anchors
 
 from .block import DFL
@@ -81,30 +82,32 @@ class Detect(nn.Module):
             cls[-1].bias.fill_(math.log(5 / self.nc / (640 / stride) ** 2))
 
 
-class Classify(nn.Module):
-    """A convolution, the mean over the map, and a linear layer: one score a class for the whole picture.
+class OBB(Detect):
+    """Detection of rotated boxes: one number more an anchor point, the angle theta in [-pi / 4, 3 pi / 4).
 
-    In training logits (B, nc). In eval mode (probabilities, logits), never below float32. With `export` probabilities
-    alone. `c2` is the number of classes, which no width scales.
+    Raw outputs have `angle` (B, 1, A), radians, also in training: only the boxes are logits. Decoded is (B, 4 + nc + 1,
+    A): centre, width and height in pixels along the box's own axes, class scores, theta.
     """
 
-    task = "classify"
-    export = False
-    hidden = 1280
+    task = "obb"
 
-    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, p: int | None = None, g: int = 1) -> None:
-        super().__init__()
-        self.nc = c2
-        self.register_buffer("stride", torch.zeros(1), persistent=False)  # pixels; the model measures it
-        self.conv = Conv(c1, self.hidden, k, s, p, g)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.drop = nn.Dropout(0.0)
-        self.linear = nn.Linear(self.hidden, c2)
+    def __init__(self, nc: int = 80, ne: int = 1, ch: Sequence[int] = ()) -> None:
+        """`ne` is the number of angles, which is 1."""
+        if ne != 1:
+            raise ModelError(f"an OBB head predicts 1 angle, not {ne}: give it [nc, 1]")
+        super().__init__(nc, ch)
+        self.cv4 = nn.ModuleList([branch(c, max(ch[0] // 4, ne), ne) for c in ch])
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """One map (B, C, H, W)."""
-        logits = self.linear(self.drop(self.pool(self.conv(x)).flatten(1)))
-        if self.training:
-            return logits
-        probabilities = logits.float().softmax(1)
-        return probabilities if self.export else (probabilities, logits)
+    def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
+        """What the branches say, boxes and classes undecoded."""
+        angle = per_anchor(self.cv4, feats)
+        angle = angle.to(torch.promote_types(angle.dtype, torch.float32))
+        return super().raw(feats) | {"angle": (angle.sigmoid() - 0.25) * math.pi}
+
+    def decode(self, preds: dict[str, Tensor]) -> Tensor:
+        """Raw predictions to (B, 4 + nc + 1, A): xywh in pixels, class probabilities, radians."""
+        return torch.cat((super().decode(preds), preds["angle"]), 1)
+
+    def decode_boxes(self, preds: dict[str, Tensor], points: Tensor) -> Tensor:
+        """Boxes (B, 4, A) xywh in strides: the distances to their sides are measured along the box's own axes."""
+        return dist2rbox(self.dfl(preds["boxes"]), preds["angle"], points, dim=1)

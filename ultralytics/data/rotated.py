@@ -1,0 +1,83 @@
+"""Objects whose outlines stand for rotated boxes, and what is learned from them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+
+from ultralytics.data.dataset import box_targets
+from ultralytics.data.instances import Objects, Sample, Size
+from ultralytics.data.polygons import Polygons, visible_points
+
+
+class RotatedObjects(Objects):
+    """Objects whose outlines stay rectangles where the picture's border cuts them."""
+
+    outline_points = 100
+
+    def affine(self, matrix: np.ndarray, size: Size) -> "RotatedObjects":
+        """Moved by `matrix` (3, 3) into a picture of `size`; boxes are clipped to it, outlines are not.
+
+        The outline of an object of which a part is left becomes the smallest rectangle around that part that has the
+        direction of the whole.
+        """
+        moved = self.moved(matrix, size)
+        clipped = replace(moved, polygons=None).clip(size)
+        return replace(clipped, polygons=moved.polygons and _cut(moved.polygons, size))
+
+
+def rotated_targets(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
+    """As `box_targets`, but `bboxes` (N, 5): centre x and width in shares of W, centre y and height of H, theta."""
+    boxes = [normalised(sample.objects, sample.size) for sample in samples]
+    return box_targets(samples) | {"bboxes": torch.from_numpy(np.concatenate(boxes))}
+
+
+def normalised(objects: Objects, size: Size) -> np.ndarray:
+    """Rotated boxes (k, 5) around the outlines, or the boxes of objects without, in shares of a picture of `size`."""
+    corners = objects.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    known = objects.polygons
+    if known is None:
+        outlines = list(corners)
+    else:
+        parts = np.split(known.points, known.starts[1:])
+        outlines = [part if len(part) else box for part, box in zip(parts, corners, strict=True)]
+    height, width = size
+    rows = np.array([min_area_rectangle(outline) for outline in outlines], np.float32).reshape(-1, 5)
+    return rows / np.array((width, height, width, height, 1), np.float32)
+
+
+def min_area_rectangle(points: np.ndarray) -> tuple[float, float, float, float, float]:
+    """Centre, width, height and theta of the smallest rectangle around points (n, 2): width >= height, theta in
+    [-pi / 4, 3 pi / 4).
+    """
+    (x, y), (width, height), degrees = cv2.minAreaRect(np.ascontiguousarray(points, np.float32))
+    theta = math.radians(degrees)
+    if width < height:
+        width, height, theta = height, width, theta + math.pi / 2
+    return x, y, width, height, (theta + math.pi / 4) % math.pi - math.pi / 4
+
+
+def _cut(outlines: Polygons, size: Size) -> Polygons:
+    """The outlines, those that cross the border of the picture as rectangles around what is left of them."""
+    height, width = size
+    points = outlines.points.copy()
+    for start, count in zip(outlines.starts, outlines.counts, strict=True):
+        mine = points[start : start + count]
+        if not count or ((mine >= 0) & (mine <= (width, height))).all():
+            continue
+        visible = visible_points(mine, width, height)
+        if len(visible):
+            corners = _rectangle(visible, min_area_rectangle(mine)[4])
+            mine[:] = corners[np.arange(count) * 5 // count % 4]  # closed, in order
+    return replace(outlines, points=points)
+
+
+def _rectangle(points: np.ndarray, theta: float) -> np.ndarray:
+    """Corners (4, 2) of the smallest rectangle around points (n, 2) whose width lies along `theta`."""
+    axes = np.array(((math.cos(theta), math.sin(theta)), (-math.sin(theta), math.cos(theta))))
+    place = points @ axes.T
+    (left, top), (right, bottom) = place.min(0), place.max(0)
+    return np.array(((left, top), (right, top), (right, bottom), (left, bottom))) @ axes
