@@ -171,7 +171,7 @@ def test_what_a_file_tells_of_itself(tiny):
     load("tiny.torchscript", _extra_files=config)
     found = json.loads(config["config.txt"])
     assert found["names"] == {"0": "cell", "1": "it's", "2": "细胞", "3": "d"} and found["imgsz"] == [64, 96]
-    assert "opset" not in found["args"] and found["args"]["data"] == "cells.yaml"
+    assert found["device"] == "cpu" and "opset" not in found["args"] and found["args"]["data"] == "cells.yaml"
 
 
 def test_weights_are_exported_beside_themselves(tiny, tmp_path):
@@ -298,6 +298,27 @@ def test_sizes_kept_as_constants_are_found(with_block, kind):
         model.export(format=kind, imgsz=64, dynamic=True)
     assert not Path(f"own.{kind}").exists()
     assert Path(model.export(format=kind, imgsz=64, batch=2)).is_file()
+
+
+class Scaled(Baked):
+    """A block whose result depends on the size it was traced with, which no runtime complains of."""
+
+    def forward(self, x):
+        return self.conv(x) * (int(x.shape[2]) / 8)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_files_that_compute_something_else_are_not_left(with_block, kind):
+    model = with_block(Scaled)
+    with pytest.raises(ModelError, match=rf"own\.{kind} would not compute .* \(3, 3, 72, 64\): .*dynamic=False"):
+        model.export(format=kind, imgsz=64, dynamic=True)
+    assert not Path(f"own.{kind}").exists()
+
+
+def test_a_graph_that_cannot_be_simplified(tiny, monkeypatch, caplog):
+    monkeypatch.setattr("onnxslim.slim", lambda file: 1 / 0)
+    tiny.export(format="onnx", imgsz=64)
+    assert "not simplified, onnxslim says: division by zero" in caplog.text and Path("tiny.onnx").is_file()
 
 
 def test_operations_that_onnx_has_not(with_block):

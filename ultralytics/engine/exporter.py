@@ -158,7 +158,10 @@ def to_onnx(
     )
     file = onnx.load_from_string(buffer.getvalue())
     if slim:
-        file = slim(file)
+        try:
+            file = slim(file)
+        except Exception as exc:  # a graph it does not know; the file is as good without
+            LOGGER.warning(f"{options.format}: not simplified, onnxslim says: {exc}")
     onnx.helper.set_model_props(file, {key: str(value) for key, value in metadata.items()})
     return file.SerializeToString()
 
