@@ -374,11 +374,12 @@ def assert_any_batch(model: YOLO) -> None:
     path = model.export(format="onnx", imgsz=64, dynamic=True, simplify=False)
     assert kernels_are_constants(onnx.load(path))
     images = pictures(3, 64, 96)
+    model.model.model[-1].export = True
     with torch.no_grad():
-        expected = as_list(model.model.eval()(images)[0])
+        expected = as_list(model.model.eval()(images))
     found = session(path).run(None, {"images": images.numpy()})
     for ours, theirs in zip(found, expected, strict=True):
-        assert (theirs[0] - theirs[-1]).abs().max() > 0.01
+        assert (theirs[0] - theirs[-1]).abs().max() > 1e-3
         rounding = 1e-4 * max(1, theirs.abs().max().item() / 10)  # boxes are in pixels
         torch.testing.assert_close(torch.as_tensor(ours), theirs, atol=rounding, rtol=0)
 
