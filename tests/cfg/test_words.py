@@ -64,7 +64,7 @@ def test_words_that_are_no_options(word):
 
 def test_words_are_checked_and_the_last_wins():
     assert parse_overrides(["epochs=1", "epochs=2"]) == {"epochs": 2}
-    for word in ("epochs=x", "img_size=3", "mode=train", "mask_ratio=4", "classes={0: 1}"):
+    for word in ("epochs=x", "img_size=3", "mode=train", "mask_ratio=0", "classes={0: 1}"):
         with pytest.raises(ConfigError, match=word.split("=")[0]):
             parse_overrides([word])
 

@@ -177,7 +177,7 @@ def test_rect_training_says_that_pictures_are_not_joined(write_data, build, capl
     build(data, rect=True, mosaic=0)
     assert "mosaic" not in caplog.text
     build(data, rect=True, mosaic=1.0)
-    assert "mosaic, mixup and cutmix are off" in caplog.text
+    assert "mosaic, copy_paste, mixup and cutmix are off" in caplog.text
 
 
 def test_imgsz_is_one_number(numbered, build) -> None:

@@ -77,6 +77,8 @@ OPTIONS: dict[str, Kind] = {
     **dict.fromkeys(("save_json", "half", "agnostic_nms", "show"), FLAG),
     **dict.fromkeys(("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes"), FLAG),
     "line_width": optional(whole(1)),
+    **dict.fromkeys(("overlap_mask", "retina_masks"), FLAG),
+    "mask_ratio": whole(1),
     # export
     "format": choice("onnx", "torchscript"),
     **dict.fromkeys(("dynamic", "simplify"), FLAG),
@@ -88,13 +90,14 @@ OPTIONS: dict[str, Kind] = {
     # augmentation
     **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate", "scale"), SHARE),
     **dict.fromkeys(("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"), SHARE),
+    "copy_paste": SHARE,
+    "copy_paste_mode": choice("flip", "mixup"),
     "degrees": number(0, 180),
     "shear": number(0, 89),
     "perspective": number(0, 0.01),
 }
 
 LATER: dict[str, str] = {
-    **dict.fromkeys(("mask_ratio", "overlap_mask", "retina_masks", "copy_paste", "copy_paste_mode"), "segmentation"),
     **dict.fromkeys(("pose", "kobj"), "pose estimation"),
     **dict.fromkeys(("dropout", "erasing", "auto_augment"), "classification"),
     "tracker": "tracking",
@@ -104,7 +107,7 @@ LATER: dict[str, str] = {
     "embed": "image embeddings",
     "augment": "test-time augmentation",
 }
-LATER_TASKS = ("segment", "pose", "classify")
+LATER_TASKS = ("pose", "classify")
 
 _NEWER = "belongs to networks newer than YOLOv8; the losses of YOLOv8 are weighted by box, cls and dfl"
 _TEACHER = (

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ultralytics.data.copy_paste import paste, paste_mirrored
 from ultralytics.data.instances import Objects, Sample, Size
 from ultralytics.data.mosaic import cutmix, mixup, mosaic4
 from ultralytics.data.transforms import Transform, apply_transform
@@ -25,16 +26,17 @@ class Mixing:
     mosaic: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    copy_paste: float = 0.0
 
     @classmethod
     def at(cls, options: Any, epoch: int) -> "Mixing":
         """As in `options`, and nothing in the last `close_mosaic` of its `epochs`. `epoch` counts from 0."""
         if epoch >= options.epochs - options.close_mosaic:
             return cls()
-        return cls(options.mosaic, options.mixup, options.cutmix)
+        return cls(options.mosaic, options.mixup, options.cutmix, options.copy_paste)
 
     def __bool__(self) -> bool:
-        return bool(self.mosaic or self.mixup or self.cutmix)
+        return bool(self.mosaic or self.mixup or self.cutmix or self.copy_paste)
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,13 @@ class Recipe:
 def augment(main: Sample, partner: Callable[[], Sample], recipe: Recipe, rng: np.random.Generator) -> Sample:
     """A training sample from the loaded picture `main` and as many partners as it takes.
 
-    In this order: mosaic, affine, mixup, cutmix, the user's transforms, HSV, flips up-down and left-right, bgr.
+    In this order: mosaic, copy_paste of the mirrored picture, affine, copy_paste of another, mixup, cutmix, the user's
+    transforms, HSV, flips up-down and left-right, bgr.
     """
     options, mixing = recipe.options, recipe.mixing
     sample = _composed(main, partner, recipe, rng)
+    if mixing.copy_paste and options.copy_paste_mode == "mixup" and rng.random() < mixing.copy_paste:
+        sample = paste(sample, _composed(partner(), partner, recipe, rng), mixing.copy_paste)
     for probability, mix in ((mixing.mixup, mixup), (mixing.cutmix, cutmix)):
         if rng.random() < probability:
             sample = mix(sample, _composed(partner(), partner, recipe, rng), rng)
@@ -67,9 +72,11 @@ def augment(main: Sample, partner: Callable[[], Sample], recipe: Recipe, rng: np
 
 
 def _composed(main: Sample, partner: Callable[[], Sample], recipe: Recipe, rng: np.random.Generator) -> Sample:
-    """Perhaps a mosaic, then the affine."""
+    """Perhaps a mosaic, objects of its mirror image where asked for, then the affine."""
     if rng.random() < recipe.mixing.mosaic:
         main = mosaic4((main, partner(), partner(), partner()), recipe.size[0], rng)
+    if recipe.mixing.copy_paste and recipe.options.copy_paste_mode == "flip":
+        main = paste_mirrored(main, recipe.mixing.copy_paste)
     return random_affine(main, recipe.size, recipe.options, rng)
 
 

@@ -82,7 +82,7 @@ class YOLODataset(Dataset):
         if options.classes is not None:
             self.kept_classes = np.isin(np.arange(max(_nc_in_files(data), *options.classes) + 1), options.classes)
         if rect and augment and Mixing.at(options, 0):
-            LOGGER.info("rect=True: batches have shapes of their own, so mosaic, mixup and cutmix are off")
+            LOGGER.info("rect=True: batches have shapes of their own, so mosaic, copy_paste, mixup and cutmix are off")
         self._order: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 
@@ -35,6 +36,10 @@ class Polygons:
         """The outlines of the objects that `mask` (k,) bool keeps."""
         kept = np.compress(np.repeat(mask, self.counts), self.points.T, axis=1)
         return Polygons(kept.T, self.counts[mask])
+
+    def split(self) -> list[np.ndarray]:
+        """The points (p, 2) of each outline."""
+        return [self.points[start : start + n] for start, n in zip(self.starts, self.counts, strict=True)]
 
     def visible_bounds(self, width: float, height: float) -> np.ndarray:
         """Bounds (k, 4) xyxy of what of each outline lies in the picture; zeros where nothing does or none is known.
@@ -82,6 +87,11 @@ def concatenate(parts: Sequence[Polygons]) -> Polygons:
     """Outlines of several pictures as those of one."""
     points = np.concatenate([p.points.T for p in parts], axis=1)
     return Polygons(points.T, np.concatenate([p.counts for p in parts]))
+
+
+def fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Mask (height, width) uint8 of the pixels in an outline (p, 2), those on it included."""
+    return cv2.fillPoly(np.zeros(size, np.uint8), [points.astype(np.int32)], 1)
 
 
 def unknown(k: int) -> Polygons:

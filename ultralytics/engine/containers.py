@@ -1,12 +1,14 @@
 """Rows of predictions of one picture, on a device or as arrays."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from ultralytics.utils.ops import xyxy2xywh
+from ultralytics.utils.masks import outline
+from ultralytics.utils.ops import letterbox_geometry, xyxy2xywh
 from ultralytics.utils.rotated import xywhr2xyxyxyxy
 
 Array = torch.Tensor | np.ndarray
@@ -180,3 +182,34 @@ class OBB(Tracked):
     def _typed(self, values: torch.Tensor) -> Array:
         """A tensor, or an array of it where `data` is one."""
         return values if isinstance(self.data, torch.Tensor) else values.numpy()
+
+
+class Masks(Predictions):
+    """Masks (n, h, w) of 0 and 1: of the network's input, padding included, or with `retina_masks` of the picture.
+
+    A single mask (h, w) becomes (1, h, w).
+    """
+
+    def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
+        super().__init__(data[None] if data.ndim == 2 else data, orig_shape)
+
+    @cached_property
+    def xy(self) -> list[np.ndarray]:
+        """The outer contour of each mask, (k, 2) float32 x, y in pixels of the original picture; parts are joined."""
+        height, width = self.orig_shape
+        (gain_h, gain_w), (left, top) = letterbox_geometry(self.shape[1:], self.orig_shape)
+        contours = [outline(mask) for mask in np.asarray(self.cpu().data, np.uint8)]
+        gains, corner = np.array((gain_w, gain_h), np.float32), np.array((left, top), np.float32)
+        return [((points - corner) / gains).clip(0, np.array((width, height), np.float32)) for points in contours]
+
+    @cached_property
+    def xyn(self) -> list[np.ndarray]:
+        """The same, 0..1."""
+        height, width = self.orig_shape
+        return [points / np.array((width, height), np.float32) for points in self.xy]
+
+    def on_picture(self) -> list[np.ndarray]:
+        """The part of each mask (h, w) uint8 that shows the picture, at the masks' own size."""
+        (gain_h, gain_w), (left, top) = letterbox_geometry(self.shape[1:], self.orig_shape)
+        height, width = round(self.orig_shape[0] * gain_h), round(self.orig_shape[1] * gain_w)
+        return list(np.asarray(self.cpu().data, np.uint8)[:, top : top + height, left : left + width])

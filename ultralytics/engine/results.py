@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ultralytics.engine.containers import OBB, Array, Boxes, Predictions, Tracked
+from ultralytics.engine.containers import OBB, Array, Boxes, Masks, Predictions, Tracked
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import import_extra
 from ultralytics.utils.ops import clip_boxes, xyxy2xywh
 from ultralytics.utils.plotting import Annotator, class_name, colors, picture_name, write_image, writing
 
-__all__ = ["OBB", "Boxes", "Results"]
+__all__ = ["OBB", "Boxes", "Masks", "Results"]
 
 CROP_GAIN, CROP_PAD = 1.02, 10  # a crop shows a little more than its box
 
@@ -29,7 +29,11 @@ class Results:
     `len`, indexing and iteration are over the objects.
     """
 
-    containers = ("boxes", "obb")  # attributes that hold one row per object, or None; the first that is there counts
+    containers = (
+        "boxes",
+        "obb",
+        "masks",
+    )  # attributes with one row per object, or None; the first that is there counts
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Results:
         path: str | Path,
         names: Mapping[int, str],
         boxes: Array | None = None,
+        masks: Array | None = None,
         *,
         obb: Array | None = None,
         speed: dict[str, float | None] | None = None,
@@ -46,6 +51,7 @@ class Results:
         self.path = str(path)
         self.names = names
         self.boxes = None if boxes is None else Boxes(boxes, self.orig_shape)
+        self.masks = None if masks is None else Masks(masks, self.orig_shape)
         self.obb = None if obb is None else OBB(obb, self.orig_shape)
         self.speed = speed or dict.fromkeys(("preprocess", "inference", "postprocess"))
 
@@ -53,10 +59,12 @@ class Results:
         """The same picture without any objects."""
         return Results(self.orig_img, self.path, self.names, speed=self.speed)
 
-    def update(self, boxes: Array | None = None, obb: Array | None = None) -> None:
-        """Replace the boxes by others (n, 6) or (n, 7), moved into the picture, or the rotated ones as they are."""
+    def update(self, boxes: Array | None = None, masks: Array | None = None, obb: Array | None = None) -> None:
+        """Replace the boxes by others (n, 6) or (n, 7), moved into the picture, masks and rotated boxes as they are."""
         if boxes is not None:
             self.boxes = Boxes(clip_boxes(boxes, self.orig_shape), self.orig_shape)
+        if masks is not None:
+            self.masks = Masks(masks, self.orig_shape)
         if obb is not None:
             self.obb = OBB(obb, self.orig_shape)
 
@@ -113,15 +121,16 @@ class Results:
         return "".join(f"{n} {class_name(self.names, c)}{'s' * (n > 1)}, " for c, n in counts)
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """One dictionary per object, of plain values: name, class, confidence, box and, if there is one, track_id.
+        """One dictionary per object, of plain values: name, class, confidence, box and, where known, more.
 
-        The box has the corners x1, y1, x2, y2, a rotated one also x3, y3, x4, y4.
+        The box has the corners x1, y1, x2, y2, a rotated one also x3, y3, x4, y4. There may be a track_id, and of a
+        mask `segments`, the x and y of its contour.
         """
         if self._boxes is None:
             return []
         boxes = self._boxes.numpy()
         rows = []
-        for box, corners in zip(boxes, boxes.corners(normalize).tolist(), strict=True):
+        for i, (box, corners) in enumerate(zip(boxes, boxes.corners(normalize).tolist(), strict=True)):
             row = {"name": class_name(self.names, box.cls[0]), "class": int(box.cls[0])}
             row["confidence"] = round(float(box.conf[0]), decimals)
             places = {
@@ -129,6 +138,9 @@ class Results:
             }
             row["box"] = {name: round(value, decimals) for name, value in places.items()}
             rows.append(row | ({"track_id": int(box.id[0])} if box.is_track else {}))
+            if self.masks is not None:
+                points = (self.masks.xyn if normalize else self.masks.xy)[i].astype(float).round(decimals)
+                rows[-1]["segments"] = {"x": points[:, 0].tolist(), "y": points[:, 1].tolist()}
         return rows
 
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
@@ -149,6 +161,7 @@ class Results:
         *,
         labels: bool = True,
         boxes: bool = True,
+        masks: bool = True,
         color_mode: str = "class",
         save: bool = False,
         filename: str | Path | None = None,
@@ -159,12 +172,16 @@ class Results:
         """
         if color_mode not in ("class", "instance"):
             raise ConfigError(f"color_mode={color_mode!r}: expected 'class' or 'instance'")
-        found = self._boxes.numpy() if boxes and self._boxes is not None else ()
+        known = self._boxes.numpy() if self._boxes is not None else ()
+        found = known if boxes else ()
         texts = [self._label(box, conf) for box in found]
         picture = (self.orig_img if img is None else img).copy()
         annotator = Annotator(picture, line_width, font_size, example="".join(texts))
-        keys = [box.cls[0] if color_mode == "class" else i for i, box in enumerate(found)]
-        drawn = [(box, text, colors(k, bgr=True)) for box, text, k in zip(found, texts, keys, strict=True)]
+        keys = [box.cls[0] if color_mode == "class" else i for i, box in enumerate(known)]
+        if masks and self.masks is not None:
+            shown = zip(self.masks.on_picture(), keys, strict=True)
+            annotator.masks([(mask, colors(key, bgr=True)) for mask, key in shown])
+        drawn = [(box, text, colors(k, bgr=True)) for box, text, k in zip(found, texts, keys, strict=False)]
         for box, _, color in reversed(drawn):  # the most confident on top
             annotator.outline(box.corners()[0], color)
         for box, text, color in reversed(drawn if labels else []):
@@ -200,7 +217,8 @@ class Results:
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
         """Append a row `class x y w h [confidence] [track]` per object, 0..1, to a file that only objects create.
 
-        Of a rotated box the four corners stand in place of x, y, w, h.
+        Of a rotated box the four corners stand in place of x, y, w, h, of a mask the points of its contour; contours of
+        less than three are left out.
         """
         path = Path(txt_file)
         if len(self):
@@ -210,8 +228,11 @@ class Results:
 
     def _text_rows(self, save_conf: bool) -> Iterator[str]:
         boxes = self._boxes.numpy()
-        last = [column for column, wanted in ((boxes.conf, save_conf), (boxes.id, boxes.is_track)) if wanted]
-        for values in np.column_stack((boxes.cls, boxes.text, *last)):
+        places = boxes.text if self.masks is None else [points.ravel() for points in self.masks.xyn]
+        for box, place in zip(boxes, places, strict=True):
+            if self.masks is not None and len(place) < 6:
+                continue
+            values = [*box.cls, *place, *(box.conf if save_conf else ()), *(box.id if box.is_track else ())]
             yield " ".join(f"{v:g}" for v in values) + "\n"
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:

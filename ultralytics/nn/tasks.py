@@ -50,6 +50,7 @@ from .modules import (
     DWConv,
     GhostBottleneck,
     GhostConv,
+    Segment,
 )
 from .probe import gather, probe_strides
 from .transfer import Transfer, transfer
@@ -127,6 +128,8 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
             elif m is Concat:
                 c2 = sum(ch[x] for x in mistakes.several(m, f))
             elif issubclass(m, Detect):
+                if issubclass(m, Segment):  # [nc, prototypes, channels before them], and only these are scaled
+                    args[2:] = [make_divisible(min(c, max_channels) * width, 8) for c in args[2:]]
                 args = [*args, [ch[x] for x in mistakes.several(m, f)]]
             else:
                 c2 = ch[f] if isinstance(f, int) else ch[f[0]]

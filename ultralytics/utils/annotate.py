@@ -9,6 +9,7 @@ from PIL import Image
 from ultralytics.utils.fonts import font_file, shorten, text_mask
 from ultralytics.utils.palette import Colour, readable
 
+MASK_OPACITY = 0.45
 MIN_FONT = 7  # pixels: smaller letters are no letters
 SHIFT, LIMIT = 4, 2**15  # bits behind the point of coordinates that OpenCV draws, and how far it draws, pixels
 Box = tuple[int, int, int, int]
@@ -69,6 +70,22 @@ class Annotator:
         if np.isfinite(corners).all() and (corners.max(0) >= 0).all() and (corners.min(0) <= size).all():
             points = np.round((corners - 0.5).clip(-LIMIT, LIMIT) * 2**SHIFT).astype(np.int32)
             cv2.polylines(self.im, [points], True, color, self.lw, cv2.LINE_AA, SHIFT)
+
+    def masks(self, masks: Sequence[tuple[np.ndarray, Colour]]) -> None:
+        """Translucent areas with a smooth edge and a thin line on it, the first on top.
+
+        A mask is (h, w) of 0 and 1 and covers the whole picture, at any resolution.
+        """
+        for mask, color in reversed(masks):
+            coverage = smooth(mask, (self.height, self.width))
+            rows, columns = (np.flatnonzero(coverage.any(axis)) for axis in (1, 0))
+            if not len(rows):
+                continue
+            window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+            area, opacity = self.im[window], coverage[window][..., None] * MASK_OPACITY
+            area[:] = np.rint(area + (np.array(color, np.float32) - area) * opacity)
+            contours, _ = cv2.findContours((coverage > 0.5).view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(self.im, contours, -1, color, max(self.lw // 2, 1), cv2.LINE_AA)
 
     def label(
         self,
@@ -166,3 +183,12 @@ def _canvas(im: np.ndarray | Image.Image) -> np.ndarray:
 def _overlap(a: Box, b: Box) -> int:
     """Pixels that two areas share."""
     return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+
+
+def smooth(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Share (H, W) float32 of each pixel of a picture of `size` that a mask (h, w) covers; steps of a coarse one go."""
+    soft = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    enlarged = max(size[0] / mask.shape[0], size[1] / mask.shape[1])
+    if enlarged > 1:
+        soft = cv2.GaussianBlur(soft, (0, 0), enlarged / 2)
+    return np.clip((soft - 0.5) * max(enlarged, 1) + 0.5, 0, 1)

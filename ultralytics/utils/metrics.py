@@ -17,9 +17,11 @@ from ultralytics.utils.ops import xywh2xyxy
 __all__ = [
     "BOX",
     "IOU_THRESHOLDS",
+    "MASK",
     "DetMetrics",
     "Metric",
     "MetricSet",
+    "SegmentMetrics",
     "ap_per_class",
     "bbox_iou",
     "box_iou",
@@ -85,6 +87,7 @@ class MetricSet:
 
 
 BOX = MetricSet("B", "tp", "Box")
+MASK = MetricSet("M", "tp_m", "Mask")
 
 
 class DetMetrics:
@@ -188,3 +191,15 @@ class DetMetrics:
                 row |= {s.column(name): round(float(values[i]), decimals) for name, values in columns.items()}
             rows.append(row)
         return rows
+
+
+class SegmentMetrics(DetMetrics):
+    """Detections matched by box IoU, and a second time by mask IoU."""
+
+    def __init__(self, names: dict[int, str]) -> None:
+        super().__init__(names, (BOX, MASK))
+
+    @property
+    def seg(self) -> Metric:
+        """Measured by mask IoU."""
+        return self.results["M"]

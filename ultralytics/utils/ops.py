@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 Boxes = TypeVar("Boxes", torch.Tensor, np.ndarray)
+RatioPad = tuple[tuple[float, float], tuple[int, int]]  # ((gain_h, gain_w), (left, top)) of a letterbox
 
 
 def make_divisible(x: float, divisor: int) -> int:
@@ -56,7 +57,7 @@ def scale_boxes(
     img1_shape: tuple[int, ...],
     boxes: Boxes,
     img0_shape: tuple[int, ...],
-    ratio_pad: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    ratio_pad: RatioPad | None = None,
     padding: bool = True,
     xywh: bool = False,
 ) -> Boxes:
@@ -66,7 +67,7 @@ def scale_boxes(
     (height, width, ...), rounded as the letterbox rounds them. `padding=False`: the image was resized to one corner.
     Corners are clipped to the original; `xywh` boxes are not. Further columns stay as they are.
     """
-    (gain_h, gain_w), (left, top) = ratio_pad or _letterbox_geometry(img1_shape, img0_shape)
+    (gain_h, gain_w), (left, top) = ratio_pad or letterbox_geometry(img1_shape, img0_shape)
     scaled = _copy(boxes)
     if padding:
         moved = 2 if xywh else 4
@@ -77,9 +78,7 @@ def scale_boxes(
     return scaled if xywh else clip_boxes(scaled, img0_shape)
 
 
-def _letterbox_geometry(
-    img1_shape: tuple[int, ...], img0_shape: tuple[int, ...]
-) -> tuple[tuple[float, float], tuple[int, int]]:
+def letterbox_geometry(img1_shape: tuple[int, ...], img0_shape: tuple[int, ...]) -> RatioPad:
     """((gain_h, gain_w), (left, top)) of an image of `img0_shape` centred in one of `img1_shape`."""
     (h1, w1), (h0, w0) = img1_shape[:2], img0_shape[:2]
     gain = min(h1 / h0, w1 / w0)

@@ -1,7 +1,7 @@
 """Pictures of batches, written to disk whatever the path is called. Charts of numbers are in `charts`."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,12 +71,14 @@ def plot_images(
     names: Names | None = None,
     fname: str | Path | None = None,
     max_subplots: int = 16,
+    below: Callable[[Annotator, np.ndarray], None] | None = None,
 ) -> np.ndarray:
     """The first images of a batch side by side with their objects, (H, W, 3) BGR; written to `fname` if given.
 
     `images` (B, 3, H, W) RGB, uint8 or float 0..1; of each object `batch_idx` (N,), `cls` (N,), `bboxes` (N, 4) xywh
     normalised, or (N, 5) with theta, and, if it is a prediction, `confs` (N,); `paths` head the images with their file
-    names.
+    names. What a task has beside boxes is drawn below them by `below(annotator, mine)`: of an image and its objects'
+    numbers.
     """
     pictures = _to_bgr(images[:max_subplots])
     owner, classes, scores = (None if a is None else _numpy(a).ravel() for a in (batch_idx, cls, confs))
@@ -90,7 +92,10 @@ def plot_images(
     tiles = []
     for i, picture in enumerate(pictures):
         mine = np.flatnonzero(owner == i)
-        tile = _draw(_resized(picture, scale), boxes[mine], classes[mine], [texts[j] for j in mine])
+        annotator = Annotator(_resized(picture, scale))
+        if below is not None:
+            below(annotator, mine)
+        tile = _draw(annotator, boxes[mine], classes[mine], [texts[j] for j in mine])
         tiles.append(_headed(tile, Path(paths[i]).name) if paths is not None else tile)
     mosaic = _side_by_side(tiles, columns)
     if fname is not None:
@@ -124,9 +129,8 @@ def _resized(image: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
-def _draw(tile: np.ndarray, boxes: np.ndarray, classes: np.ndarray, texts: list[str]) -> np.ndarray:
+def _draw(annotator: Annotator, boxes: np.ndarray, classes: np.ndarray, texts: list[str]) -> np.ndarray:
     """All boxes (n, 4 or 5) normalised, then the labels, so that no line crosses a text."""
-    annotator = Annotator(tile)
     corners = _corners(boxes, annotator.width, annotator.height)
     for points, c in zip(corners, classes, strict=True):
         annotator.outline(points, colors(c, bgr=True))

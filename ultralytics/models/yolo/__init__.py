@@ -6,7 +6,7 @@ from typing import Any
 
 from ultralytics.utils.errors import ConfigError
 
-TASKS = {"detect": "DetectTask", "obb": "OBBTask"}  # file in this folder: class in it
+TASKS = {"detect": "DetectTask", "segment": "SegmentTask", "obb": "OBBTask"}  # file in this folder: class in it
 
 
 def task_class(name: str) -> type:

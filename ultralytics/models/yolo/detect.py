@@ -80,6 +80,11 @@ class DetectTask:
         )
 
     @staticmethod
+    def rows(found: Any) -> Tensor:
+        """Of what `decode` gives for an image, (n, 6 or more): box in pixels of the input, confidence, class."""
+        return found
+
+    @staticmethod
     def result(
         found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, names: dict[int, str], options: Any
     ) -> Results:
@@ -157,16 +162,18 @@ class DetectEvaluator:
         found = self.task.decode(outputs, self.options, self.nc, multi_label=True)
         if self.options.single_cls:
             for one in found:
-                one[:, 5] = 0
+                self.task.rows(one)[:, 5] = 0
         return found
 
     def update(self, found: list[Tensor], batch: dict) -> None:
         """Match the detections of a batch with its objects, in pixels of the network's input."""
         boxes, cls, index = self.boxes(batch), batch["cls"].flatten(), batch["batch_idx"]
         for i, one in enumerate(found):
-            detections, mine = one.cpu(), index == i
-            self._match(detections, boxes[mine], cls[mine])
-            self._export(detections, batch, i)
+            mine = index == i
+            rows = self.task.rows(one).cpu()
+            overlaps = {"tp": self.overlap(boxes[mine], rows)} | self.further_overlaps(one, batch, i)
+            self._match(rows, boxes[mine], cls[mine], overlaps)
+            self._export(one, batch, i)
 
     def boxes(self, batch: dict) -> Tensor:
         """The objects' boxes (N, 4) xyxy in pixels of the network's input."""
@@ -177,37 +184,48 @@ class DetectEvaluator:
         """How well detections fit objects, (m, n)."""
         return box_iou(boxes, found[:, :4]).numpy()
 
-    def _match(self, found: Tensor, boxes: Tensor, cls: Tensor) -> None:
-        iou = self.overlap(boxes, found)
+    def further_overlaps(self, found: Any, batch: dict, i: int) -> dict[str, np.ndarray]:
+        """How well what a task finds beside boxes fits the objects of the i-th image, (m, n) by key in the statistics.
+
+        `found` is what `decode` gives for that image.
+        """
+        return {}
+
+    def _match(self, found: Tensor, boxes: Tensor, cls: Tensor, overlaps: dict[str, np.ndarray]) -> None:
         conf, predicted, true = found[:, 4].numpy(), found[:, 5].numpy(), cls.numpy()
         self.metrics.update_stats(
             {
-                "tp": match_predictions(predicted, true, iou),
+                **{key: match_predictions(predicted, true, iou) for key, iou in overlaps.items()},
                 "conf": conf,
                 "pred_cls": predicted,
                 "target_cls": true,
                 "target_img": np.unique(true),
             }
         )
-        self.metrics.confusion_matrix.process_batch(found, boxes, cls, iou=iou)
+        self.metrics.confusion_matrix.process_batch(found, boxes, cls, iou=overlaps["tp"])
 
-    def _export(self, found: Tensor, batch: dict, i: int) -> None:
+    @property
+    def exports(self) -> bool:
+        """Whether detections are to be written down."""
+        return self.final and (self.options.save_json or self.options.save_txt)
+
+    def _export(self, found: Any, batch: dict, i: int) -> None:
         """Detections of the i-th image on its original, as rows of json or label files where asked for."""
-        if not self.final or not (self.options.save_json or self.options.save_txt):
+        if not self.exports:
             return
-        result, path = self.on_original(found, batch, i), Path(batch["im_file"][i])
+        result = self.on_original(found, batch, i)
         if self.options.save_txt:
-            file = self.save_dir / "labels" / f"{unused_name(path.stem, self._stems)}.txt"
+            file = self.save_dir / "labels" / f"{unused_name(Path(result.path).stem, self._stems)}.txt"
             with writing(file):
                 file.unlink(missing_ok=True)  # an earlier run's, which rows would be appended to
             result.save_txt(file, save_conf=self.options.save_conf)
         if self.options.save_json:
             self.rows += self.json_rows(result)
 
-    def on_original(self, found: Tensor, batch: dict, i: int) -> Results:
-        """Detections of the i-th image of a batch on its original, which is left black."""
+    def on_original(self, found: Any, batch: dict, i: int) -> Results:
+        """What was found in the i-th image of a batch on its original, which is left black."""
         shape = batch["ori_shape"][i]
-        boxes = scale_boxes(batch["img"].shape[-2:], found, shape, batch["ratio_pad"][i])
+        boxes = scale_boxes(batch["img"].shape[-2:], found.cpu(), shape, batch["ratio_pad"][i])
         return Results(np.broadcast_to(np.uint8(0), (*shape, 3)), batch["im_file"][i], self.names, boxes=boxes)
 
     def json_rows(self, result: Results) -> list[dict]:
@@ -245,7 +263,9 @@ class DetectEvaluator:
         """Curves over the confidence, and the confusion matrix in counts and in shares."""
         from ultralytics.utils.charts import plot_confusion_matrix, plot_curves
 
-        plot_curves(self.metrics.box, self.names, self.save_dir)
+        for kind in self.metrics.sets:
+            prefix = kind.title if len(self.metrics.sets) > 1 else ""
+            plot_curves(self.metrics.results[kind.letter], self.names, self.save_dir, prefix)
         for normalize in (False, True):
             plot_confusion_matrix(self.metrics.confusion_matrix.matrix, self.names, self.save_dir, normalize)
 

@@ -1,8 +1,8 @@
 """The core modules that model YAMLs name. Blocks of your own go to Addmodules."""
 
-from .block import C2, C3, DFL, SPPF, Bottleneck, C2f, C3Ghost, GhostBottleneck
+from .block import C2, C3, DFL, SPPF, Bottleneck, C2f, C3Ghost, GhostBottleneck, Proto
 from .conv import Concat, Conv, DWConv, GhostConv, autopad
-from .head import OBB, Detect
+from .head import OBB, Detect, Segment
 
 __all__ = [
     "C2",
@@ -19,5 +19,7 @@ __all__ = [
     "Detect",
     "GhostBottleneck",
     "GhostConv",
+    "Proto",
+    "Segment",
     "autopad",
 ]

@@ -128,6 +128,22 @@ class C3Ghost(C3):
         self.m = nn.Sequential(*[GhostBottleneck(self.c, self.c) for _ in range(n)])
 
 
+class Proto(nn.Module):
+    """Prototypes of masks (YOLACT, arXiv 1904.02689): a map (B, c1, H, W) to `c2` of them, (B, c2, 2H, 2W)."""
+
+    def __init__(self, c1: int, c_: int = 256, c2: int = 32) -> None:
+        """`c_` channels in between."""
+        super().__init__()
+        self.cv1 = Conv(c1, c_, 3)
+        self.upsample = nn.ConvTranspose2d(c_, c_, 2, 2)
+        self.cv2 = Conv(c_, c_, 3)
+        self.cv3 = Conv(c_, c2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Learned upsampling between two convolutions, then the mixture."""
+        return self.cv3(self.cv2(self.upsample(self.cv1(x))))
+
+
 class SPPF(nn.Module):
     """Spatial pyramid pooling: one max pooling of kernel `k` applied three times, all four maps kept."""
 

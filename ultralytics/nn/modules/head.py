@@ -16,7 +16,7 @@ from ultralytics.utils.errors import ModelError
 from ultralytics.utils.rotated import dist2rbox
 from ultralytics.utils.tal import dist2bbox, make_anchors
 
-from .block import DFL
+from .block import DFL, Proto
 from .conv import Conv
 
 
@@ -57,8 +57,11 @@ class Detect(nn.Module):
         preds = self.raw(feats)
         if self.training:
             return preds
-        decoded = self.decode(preds)
-        return decoded if self.export else (decoded, preds)
+        return self.exported(preds) if self.export else (self.decode(preds), preds)
+
+    def exported(self, preds: dict[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """What an exported network returns."""
+        return self.decode(preds)
 
     def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
         """What the branches say, undecoded: the input of the loss."""
@@ -111,3 +114,35 @@ class OBB(Detect):
     def decode_boxes(self, preds: dict[str, Tensor], points: Tensor) -> Tensor:
         """Boxes (B, 4, A) xywh in strides: the distances to their sides are measured along the box's own axes."""
         return dist2rbox(self.dfl(preds["boxes"]), preds["angle"], points, dim=1)
+
+
+class Segment(Detect):
+    """Boxes, and of each a mask: a mixture of `nm` prototypes of the whole image (YOLACT, arXiv 1904.02689).
+
+    To Detect's outputs come the raw `mask_coefficient` (B, nm, A), also the last nm rows of the decoded
+    (B, 4 + nc + nm, A), and `proto` (B, nm, H/4, W/4). With `export` (decoded, proto).
+    """
+
+    task = "segment"
+
+    def __init__(self, nc: int = 80, nm: int = 32, npr: int = 256, ch: Sequence[int] = ()) -> None:
+        """`npr` channels between the first level and the prototypes."""
+        super().__init__(nc, ch)
+        self.nm = nm
+        self.proto = Proto(ch[0], npr, nm)
+        hidden = max(ch[0] // 4, nm)
+        self.cv4 = nn.ModuleList([branch(c, hidden, nm) for c in ch])
+
+    def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
+        """Boxes, classes, coefficients and prototypes."""
+        masks = {"mask_coefficient": per_anchor(self.cv4, feats), "proto": self.proto(feats[0])}
+        return super().raw(feats) | masks
+
+    def decode(self, preds: dict[str, Tensor]) -> Tensor:
+        """(B, 4 + nc + nm, A): the coefficients stay as they are."""
+        decoded = super().decode(preds)
+        return torch.cat((decoded, preds["mask_coefficient"].to(decoded.dtype)), 1)
+
+    def exported(self, preds: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """(decoded, proto)."""
+        return self.decode(preds), preds["proto"]
