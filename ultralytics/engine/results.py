@@ -15,7 +15,7 @@ from ultralytics.engine.containers import OBB, Array, Boxes, Masks, Predictions,
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import import_extra
 from ultralytics.utils.ops import clip_boxes, xyxy2xywh
-from ultralytics.utils.plotting import Annotator, class_name, colors, picture_name, write_image, writing
+from ultralytics.utils.plotting import Annotator, class_name, colors, label_place, picture_name, write_image, writing
 
 __all__ = ["OBB", "Boxes", "Masks", "Results"]
 
@@ -185,7 +185,7 @@ class Results:
         for box, _, color in reversed(drawn):  # the most confident on top
             annotator.outline(box.corners()[0], color)
         for box, text, color in reversed(drawn if labels else []):
-            annotator.label(box.xyxy[0], text, color)
+            annotator.label(label_place(box.corners()[0]), text, color)
         if save:
             write_image(filename or self._file_name(), annotator.result())
         return annotator.result(pil)

@@ -170,6 +170,15 @@ class Annotator:
         area[:] = np.rint(area + (np.array(color, np.float32) - area) * opacity)
 
 
+def label_place(corners: np.ndarray) -> np.ndarray:
+    """The box xyxy beside which `Annotator.label` shall write: it starts at the highest of a box's corners (2 or 4, 2).
+
+    So the label of a rotated box touches it, which it would not at a corner of the bounds.
+    """
+    top = corners[np.lexsort((corners[:, 0], corners[:, 1].round()))[0]]
+    return np.concatenate((top, corners.max(0)))
+
+
 def _canvas(im: np.ndarray | Image.Image) -> np.ndarray:
     """A contiguous, writable (H, W, 3) BGR picture: `im` itself if it is one."""
     if isinstance(im, Image.Image):

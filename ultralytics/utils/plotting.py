@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import torch
 
-from ultralytics.utils.annotate import Annotator
+from ultralytics.utils.annotate import Annotator, label_place
 from ultralytics.utils.errors import YOLOError
 from ultralytics.utils.fonts import font_file, shorten, text_mask
 from ultralytics.utils.ops import xywhn2xyxy
 from ultralytics.utils.palette import colors
 from ultralytics.utils.rotated import xywhr2xyxyxyxy
 
-__all__ = ["Annotator", "class_name", "colors", "picture_name", "plot_images", "write_image", "writing"]
+__all__ = ["Annotator", "class_name", "colors", "label_place", "picture_name", "plot_images", "write_image", "writing"]
 
 Array = np.ndarray | torch.Tensor
 Names = Mapping[int, str] | Sequence[str]
@@ -135,7 +135,7 @@ def _draw(annotator: Annotator, boxes: np.ndarray, classes: np.ndarray, texts: l
     for points, c in zip(corners, classes, strict=True):
         annotator.outline(points, colors(c, bgr=True))
     for points, c, text in zip(corners, classes, texts, strict=True):
-        annotator.label((*points.min(0), *points.max(0)), text, colors(c, bgr=True))
+        annotator.label(label_place(points), text, colors(c, bgr=True))
     return annotator.result()
 
 
