@@ -81,7 +81,7 @@ def test_a_mistake_in_default_yaml_names_the_file(edited, old, new, said):
 
 def test_public_packages_option_files_are_told_apart(tmp_path):
     save_yaml(
-        tmp_path / "args.yaml", load_yaml(cfg.DEFAULT_YAML) | {"mode": "train", "dropout": 0.0, "tracker": "a.yaml"}
+        tmp_path / "args.yaml", load_yaml(cfg.DEFAULT_YAML) | {"mode": "train", "workspace": 4, "tracker": "a.yaml"}
     )
-    with pytest.raises(ConfigError, match=r"args\.yaml: mode is not needed.*\(also refused: dropout, tracker\)"):
+    with pytest.raises(ConfigError, match=r"args\.yaml: mode is not needed.*\(also refused: workspace, tracker\)"):
         get_options({"cfg": tmp_path / "args.yaml"})

@@ -27,6 +27,7 @@ warmup_epochs=3.0 warmup_momentum=0.8 warmup_bias_lr=0.1 box=7.5 cls=0.5 dfl=1.5
 hsv_v=0.4 degrees=0.0 translate=0.1 scale=0.5 shear=0.0 perspective=0.0 flipud=0.0 fliplr=0.5 bgr=0.0 mosaic=1.0
 mixup=0.0 cutmix=0.0 cfg= format=torchscript dynamic=False simplify=True opset=
 copy_paste=0.0 copy_paste_mode=flip overlap_mask=True mask_ratio=4 retina_masks=False
+dropout=0.0 auto_augment=randaugment erasing=0.4
 """
 
 
@@ -92,6 +93,8 @@ ACCEPTED = [
     ("line_width", 2, 2),
     ("format", "ONNX", "onnx"),
     ("opset", "17", 17),
+    ("auto_augment", "AugMix", "augmix"),
+    ("auto_augment", "", None),
 ]
 
 
@@ -210,8 +213,8 @@ def test_unknown_names_come_with_the_nearest(wrong, meant):
 
 
 def test_several_mistakes_are_told_at_once():
-    with pytest.raises(ConfigError, match=r"^epochs=0: expected .* \(also refused: mode, dropout\)$"):
-        get_options({"epochs": 0, "mode": "train", "dropout": 0.1, "imgsz": 320})
+    with pytest.raises(ConfigError, match=r"^epochs=0: expected .* \(also refused: mode, tracker\)$"):
+        get_options({"epochs": 0, "mode": "train", "tracker": "a.yaml", "imgsz": 320})
 
 
 def test_later_overrides_win_and_given_counts_what_was_said():

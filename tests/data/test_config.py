@@ -7,7 +7,7 @@ import pytest
 from ultralytics.data import config, generate
 from ultralytics.data.config import load_data_yaml
 from ultralytics.data.shape_scenes import Recipe
-from ultralytics.data.shapes import ROWS
+from ultralytics.data.shapes import FOLDERS, ROWS
 from ultralytics.utils.errors import ConfigError, DatasetError
 
 
@@ -210,9 +210,9 @@ def test_rows_of_drawn_data_sets(home, monkeypatch):
     text = "path: outlines\ngenerate: {kind: shapes, rows: polygons}\n"
     load_data_yaml(make(home / "yamls", text + names, splits=()))
     assert drawn == {"labels": "polygons", "recipe": Recipe(classes=("disc", "star"))}
-    assert tuple(ROWS) == generate.ROWS
+    assert (*ROWS, FOLDERS) == generate.ROWS
     file = make(home / "wrong", "path: wrong\ngenerate: {kind: shapes, rows: masks}\n" + names, splits=())
-    with pytest.raises(DatasetError, match="rows is 'masks', expected boxes, polygons, corners or rotated"):
+    with pytest.raises(DatasetError, match="rows is 'masks', expected boxes, polygons, corners, rotated or folders"):
         load_data_yaml(file)
 
 

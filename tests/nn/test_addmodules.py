@@ -8,7 +8,8 @@ REPORT = """
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
 def report(name):
-    model = DetectionModel(name, verbose=False)
+    classifies = tasks.find_task(tasks.yaml_model_load(name)) == "classify"
+    model = (tasks.ClassificationModel if classifies else DetectionModel)(name, verbose=False)
     parameters = sum(p.numel() for p in model.parameters())
     print(name, parameters, type(model.model[2]).__module__, type(model.model[2]).__name__)
     return model

@@ -66,6 +66,7 @@ OPTIONS: dict[str, Kind] = {
     "multi_scale": Kind((*FLAG.alternatives, *SHARE.alternatives), _read_multi_scale),
     **dict.fromkeys(("single_cls", "cos_lr", "compile", "channels_last", "val", "plots"), FLAG),
     "nbs": whole(1),
+    "dropout": number(0, 0.9999),
     # validation and prediction
     "split": choice("train", "val", "test"),
     "conf": optional(SHARE),
@@ -92,6 +93,8 @@ OPTIONS: dict[str, Kind] = {
     **dict.fromkeys(("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"), SHARE),
     "copy_paste": SHARE,
     "copy_paste_mode": choice("flip", "mixup"),
+    "erasing": SHARE,
+    "auto_augment": optional(choice("randaugment", "augmix", "autoaugment")),
     "degrees": number(0, 180),
     "shear": number(0, 89),
     "perspective": number(0, 0.01),
@@ -99,7 +102,6 @@ OPTIONS: dict[str, Kind] = {
 
 LATER: dict[str, str] = {
     **dict.fromkeys(("pose", "kobj"), "pose estimation"),
-    **dict.fromkeys(("dropout", "erasing", "auto_augment"), "classification"),
     "tracker": "tracking",
     "stream_buffer": "live streams",
     "save_frames": "saving single frames of a video",

@@ -15,7 +15,6 @@ from ultralytics.data.labels import LabelStore
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError, YOLOError
 from ultralytics.utils.files import atomic_write
-from ultralytics.utils.letterbox import resize_shape
 
 SPARE = 1.5  # free room has to be this many times what a cache takes
 THREADS = 8
@@ -82,14 +81,16 @@ class DiskCache:
 def build_cache(
     kind: Literal[True, False, "ram", "disk"],
     labels: LabelStore,
-    imgsz: int,
+    shapes: np.ndarray,
     channels: int,
     load: Callable[[int], np.ndarray],
 ) -> RamCache | DiskCache | None:
-    """All pictures as `load(index)` gives them, kept in memory or on disk; None, said aloud, where that cannot be."""
+    """All pictures as `load(index)` gives them, of `shapes` (n, 2), in memory or on disk.
+
+    None, said aloud, where that cannot be.
+    """
     if not kind:
         return None
-    shapes = np.array([resize_shape(h, w, imgsz) for h, w in labels.shapes.tolist()]).reshape(-1, 2)
     needed, free = int(shapes.prod(1).sum()) * channels, _free(kind, labels)
     if free is not None and needed * SPARE > free:
         LOGGER.warning(

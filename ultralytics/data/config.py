@@ -26,7 +26,7 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     if "validation" in data:
         data.setdefault("val", data.pop("validation"))
     names = _names(data, file)
-    roots = _places(data.get("path") or ".", file.parent)
+    roots = places(data.get("path") or ".", file.parent)
     root = next((place for place in roots if place.is_dir()), None)
     if "generate" in data:  # at once done if it is there as this version draws it
         root = root or roots[-1]
@@ -42,7 +42,7 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     return {**data, **fixed, **splits}
 
 
-def _places(entry: Any, beside: Path) -> list[Path]:
+def places(entry: Any, beside: Path) -> list[Path]:
     """Where a data set may be: beside the YAML, in the current folder, in `datasets` of that or of this source tree."""
     folders = [beside, Path.cwd(), Path.cwd() / "datasets"]
     if (SOURCE_TREE / "pyproject.toml").is_file():

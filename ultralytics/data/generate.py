@@ -8,7 +8,7 @@ from ultralytics.cfg.kinds import REFUSED, SHARE, choice, many, number, pair, wh
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import nearest
 
-ROWS = ("boxes", "polygons", "corners", "rotated")  # those of data/shapes.py, which takes a while to import
+ROWS = ("boxes", "polygons", "corners", "rotated", "folders")  # those of data/shapes.py, which takes a while to import
 COUNTS = {"seed": whole(0), "train": whole(1), "val": whole(1), "test": whole(0)}
 LABELS = {"rows": choice(*ROWS)}
 RECIPE = {
@@ -24,7 +24,8 @@ def generate(wanted: Any, names: Mapping[int, str], folder: Path, file: Path) ->
     """Draw the data set that `file` wants into `folder`, unless it is there as wanted.
 
     `wanted` is `shapes`, or a mapping whose `kind` is that, with settings of `draw_shapes` and of its `Recipe`, and
-    `rows`, what label rows hold after the class; the classes are then the `names` of the YAML. Raises DatasetError.
+    `rows`, what label rows hold after the class, or `folders`: pictures of one object each, in folders by class. The
+    classes are then the `names` of the YAML. Raises DatasetError.
     """
     settings = dict(wanted) if isinstance(wanted, Mapping) else {"kind": wanted}
     if (kind := settings.pop("kind", None)) != "shapes":
@@ -46,6 +47,8 @@ def _checked(settings: Mapping[str, Any], names: Mapping[int, str], file: Path) 
         if name in values and values[name][0] > values[name][1]:
             raise DatasetError(f"{file}: generate: {name} is {values[name]}, expected the smaller number first")
     drawn = {name: values.pop(name) for name in COUNTS if name in values}
+    if values.get("rows") == "folders" and "objects" in values:
+        raise DatasetError(f"{file}: generate: objects does not go with rows: folders, whose pictures have one each")
     if "rows" in values:
         drawn["labels"] = values.pop("rows")
     recipe = {name: tuple(map(tuple, v)) if name == "pictures" else v for name, v in values.items()}

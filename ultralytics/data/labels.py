@@ -4,7 +4,7 @@ A row of `labels/a.txt` belongs to `images/a.jpg`; what it says is the task's ro
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +21,13 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError
 
 __all__ = [
+    "Found",
     "LabelStore",
     "Labels",
     "ParsedRows",
     "RowError",
     "box_row_parser",
+    "examine_all",
     "label_path",
     "labels_cache",
     "list_images",
@@ -54,7 +56,7 @@ def scan(
     key = scan_key(files, [label_path(file) for file in files], parse, nc, single_cls) if cache_path else ""
     store = load_cache(cache_path, key) if cache_path else None
     if store is None:
-        store = _examine_all(files, partial(_examine, parse=parse, nc=nc, single_cls=single_cls), workers, desc)
+        store = examine_all(files, partial(_examine, parse=parse, nc=nc, single_cls=single_cls), workers, desc)
         if cache_path:
             save_cache(cache_path, key, store)
     _report(store, desc)
@@ -62,7 +64,7 @@ def scan(
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """What there is to one image: its shape and labels, or why it is left out."""
 
     shape: tuple[int, int] = (0, 0)
@@ -70,8 +72,11 @@ class _Found:
     fault: str = ""
 
 
-def _examine_all(files: Sequence[str], examine: partial, workers: int | None, desc: str) -> LabelStore:
-    found: list[_Found] = []
+def examine_all(
+    files: Sequence[str], examine: Callable[[str], Found], workers: int | None = None, desc: str = ""
+) -> LabelStore:
+    """What `examine` finds of each file, by several threads, in a store that leaves out what has a fault."""
+    found: list[Found] = []
     chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
     with (
         ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool,
@@ -89,15 +94,15 @@ def _examine_all(files: Sequence[str], examine: partial, workers: int | None, de
     )
 
 
-def _examine(file: str, parse: RowParser, nc: int, single_cls: bool) -> _Found:
+def _examine(file: str, parse: RowParser, nc: int, single_cls: bool) -> Found:
     try:
         shape = check_image(file)
         rows = _parse_labels(label_path(file), parse, None if single_cls else nc)
     except DatasetError as exc:
-        return _Found(fault=str(exc).removeprefix(f"{file}: "))
+        return Found(fault=str(exc).removeprefix(f"{file}: "))
     if single_cls:
         rows.cls[:] = 0
-    return _Found(shape, rows)
+    return Found(shape, rows)
 
 
 def _parse_labels(path: Path, parse: RowParser, nc: int | None) -> ParsedRows:

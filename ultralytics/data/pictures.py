@@ -16,14 +16,18 @@ TRIES = 16  # images to try in place of one that cannot be read
 
 
 class Pictures:
-    """The images of `labels`, scaled up or down until the longer side has `imgsz` pixels; perhaps kept in a cache."""
+    """The images of `labels`, scaled up or down until the longer side has `imgsz` pixels; perhaps kept in a cache.
+
+    With `imgsz` None they stay as large as they are.
+    """
 
     def __init__(
-        self, labels: LabelStore, imgsz: int, channels: int, cache: Literal[True, False, "ram", "disk"]
+        self, labels: LabelStore, imgsz: int | None, channels: int, cache: Literal[True, False, "ram", "disk"]
     ) -> None:
         self.labels, self.imgsz, self.channels = labels, imgsz, channels
         self.unreadable = torch.zeros(len(labels), dtype=torch.bool)
-        self.cache = build_cache(cache, labels, imgsz, channels, self._decode)
+        shapes = np.array([self._shape(h, w) for h, w in labels.shapes.tolist()]).reshape(-1, 2)
+        self.cache = build_cache(cache, labels, shapes, channels, self._decode)
 
     @property
     def in_memory(self) -> bool:
@@ -66,4 +70,8 @@ class Pictures:
 
     def _decode(self, index: int) -> np.ndarray:
         img = read_image(self.labels.file(index), self.channels)
-        return resize(img, resize_shape(*img.shape[:2], self.imgsz))
+        return resize(img, self._shape(*img.shape[:2]))
+
+    def _shape(self, height: int, width: int) -> tuple[int, int]:
+        """What becomes of a file's picture of that size."""
+        return (height, width) if self.imgsz is None else resize_shape(height, width, self.imgsz)

@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -23,6 +23,7 @@ from ultralytics.utils.errors import DatasetError
 VERSION = 1  # raise it when any scene changes: data sets drawn by another version are drawn anew
 STAMP = "drawn.json"
 JPEG_QUALITY = 92
+FOLDERS = "folders"
 
 
 def draw_shapes(
@@ -37,9 +38,10 @@ def draw_shapes(
 ) -> Path:
     """Draw images/, labels/ and truth/ (one JSON a split) unless the folder holds the very same data set already.
 
-    `labels`, a key of `ROWS`, is what label rows hold after the class. A box is the bounds of an outline cut to the
-    picture, parts behind other objects included. The folder appears complete or not at all, also when interrupted or
-    drawn by two processes at once. Raises DatasetError where it cannot be written or holds something else.
+    `labels`, a key of `ROWS`, is what label rows hold after the class; `folders` draws pictures of one object each into
+    train/<class>/, val/<class>/ and test/<class>/ instead. A box is the bounds of an outline cut to the picture, parts
+    behind other objects included. The folder appears complete or not at all, also when interrupted or drawn by two
+    processes at once. Raises DatasetError where it cannot be written or holds something else.
     """
     folder = Path(folder).resolve()
     counts = {"train": train, "val": val, "test": test}
@@ -51,7 +53,10 @@ def draw_shapes(
             with _published(folder, stamp) as fresh:
                 for number, (split, count) in enumerate(counts.items()):
                     keys = [(seed, number, index) for index in range(count)]
-                    _draw_split(fresh, split, keys, recipe, ROWS[labels])
+                    if labels == FOLDERS:
+                        _draw_folders(fresh / split, keys, recipe)
+                    else:
+                        _draw_split(fresh, split, keys, recipe, ROWS[labels])
     except OSError as error:
         raise DatasetError(f"The shapes cannot be drawn into {folder}: {error.strerror or error}") from error
     return folder
@@ -108,6 +113,23 @@ def _draw_split(root: Path, split: str, keys: list[tuple[int, int, int]], recipe
         scenes.append({"image": f"images/{split}/{name}.jpg", **_truth(scene)})
     facts = {"names": recipe.classes, "corner_names": CORNER_NAMES, "corner_flip": CORNER_FLIP, "scenes": scenes}
     (truth / f"{split}.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _draw_folders(root: Path, keys: list[tuple[int, int, int]], recipe: Recipe) -> None:
+    """Write pictures of one object each, class after class in turn, into the folders of the classes."""
+    for key in keys:
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+        name = recipe.classes[key[-1] % len(recipe.classes)]
+        scene = _compose_one(rng, replace(recipe, classes=(name,), objects=(1, 1)))
+        (root / name).mkdir(parents=True, exist_ok=True)
+        _write_picture(root / name / f"{key[-1]:04d}.jpg", paint_scene(scene, rng, recipe.clutter))
+
+
+def _compose_one(rng: np.random.Generator, recipe: Recipe) -> Scene:
+    """A scene of a recipe for one object, which for want of a place may have none at first."""
+    while not (scene := compose_scene(rng, recipe)).objects:
+        continue
+    return scene
 
 
 def _write_picture(file: Path, picture: np.ndarray) -> None:

@@ -59,6 +59,31 @@ class Predictions:
         return f"{type(self).__name__}(shape={tuple(self.shape)}, orig_shape={self.orig_shape}, data=\n{self.data})"
 
 
+class Probs(Predictions):
+    """How likely each class is for the whole picture: (nc,)."""
+
+    @property
+    def top1(self) -> int:
+        """The likeliest class."""
+        return int(self.data.argmax())
+
+    @property
+    def top5(self) -> list[int]:
+        """The five likeliest classes, or all if there are fewer, best first."""
+        values = torch.as_tensor(self.data)
+        return values.argsort(dim=-1, descending=True, stable=True)[:5].tolist()
+
+    @property
+    def top1conf(self) -> Array:
+        """Probability of the likeliest class."""
+        return self.data[self.top1]
+
+    @property
+    def top5conf(self) -> Array:
+        """Probabilities of `top5`."""
+        return self.data[self.top5]
+
+
 class Tracked(Predictions):
     """Rows that end in an optional track number, confidence and class, after `size` numbers of their own."""
 

@@ -169,8 +169,10 @@ class YOLO:
             self.model, self._has_weights = self.trainer.ema.ema, True
         return self.metrics
 
-    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
-        """(layers, parameters, gradients, GFLOPs) of the network, logged with `verbose`, row by row with `detailed`."""
+    def info(
+        self, detailed: bool = False, verbose: bool = True, imgsz: int | None = None
+    ) -> tuple[int, int, int, float]:
+        """(layers, parameters, gradients, GFLOPs at `imgsz`), logged with `verbose`, row by row with `detailed`."""
         return self._layers("info").info(detailed=detailed, verbose=verbose, imgsz=imgsz)
 
     def fuse(self) -> "YOLO":
@@ -265,6 +267,7 @@ class YOLO:
             raise ConfigError(f"model={options.model}: this network is {self.overrides['model']}; YOLO() opens another")
         if method != "train" and options.batch == -1:
             raise ConfigError(f"batch=-1 is for training: give model.{method}() a number")
+        self._task.check(options, method)
         if isinstance(self.model, ExportedNetwork):
             options = self.model.fitting(options)
         return fit_stride(options, int(self.model.stride.max()))

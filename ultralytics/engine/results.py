@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ultralytics.engine.containers import OBB, Array, Boxes, Masks, Predictions, Tracked
+from ultralytics.engine.containers import OBB, Array, Boxes, Masks, Predictions, Probs, Tracked
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import import_extra
 from ultralytics.utils.ops import clip_boxes, xyxy2xywh
 from ultralytics.utils.plotting import Annotator, class_name, colors, label_place, picture_name, write_image, writing
 
-__all__ = ["OBB", "Boxes", "Masks", "Results"]
+__all__ = ["OBB", "Boxes", "Masks", "Probs", "Results"]
 
+SCORES_BACKGROUND = (64, 64, 64)
 CROP_GAIN, CROP_PAD = 1.02, 10  # a crop shows a little more than its box
 
 
@@ -29,11 +30,7 @@ class Results:
     `len`, indexing and iteration are over the objects.
     """
 
-    containers = (
-        "boxes",
-        "obb",
-        "masks",
-    )  # attributes with one row per object, or None; the first that is there counts
+    containers = ("boxes", "obb", "masks", "probs")  # with one row per object, or None; the first that is there counts
 
     def __init__(
         self,
@@ -44,6 +41,7 @@ class Results:
         masks: Array | None = None,
         *,
         obb: Array | None = None,
+        probs: Array | None = None,
         speed: dict[str, float | None] | None = None,
     ) -> None:
         self.orig_img = orig_img
@@ -53,6 +51,7 @@ class Results:
         self.boxes = None if boxes is None else Boxes(boxes, self.orig_shape)
         self.masks = None if masks is None else Masks(masks, self.orig_shape)
         self.obb = None if obb is None else OBB(obb, self.orig_shape)
+        self.probs = None if probs is None else Probs(probs, self.orig_shape)
         self.speed = speed or dict.fromkeys(("preprocess", "inference", "postprocess"))
 
     def new(self) -> "Results":
@@ -114,7 +113,9 @@ class Results:
         return f"Results({self.path!r}, {width}x{height}: {self.verbose().rstrip(', ')})"
 
     def verbose(self) -> str:
-        """The objects counted by class, such as "4 RBCs, 1 WBC, "."""
+        """The objects counted by class, such as "4 RBCs, 1 WBC, "; of a whole picture "cat 0.93, dog 0.05, "."""
+        if self.probs is not None:
+            return ", ".join(f"{class_name(self.names, c)} {conf:.2f}" for c, conf in self._likeliest()) + ", "
         if not len(self):
             return "(no detections), "
         counts = sorted(Counter(self._objects.cls.tolist()).items())
@@ -124,8 +125,14 @@ class Results:
         """One dictionary per object, of plain values: name, class, confidence, box and, where known, more.
 
         The box has the corners x1, y1, x2, y2, a rotated one also x3, y3, x4, y4. There may be a track_id, and of a
-        mask `segments`, the x and y of its contour.
+        mask `segments`, the x and y of its contour. Of a whole picture there is one for each of the five likeliest
+        classes, without a box.
         """
+        if self.probs is not None:
+            return [
+                {"name": class_name(self.names, c), "class": c, "confidence": round(conf, decimals)}
+                for c, conf in self._likeliest()
+            ]
         if self._boxes is None:
             return []
         boxes = self._boxes.numpy()
@@ -186,9 +193,21 @@ class Results:
             annotator.outline(box.corners()[0], color)
         for box, text, color in reversed(drawn if labels else []):
             annotator.label(label_place(box.corners()[0]), text, color)
+        if self.probs is not None and labels:
+            self._draw_scores(annotator, conf)
         if save:
             write_image(filename or self._file_name(), annotator.result())
         return annotator.result(pil)
+
+    def _likeliest(self) -> list[tuple[int, float]]:
+        """Class and probability of the five likeliest classes of the whole picture."""
+        return list(zip(self.probs.top5, self.probs.top5conf.tolist(), strict=True))
+
+    def _draw_scores(self, annotator: Annotator, conf: bool) -> None:
+        """The likeliest classes of the whole picture, in its left top corner."""
+        rows = [class_name(self.names, c) + (f" {score:.2f}" if conf else "") for c, score in self._likeliest()]
+        margin = annotator.font_size // 2
+        annotator.text((margin, margin), "\n".join(rows), box_color=SCORES_BACKGROUND)
 
     def _label(self, box: Tracked, conf: bool) -> str:
         """Text at a single box: its track, class and confidence."""
@@ -218,7 +237,7 @@ class Results:
         """Append a row `class x y w h [confidence] [track]` per object, 0..1, to a file that only objects create.
 
         Of a rotated box the four corners stand in place of x, y, w, h, of a mask the points of its contour; contours of
-        less than three are left out.
+        less than three are left out. Of a whole picture there are rows `0.93 name` of the five likeliest classes.
         """
         path = Path(txt_file)
         if len(self):
@@ -227,6 +246,9 @@ class Results:
         return str(path)
 
     def _text_rows(self, save_conf: bool) -> Iterator[str]:
+        if self.probs is not None:
+            yield from (f"{conf:.2f} {class_name(self.names, c)}\n" for c, conf in self._likeliest())
+            return
         boxes = self._boxes.numpy()
         places = boxes.text if self.masks is None else [points.ravel() for points in self.masks.xyn]
         for box, place in zip(boxes, places, strict=True):

@@ -29,7 +29,7 @@ class Start:
 
     def build(self, data: dict) -> nn.Module:
         """A network for the classes of `data`; what the user froze in `source` is frozen in it, too."""
-        model = self.task.build_model(deepcopy(self.source.yaml), data, verbose=self.options.verbose)
+        model = self.task.build_model(deepcopy(self.source.yaml), data, self.options)
         model.names = data["names"]
         whole = data["nc"] == self.source.nc
         if layout(model, whole) != layout(self.source, whole):
@@ -82,7 +82,7 @@ def resumed(
                 f"{options.data} has {data['nc']} classes and the run {nc}: resume it with the data it was started on, "
                 "or start a new run from its weights"
             )
-        model = task.build_model(deepcopy(yaml), data, verbose=options.verbose)
+        model = task.build_model(deepcopy(yaml), data, options)
         model.names = data["names"]
         return model
 

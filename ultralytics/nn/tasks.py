@@ -44,6 +44,7 @@ from .modules import (
     Bottleneck,
     C2f,
     C3Ghost,
+    Classify,
     Concat,
     Conv,
     Detect,
@@ -131,6 +132,10 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
                 if issubclass(m, Segment):  # [nc, prototypes, channels before them], and only these are scaled
                     args[2:] = [make_divisible(min(c, max_channels) * width, 8) for c in args[2:]]
                 args = [*args, [ch[x] for x in mistakes.several(m, f)]]
+            elif issubclass(m, Classify):
+                mistakes.check_channels(m, f, args)
+                c2 = args[0]
+                args = [ch[f], *args]
             else:
                 c2 = ch[f] if isinstance(f, int) else ch[f[0]]
                 in_set = name.startswith(("nn.", "torch.nn."))
@@ -211,6 +216,8 @@ class BaseModel(nn.Module):
     `yaml` is that mapping with the `scale`, `nc` and `channels` it was built with, and enough to build it again.
     """
 
+    imgsz = 640  # pixels a side at which `info` counts
+
     def __init__(self, cfg: str | Path | dict[str, Any], ch: int, nc: int | None, verbose: bool) -> None:
         super().__init__()
         self.yaml = copy.deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
@@ -239,6 +246,20 @@ class BaseModel(nn.Module):
         """Of the images it takes."""
         return next(self.parameters()).dtype
 
+    @property
+    def stride(self) -> Tensor:
+        """(levels,) pixels a cell of each map covers that the head looks at."""
+        return self.model[-1].stride
+
+    def set_stride(self) -> None:
+        """Run an empty image through the layers, which finds those that do not fit, and tell the head its strides."""
+        head = self.model[-1]
+        if head.nc != self.nc:
+            raise ModelError(
+                f"{source(self.yaml)}: the head is built for {head.nc} classes, not {self.nc}: give it [nc]"
+            )
+        head.stride = probe_strides(self.model, self.yaml, self.yaml["channels"])
+
     def forward(self, x: Tensor) -> Any:
         """Images (B, C, H, W) in 0..1 to what the head makes of them."""
         outputs: list[Any] = []
@@ -260,10 +281,11 @@ class BaseModel(nn.Module):
         return next(foldable(self), None) is None
 
     def info(
-        self, detailed: bool = False, verbose: bool = True, imgsz: int | list[int] = 640
+        self, detailed: bool = False, verbose: bool = True, imgsz: int | list[int] | None = None
     ) -> tuple[int, int, int, float]:
-        """(layers, parameters, gradients, GFLOPs) of the network, see nn/info.py."""
-        return model_info(self, Path(source(self.yaml)).stem, self.yaml["channels"], imgsz, detailed, verbose)
+        """(layers, parameters, gradients, GFLOPs) of the network, at the usual size if none is given: nn/info.py."""
+        name, size = Path(source(self.yaml)).stem, imgsz or self.imgsz
+        return model_info(self, name, self.yaml["channels"], size, detailed, verbose)
 
     def load(self, weights: Checkpoint | Mapping[str, Tensor], verbose: bool = False, seed: int = 0) -> Transfer:
         """Take over what a state dict or Checkpoint has for this network, see nn/transfer.py; `verbose` tells all."""
@@ -294,16 +316,27 @@ class DetectionModel(BaseModel):
         head = self.model[-1]
         if not hasattr(head, "bias_init"):
             raise ModelError(f"{source(self.yaml)}: the last row must be a detection head, such as Detect")
-        if head.nc != self.nc:
-            raise ModelError(
-                f"{source(self.yaml)}: the head is built for {head.nc} classes, not {self.nc}: give it [nc]"
-            )
-        head.stride = probe_strides(self.model, self.yaml, self.yaml["channels"])
+        self.set_stride()
         head.bias_init()
         if verbose:
             self.info()
 
-    @property
-    def stride(self) -> Tensor:
-        """(levels,) pixels a cell of each level covers."""
-        return self.model[-1].stride
+
+class ClassificationModel(BaseModel):
+    """A network whose head gives the whole picture one class. Weights and norms are as PyTorch initialises them."""
+
+    imgsz = 224
+
+    def __init__(
+        self,
+        cfg: str | Path | dict[str, Any] = "yolov8n-cls.yaml",
+        ch: int = 3,
+        nc: int | None = None,
+        verbose: bool = True,
+    ) -> None:
+        super().__init__(cfg, ch, nc, verbose)
+        if not isinstance(self.model[-1], Classify):
+            raise ModelError(f"{source(self.yaml)}: the last row must be a head that classifies, such as Classify")
+        self.set_stride()
+        if verbose:
+            self.info()

@@ -165,7 +165,7 @@ class Annotator:
     def _blend(self, mask: np.ndarray, x: int, y: int, color: Colour) -> None:
         """Paint `color` through an opacity mask whose left top corner is (x, y); what lies outside is cut off."""
         left, top = max(-x, 0), max(-y, 0)
-        area = self.im[max(y, 0) : y + mask.shape[0], max(x, 0) : x + mask.shape[1]]
+        area = self.im[max(y, 0) : max(y + mask.shape[0], 0), max(x, 0) : max(x + mask.shape[1], 0)]
         opacity = mask[top : top + area.shape[0], left : left + area.shape[1], None] / np.float32(255)
         area[:] = np.rint(area + (np.array(color, np.float32) - area) * opacity)
 

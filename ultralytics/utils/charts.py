@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_confusion_matrix", "plot_curves", "plot_labels", "plot_mc_curve", "plot_pr_curve", "plot_results"]
+__all__ = [
+    "plot_class_counts",
+    "plot_confusion_matrix",
+    "plot_curves",
+    "plot_labels",
+    "plot_mc_curve",
+    "plot_pr_curve",
+    "plot_results",
+]
 
 HEAT = "Blues"
 MOST_OVERLAID = 1000  # boxes
@@ -40,6 +48,14 @@ Panel = tuple[str, list[tuple[str, np.ndarray]]]
 def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], save_dir: str | Path) -> Path:
     """labels.jpg: objects per class, their shapes, centres and sizes; boxes (N, 4) xywh normalised, cls (N,)."""
     return save_figure(labels_figure(boxes, cls, names), Path(save_dir) / "labels.jpg")
+
+
+def plot_class_counts(cls: np.ndarray, names: Mapping[int, str], save_dir: str | Path) -> Path:
+    """labels.jpg of classification: images per class, cls (N,)."""
+    fig = new_figure(12, 4.2)
+    counts = np.bincount(np.asarray(cls).astype(int), minlength=len(names))
+    _histogram(fig.add_subplot(), counts, list(names.values()), "images")
+    return save_figure(fig, Path(save_dir) / "labels.jpg")
 
 
 def labels_figure(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str]) -> "Figure":
@@ -56,12 +72,12 @@ def labels_figure(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str]) 
     return fig
 
 
-def _histogram(ax: "Axes", counts: np.ndarray, names: list[str]) -> None:
+def _histogram(ax: "Axes", counts: np.ndarray, names: list[str], what: str = "objects") -> None:
     from matplotlib.ticker import MaxNLocator
 
     n = len(counts)
     bars = ax.bar(range(n), counts, width=min(0.8, 0.12 * n), color=[hex_color(i) for i in range(n)])
-    dress(ax, f"{counts.sum():,} objects, {np.count_nonzero(counts)} of {n} classes", ylabel="objects")
+    dress(ax, f"{counts.sum():,} {what}, {np.count_nonzero(counts)} of {n} classes", ylabel=what)
     ax.grid(visible=False, axis="x")
     ax.set(xlim=(-0.6, n - 0.4), ylim=(0, 1.08 * max(counts.max(initial=0), 1)))
     ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
@@ -196,7 +212,7 @@ def plot_confusion_matrix(
 ) -> Path:
     """confusion_matrix.png or, as shares of the true classes, confusion_matrix_normalized.png.
 
-    `matrix` (nc + 1, nc + 1): predicted classes in rows, true ones in columns, the background last.
+    `matrix`: predicted classes in rows, true ones in columns, behind them the background if it is (nc + 1, nc + 1).
     """
     name = "confusion_matrix_normalized.png" if normalize else "confusion_matrix.png"
     return save_figure(confusion_figure(matrix, names, normalize), Path(save_dir) / name)
@@ -218,7 +234,7 @@ def confusion_figure(matrix: np.ndarray, names: Mapping[int, str], normalize: bo
     scale = ScalarMappable(norm, HEAT)
     ax.imshow(scale.to_rgba(np.ma.masked_equal(values, 0), bytes=True), interpolation="nearest")
     dress(ax, "Confusion matrix, shares of the true class" if normalize else "Confusion matrix", "True", "Predicted")
-    labels = [*names.values(), "background"]
+    labels = [*names.values(), "background"][:n]
     below, beside = name_ticks(ax, "x", labels, side), name_ticks(ax, "y", labels, side)
     fig.set_size_inches(side + beside + 1.2, side + below + 0.7)
     bar = fig.colorbar(scale, ax=ax, shrink=0.6, pad=0.02)

@@ -1,4 +1,4 @@
-"""What the detector takes for what."""
+"""What the network takes for what."""
 
 import numpy as np
 import torch
@@ -10,13 +10,17 @@ class ConfusionMatrix:
     """Counts of predicted (rows) against true classes (columns); the last of each is the background.
 
     `matrix` (nc + 1, nc + 1): a detection without object counts in the last column, an object that nothing detects in
-    the last row.
+    the last row. Without `background`, for pictures of one class each, (nc, nc).
     """
 
-    def __init__(self, names: dict[int, str]) -> None:
+    def __init__(self, names: dict[int, str], background: bool = True) -> None:
         self.names = names
         self.nc = len(names)
-        self.matrix = np.zeros((self.nc + 1, self.nc + 1), dtype=int)
+        self.matrix = np.zeros((self.nc + background, self.nc + background), dtype=int)
+
+    def process_cls_preds(self, preds: np.ndarray, targets: np.ndarray) -> None:
+        """Add pictures: the predicted class (n,) of each and the true one (n,)."""
+        np.add.at(self.matrix, (preds, targets), 1)
 
     def process_batch(
         self,

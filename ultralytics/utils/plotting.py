@@ -13,10 +13,20 @@ from ultralytics.utils.annotate import Annotator, label_place
 from ultralytics.utils.errors import YOLOError
 from ultralytics.utils.fonts import font_file, shorten, text_mask
 from ultralytics.utils.ops import xywhn2xyxy
-from ultralytics.utils.palette import colors
+from ultralytics.utils.palette import colors, readable
 from ultralytics.utils.rotated import xywhr2xyxyxyxy
 
-__all__ = ["Annotator", "class_name", "colors", "label_place", "picture_name", "plot_images", "write_image", "writing"]
+__all__ = [
+    "Annotator",
+    "class_name",
+    "colors",
+    "label_place",
+    "picture_name",
+    "plot_classes",
+    "plot_images",
+    "write_image",
+    "writing",
+]
 
 Array = np.ndarray | torch.Tensor
 Names = Mapping[int, str] | Sequence[str]
@@ -87,15 +97,51 @@ def plot_images(
     texts = [class_name(names, c) for c in classes]
     if scores is not None:
         texts = [f"{text} {score:.2f}" for text, score in zip(texts, scores, strict=True)]
+
+    def draw(i: int, annotator: Annotator) -> None:
+        mine = np.flatnonzero(owner == i)
+        if below is not None:
+            below(annotator, mine)
+        _draw(annotator, boxes[mine], classes[mine], [texts[j] for j in mine])
+
+    return _plot(pictures, draw, paths, fname)
+
+
+def plot_classes(
+    images: Array,
+    classes: Sequence[int],
+    texts: Sequence[str],
+    paths: Sequence[str | Path] | None = None,
+    fname: str | Path | None = None,
+    max_subplots: int = 16,
+) -> np.ndarray:
+    """The first images (B, 3, H, W) of a batch side by side, each with its text in a corner; else as `plot_images`.
+
+    `classes` (B,) give the texts their colours.
+    """
+    pictures = _to_bgr(images[:max_subplots])
+
+    def draw(i: int, annotator: Annotator) -> None:
+        color = colors(classes[i], bgr=True)
+        annotator.text((GAP, GAP), texts[i], readable((255, 255, 255), color), box_color=color)
+
+    return _plot(pictures, draw, paths, fname)
+
+
+def _plot(
+    pictures: np.ndarray,
+    draw: Callable[[int, Annotator], None],
+    paths: Sequence[str | Path] | None,
+    fname: str | Path | None,
+) -> np.ndarray:
+    """Pictures (B, H, W, 3) BGR on a grid, large enough to read, with what `draw(i, annotator)` adds to each."""
     columns = math.ceil(math.sqrt(len(pictures)))
     scale = _scale(pictures.shape, columns)
     tiles = []
     for i, picture in enumerate(pictures):
-        mine = np.flatnonzero(owner == i)
         annotator = Annotator(_resized(picture, scale))
-        if below is not None:
-            below(annotator, mine)
-        tile = _draw(annotator, boxes[mine], classes[mine], [texts[j] for j in mine])
+        draw(i, annotator)
+        tile = annotator.result()
         tiles.append(_headed(tile, Path(paths[i]).name) if paths is not None else tile)
     mosaic = _side_by_side(tiles, columns)
     if fname is not None:
@@ -129,14 +175,13 @@ def _resized(image: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
-def _draw(annotator: Annotator, boxes: np.ndarray, classes: np.ndarray, texts: list[str]) -> np.ndarray:
+def _draw(annotator: Annotator, boxes: np.ndarray, classes: np.ndarray, texts: list[str]) -> None:
     """All boxes (n, 4 or 5) normalised, then the labels, so that no line crosses a text."""
     corners = _corners(boxes, annotator.width, annotator.height)
     for points, c in zip(corners, classes, strict=True):
         annotator.outline(points, colors(c, bgr=True))
     for points, c, text in zip(corners, classes, texts, strict=True):
         annotator.label(label_place(points), text, colors(c, bgr=True))
-    return annotator.result()
 
 
 def _corners(boxes: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -6,7 +6,12 @@ from typing import Any
 
 from ultralytics.utils.errors import ConfigError
 
-TASKS = {"detect": "DetectTask", "segment": "SegmentTask", "obb": "OBBTask"}  # file in this folder: class in it
+TASKS = {  # file in this folder: class in it
+    "detect": "DetectTask",
+    "segment": "SegmentTask",
+    "obb": "OBBTask",
+    "classify": "ClassifyTask",
+}
 
 
 def task_class(name: str) -> type:

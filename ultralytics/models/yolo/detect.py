@@ -41,14 +41,18 @@ class DetectTask:
     header = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
 
     @staticmethod
+    def check(options: Any, method: str) -> None:
+        """Refuse, by a ConfigError, options that the task cannot follow in train, val or predict."""
+
+    @staticmethod
     def load_data(path: str, need: Sequence[str]) -> dict[str, Any]:
         """What `data=` names, as a mapping with `names`, `nc`, `channels` and the splits; those of `need` are there."""
         return load_data_yaml(path, need)
 
     @classmethod
-    def build_model(cls, architecture: dict[str, Any], data: dict[str, Any], verbose: bool) -> nn.Module:
-        """The network of a model YAML for the classes of a data set."""
-        return cls.model_class(architecture, nc=data["nc"], verbose=verbose)
+    def build_model(cls, architecture: dict[str, Any], data: dict[str, Any], options: Any) -> nn.Module:
+        """The network of a model YAML for the classes of a data set, as the options of a run want it."""
+        return cls.model_class(architecture, nc=data["nc"], verbose=options.verbose)
 
     @staticmethod
     def network_input(frames: list[Frame], options: Any, stride: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from .block import C2, C3, DFL, SPPF, Bottleneck, C2f, C3Ghost, GhostBottleneck, Proto
 from .conv import Concat, Conv, DWConv, GhostConv, autopad
-from .head import OBB, Detect, Segment
+from .head import OBB, Classify, Detect, Segment
 
 __all__ = [
     "C2",
@@ -13,6 +13,7 @@ __all__ = [
     "Bottleneck",
     "C2f",
     "C3Ghost",
+    "Classify",
     "Concat",
     "Conv",
     "DWConv",

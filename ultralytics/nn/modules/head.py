@@ -2,8 +2,9 @@
 
 Legend: B images, A anchor points of all levels, nc classes, R = reg_max bins for each side of a box.
 
-A new head subclasses Detect, names its `task`, adds its own branches (`cv4`, one `branch` a level), extends `raw` by
-what they say and `decode` by what it means; parse_model hands it the channels of its levels because it is a Detect.
+A new head that finds boxes subclasses Detect, names its `task`, adds its own branches (`cv4`, one `branch` a level),
+extends `raw` by what they say and `decode` by what it means; parse_model hands it the channels of its levels because it
+is a Detect. Classify looks at one map.
 """
 
 import math
@@ -146,3 +147,32 @@ class Segment(Detect):
     def exported(self, preds: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(decoded, proto)."""
         return self.decode(preds), preds["proto"]
+
+
+class Classify(nn.Module):
+    """A convolution, the mean over the map, and a linear layer: one score a class for the whole picture.
+
+    In training logits (B, nc). In eval mode (probabilities, logits), never below float32. With `export` probabilities
+    alone. `c2` is the number of classes, which no width scales.
+    """
+
+    task = "classify"
+    export = False
+    hidden = 1280
+
+    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, p: int | None = None, g: int = 1) -> None:
+        super().__init__()
+        self.nc = c2
+        self.register_buffer("stride", torch.zeros(1), persistent=False)  # pixels; the model measures it
+        self.conv = Conv(c1, self.hidden, k, s, p, g)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.drop = nn.Dropout(0.0)
+        self.linear = nn.Linear(self.hidden, c2)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """One map (B, C, H, W)."""
+        logits = self.linear(self.drop(self.pool(self.conv(x)).flatten(1)))
+        if self.training:
+            return logits
+        probabilities = logits.float().softmax(1)
+        return probabilities if self.export else (probabilities, logits)
