@@ -10,6 +10,7 @@ import torch
 from ultralytics.cfg import get_options
 from ultralytics.data.config import load_data_yaml
 from ultralytics.data.instances import Sample
+from ultralytics.data.mosaic import mosaic4
 from ultralytics.data.rotated import RotatedObjects, min_area_rectangle, normalised, rotated_targets
 from ultralytics.data.rows import RowError, parse_polygon_rows
 from ultralytics.models.yolo.obb import OBBTask
@@ -121,6 +122,20 @@ def test_corners_of_a_cut_box_may_lie_outside():
     outline = moved.polygons.points
     assert outline[:, 0].max() > 301 and moved.boxes[0, 2] == 300
     assert (outline[0] == outline[-1]).all()
+
+
+def test_a_mosaic_cuts_boxes_to_boxes():
+    """At the border of its canvas, where a clipped outline would be a box of another direction."""
+    outline = rectangle(40, 40, 70, 20, math.pi / 4)
+    sample = Sample(np.zeros((80, 80, 3), np.uint8), objects_of([outline], (80, 80)), "a.png", (80, 80))
+    cut = 0
+    for seed in range(20):
+        found = mosaic4([sample] * 4, 64, np.random.default_rng(seed))
+        boxes = pixels(found.objects, found.size)
+        np.testing.assert_allclose(np.cos(4 * boxes[:, 4]), -1, atol=1e-3)  # all at 45 degrees
+        assert (found.objects.boxes >= 0).all() and (found.objects.boxes <= 128).all()
+        cut += (boxes[:, 2] < 69).sum()
+    assert cut > 5
 
 
 def test_targets_of_a_batch():

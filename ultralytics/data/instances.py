@@ -93,11 +93,7 @@ class Objects:
         return self._map(lambda points: points * (1, -1) + (0, height))._ordered()
 
     def affine(self, matrix: np.ndarray, size: Size) -> "Objects":
-        """Moved by `matrix` (3, 3) into a picture of `size` and clipped to it; an object outside has an area of 0."""
-        return self.moved(matrix, size).clip(size)
-
-    def moved(self, matrix: np.ndarray, size: Size) -> "Objects":
-        """Moved by `matrix` (3, 3) into a picture of `size`, the outlines not clipped to it.
+        """Moved by `matrix` (3, 3) into a picture of `size` and clipped to it; an object outside has an area of 0.
 
         A box becomes the bounds of its moved corners, or, where the outline is known, of what of that is visible.
         """
@@ -108,7 +104,7 @@ class Objects:
         if known is not None:
             known = known.map(lambda points: apply_matrix(points, matrix))
             boxes = np.where(known.known[:, None], known.visible_bounds(size[1], size[0]), boxes)
-        return replace(self, boxes=boxes, polygons=known)
+        return replace(self, boxes=boxes, polygons=known).clip(size)
 
     def normalised(self, size: Size) -> np.ndarray:
         """Boxes (k, 4) xywh as shares of a picture of `size`."""

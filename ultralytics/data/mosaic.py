@@ -57,7 +57,8 @@ def cutmix(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:
     x1, y1, x2, y2 = cut
     img = first.img.copy()
     img[y1:y2, x1:x2] = second.img[y1:y2, x1:x2]
-    inside = objects.translate(-x1, -y1).clip((y2 - y1, x2 - x1)).translate(x1, y1)
+    inside = objects.translate(-x1, -y1).clip((y2 - y1, x2 - x1))
+    inside = inside.select(inside.areas > 0).translate(x1, y1)  # an outline may miss what its box meets
     return replace(first, img=img, objects=type(first.objects).concat((first.objects, inside)))
 
 

@@ -14,19 +14,22 @@ from ultralytics.data.polygons import Polygons, visible_points
 
 
 class RotatedObjects(Objects):
-    """Objects whose outlines stay rectangles where the picture's border cuts them."""
+    """Objects whose outlines stay rectangles where the border of a picture cuts them."""
 
     outline_points = 100
 
-    def affine(self, matrix: np.ndarray, size: Size) -> "RotatedObjects":
-        """Moved by `matrix` (3, 3) into a picture of `size`; boxes are clipped to it, outlines are not.
+    def clip(self, size: Size) -> "RotatedObjects":
+        """What lies in a picture of `size`.
 
-        The outline of an object of which a part is left becomes the smallest rectangle around that part that has the
-        direction of the whole.
+        The outline of an object that reaches out becomes the smallest rectangle around what is left of it that has the
+        direction of the whole, the corners of which may lie outside; the box is what is in sight.
         """
-        moved = self.moved(matrix, size)
-        clipped = replace(moved, polygons=None).clip(size)
-        return replace(clipped, polygons=moved.polygons and _cut(moved.polygons, size))
+        if self.polygons is None:
+            return super().clip(size)
+        boxes = replace(self, polygons=None).clip(size).boxes
+        height, width = size
+        boxes = np.where(self.outlined[:, None], self.polygons.visible_bounds(width, height), boxes)
+        return replace(self, boxes=boxes, polygons=_cut(self.polygons, size))
 
 
 def rotated_targets(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
