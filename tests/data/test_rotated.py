@@ -9,6 +9,7 @@ import torch
 
 from ultralytics.cfg import get_options
 from ultralytics.data.config import load_data_yaml
+from ultralytics.data.copy_paste import paste_mirrored
 from ultralytics.data.instances import Sample
 from ultralytics.data.mosaic import mosaic4
 from ultralytics.data.rotated import RotatedObjects, min_area_rectangle, normalised, rotated_targets
@@ -136,6 +137,21 @@ def test_a_mosaic_cuts_boxes_to_boxes():
         assert (found.objects.boxes >= 0).all() and (found.objects.boxes <= 128).all()
         cut += (boxes[:, 2] < 69).sum()
     assert cut > 5
+
+
+def test_objects_pasted_from_the_mirror():
+    objects = objects_of([rectangle(60, 60, 60, 20, 0.4), rectangle(80, 150, 40, 30, 1.2)])
+    img = np.zeros((*SIZE, 3), np.uint8)
+    for outline in objects.polygons.split():
+        cv2.fillPoly(img, [outline.astype(np.int32)], (255, 255, 255))
+    found = paste_mirrored(Sample(img, objects, "a.png", SIZE), 1.0)
+    assert len(found.objects) == 4 and isinstance(found.objects, RotatedObjects)
+    boxes = pixels(found.objects)
+    order = boxes[2:, 1].argsort()
+    np.testing.assert_allclose(boxes[2:][order, :2], [(240, 60), (220, 150)], atol=0.01)
+    np.testing.assert_allclose(boxes[2:][order, 4], [-0.4, math.pi - 1.2], atol=1e-3)
+    for x, y in boxes[:, :2].astype(int):
+        assert found.img[y, x].min() == 255
 
 
 def test_targets_of_a_batch():

@@ -45,8 +45,7 @@ def normalised(objects: Objects, size: Size) -> np.ndarray:
     if known is None:
         outlines = list(corners)
     else:
-        parts = np.split(known.points, known.starts[1:])
-        outlines = [part if len(part) else box for part, box in zip(parts, corners, strict=True)]
+        outlines = [part if len(part) else box for part, box in zip(known.split(), corners, strict=True)]
     height, width = size
     rows = np.array([min_area_rectangle(outline) for outline in outlines], np.float32).reshape(-1, 5)
     return rows / np.array((width, height, width, height, 1), np.float32)
