@@ -30,7 +30,7 @@ class Results:
     `len`, indexing and iteration are over the objects.
     """
 
-    containers = ("boxes", "obb", "masks", "probs")  # with one row per object, or None; the first that is there counts
+    containers = ("boxes", "obb", "masks", "probs")  # of a row per object, or None; the first that is there counts
 
     def __init__(
         self,

@@ -36,21 +36,24 @@ def to_coco_predictions(
 
 
 def coco_ground_truth(
-    images: Iterable[tuple[str, tuple[int, int], np.ndarray, np.ndarray]],
+    images: Iterable[tuple],
     names: dict[int, str],
     category_ids: Sequence[int] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Annotations of images given as file, (height, width), classes (k,), boxes (k, 4) xywh normalised."""
+    """Annotations of images given as file, (height, width), classes (k,), boxes (k, 4) xywh normalised.
+
+    A fifth entry may be k mappings of what annotations have beside or in place of that, as `mask_annotation` makes.
+    """
     entries, annotations, files = [], [], {}
-    for file, (height, width), classes, boxes in images:
+    for file, (height, width), classes, boxes, *further in images:
         number = image_id(file)
         if number in files:
             raise DatasetError(f"{files[number]} and {file} both have the COCO image id {number!r}; rename one of them")
         files[number] = file
         entries.append({"id": number, "file_name": Path(file).name, "height": int(height), "width": int(width)})
-        for cls, (cx, cy, w, h) in zip(
-            classes.tolist(), (boxes * (width, height, width, height)).tolist(), strict=True
-        ):
+        pixels = (boxes * (width, height, width, height)).tolist()
+        more = further[0] if further else [{}] * len(pixels)
+        for cls, (cx, cy, w, h), rest in zip(classes.tolist(), pixels, more, strict=True):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -59,10 +62,25 @@ def coco_ground_truth(
                     "bbox": [cx - w / 2, cy - h / 2, w, h],
                     "area": w * h,
                     "iscrowd": 0,
+                    **rest,
                 }
             )
     categories = [{"id": _category(c, category_ids), "name": name} for c, name in names.items()]
     return {"images": entries, "annotations": annotations, "categories": categories}
+
+
+def mask_annotation(points: np.ndarray) -> dict[str, Any]:
+    """What an annotation says of a mask: its outline (p, 2) in pixels, and the area inside."""
+    x, y = points.astype(float).T
+    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    return {"segmentation": [np.stack((x, y), 1).ravel().tolist()], "area": area}
+
+
+def run_lengths(masks: torch.Tensor) -> list[dict[str, Any]]:
+    """COCO's compressed run lengths, `segmentation` of a prediction, of masks (n, h, w) of 0 and 1."""
+    library = import_extra("faster_coco_eval", "coco")
+    encoded = library.mask.encode(np.asfortranarray(masks.cpu().numpy().astype(np.uint8).transpose(1, 2, 0)))
+    return [{"size": list(map(int, code["size"])), "counts": code["counts"].decode()} for code in encoded]
 
 
 def save_predictions(path: str | Path, predictions: list[dict[str, Any]]) -> None:
@@ -71,10 +89,13 @@ def save_predictions(path: str | Path, predictions: list[dict[str, Any]]) -> Non
 
 
 def evaluate_coco(
-    truth: dict[str, list[dict[str, Any]]] | str | Path, predictions: list[dict[str, Any]] | str | Path
+    truth: dict[str, list[dict[str, Any]]] | str | Path,
+    predictions: list[dict[str, Any]] | str | Path,
+    kind: str = "bbox",
 ) -> dict[str, Any]:
-    """COCO's box AP, at most 300 detections per image and category; both arguments may be json files.
+    """COCO's AP, at most 300 detections per image and category; the first two arguments may be json files.
 
+    `kind` says of what the overlap is measured: "bbox", boxes, or "segm", masks.
     Returns `AP` (mean over IoU 0.50:0.05:0.95), `AP50`, `AP75` and `per_class`, the AP of each category id that has
     ground truth. Raises DatasetError for a file that is not such json, and for a prediction on an unknown image or
     category.
@@ -92,7 +113,7 @@ def evaluate_coco(
         }
     )
     found = objects.loadRes(_numbered(predictions, numbers))
-    evaluator = library.COCOeval_faster(objects, found, iouType="bbox")
+    evaluator = library.COCOeval_faster(objects, found, iouType=kind)
     evaluator.params.maxDets = [MAX_DETS]
     evaluator.evaluate()
     evaluator.accumulate()

@@ -133,6 +133,8 @@ def plot_objects(
 class DetectEvaluator:
     """Gathers detections batch by batch, then measures and, where asked for, draws and writes them."""
 
+    coco_kinds = ("bbox",)  # what COCO's evaluation is made of
+
     def __init__(
         self, task: type, data: dict, options: Any, dataset: YOLODataset, save_dir: Path, nc: int, final: bool
     ) -> None:
@@ -280,16 +282,20 @@ class DetectEvaluator:
         path = self.save_dir / "predictions.json"
         coco.save_predictions(path, self.rows)
         try:
-            truth = coco.coco_ground_truth(map(self._truth, range(len(self.dataset))), self.names)
-            found = coco.evaluate_coco(truth, self.rows)
+            truth = coco.coco_ground_truth(map(self.truth, range(len(self.dataset))), self.names)
+            found = {kind: coco.evaluate_coco(truth, self.rows, kind) for kind in self.coco_kinds}
         except (DatasetError, DependencyError) as exc:
             LOGGER.warning(f"{path} is written, but not evaluated: {exc}")
             return
-        ap = ", ".join(f"{name} {found[name]:.4f}" for name in ("AP", "AP50", "AP75"))
-        LOGGER.info(f"COCO, maxDets {coco.MAX_DETS}: {ap}")
+        for kind, numbers in found.items():
+            ap = ", ".join(f"{name} {numbers[name]:.4f}" for name in ("AP", "AP50", "AP75"))
+            LOGGER.info(f"COCO, {kind}, maxDets {coco.MAX_DETS}: {ap}")
 
-    def _truth(self, i: int) -> tuple[str, tuple[int, int], np.ndarray, np.ndarray]:
-        """File, (height, width), and of the objects that count classes (k,) and boxes (k, 4) xywh normalised."""
+    def truth(self, i: int) -> tuple:
+        """An image as `coco_ground_truth` takes it.
+
+        That is file, (height, width), and of the objects that count classes (k,) and boxes (k, 4) xywh normalised.
+        """
         labels, kept = self.dataset.labels, self.dataset.kept_classes
         cls, boxes, _ = labels.objects(i)
         if kept is not None:

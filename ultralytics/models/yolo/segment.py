@@ -15,6 +15,7 @@ from ultralytics.data.masks import mask_targets, masks_of
 from ultralytics.data.rows import parse_polygon_rows
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect import PICTURE_CONF, DetectEvaluator, DetectTask
+from ultralytics.utils.coco import mask_annotation, run_lengths
 from ultralytics.utils.loss_masks import v8SegmentationLoss
 from ultralytics.utils.masks import decode_masks, decode_masks_on_picture, mask_iou, resize_masks
 from ultralytics.utils.metrics import MASK, SegmentMetrics
@@ -137,6 +138,8 @@ def _plot(
 class SegmentEvaluator(DetectEvaluator):
     """Matches the same detections by their masks as well."""
 
+    coco_kinds = ("bbox", "segm")
+
     def further_overlaps(self, found: Segmented, batch: dict, i: int) -> dict[str, np.ndarray]:
         """Mask IoU (m, n), at the size of the prototypes, or, where masks are written down, of the network's input."""
         input_shape = tuple(batch["img"].shape[-2:])
@@ -155,3 +158,17 @@ class SegmentEvaluator(DetectEvaluator):
         coefficients, proto = found.rows[:, 6:], found.proto
         result.update(masks=decode_masks_on_picture(coefficients, proto, boxes, input_shape, shape, ratio_pad))
         return result
+
+    def json_rows(self, result: Results) -> list[dict]:
+        """What predictions.json says of an image, masks included."""
+        masks = [{"segmentation": code} for code in run_lengths(result.masks.data)]
+        return [row | mask for row, mask in zip(super().json_rows(result), masks, strict=True)]
+
+    def truth(self, i: int) -> tuple:
+        """An image as `coco_ground_truth` takes it, its objects with their outlines."""
+        labels, kept = self.dataset.labels, self.dataset.kept_classes
+        cls, _, outlines = labels.objects(i)
+        wanted = [True] * len(cls) if kept is None else kept[cls.astype(int)]
+        size = labels.shapes[i][::-1]
+        known = [mask_annotation(points * size) for points, keep in zip(outlines or (), wanted, strict=True) if keep]
+        return (*super().truth(i), known)
