@@ -73,6 +73,8 @@ def _resized(maps: Tensor, size: Size) -> Tensor:
     """(n, h, w) bilinear to `size`."""
     if tuple(maps.shape[1:]) == tuple(size):
         return maps
+    if not len(maps):
+        return maps.new_zeros((0, *size))
     return F.interpolate(maps[None], tuple(size), mode="bilinear", align_corners=False)[0]
 
 
