@@ -1,0 +1,291 @@
+"""Segmentation from end to end, on pictures drawn here: training, losses, measures, what is written and exported."""
+
+import json
+import random
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.resume import differences, kill_again_and_again, start
+from tests.engine.runs import rows_of
+from ultralytics import YOLO
+from ultralytics.cfg import get_options
+from ultralytics.data.masks import masks_of
+from ultralytics.engine.results import Results
+from ultralytics.models.yolo.segment import Segmented, SegmentTask
+from ultralytics.utils import coco
+from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.masks import mask_iou
+from ultralytics.utils.metrics import SegmentMetrics, match_predictions
+
+NETWORK = """
+nc: 2
+backbone:
+  - [-1, 1, Conv, [16, 3, 4]]
+  - [-1, 1, Conv, [16, 3, 2]] # 1, stride 8
+  - [-1, 1, DynamicConv, [32, 3, 2]] # 2, stride 16
+  - [-1, 1, Conv, [32, 3, 2]] # 3, stride 32
+head:
+  - [[1, 2, 3], 1, Segment, [nc, 8, 16]]
+"""
+COLOURS = ((40, 40, 230), (230, 200, 30))  # BGR, by class
+
+
+def draw_split(folder: Path, split: str, count: int, seed: int) -> None:
+    """Pictures of 64 x 64 with one to three triangles, which may overlap, and their corners as labels."""
+    rng = np.random.default_rng(seed)
+    for kind in ("images", "labels"):
+        (folder / kind / split).mkdir(parents=True)
+    for i in range(count):
+        picture, rows = np.full((64, 64, 3), 90, np.uint8), []
+        for _ in range(rng.integers(1, 4)):
+            cls, turn = int(rng.integers(2)), rng.uniform(0, 2 * np.pi)
+            angle = turn + np.array((0, 2.1, 4.2))
+            corners = rng.uniform(16, 48, 2) + rng.uniform(9, 15) * np.stack((np.cos(angle), np.sin(angle)), 1)
+            cv2.fillConvexPoly(picture, np.round((corners - 0.5) * 256).astype(np.int32), COLOURS[cls], shift=8)
+            rows.append(f"{cls} " + " ".join(f"{v:.6f}" for v in (corners / 64).ravel()))
+        cv2.imwrite(str(folder / "images" / split / f"{i:02d}.png"), picture)
+        (folder / "labels" / split / f"{i:02d}.txt").write_text("\n".join(rows), encoding="utf-8")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Options of a short run of the tiny network on triangles in tmp_path/runs/exp."""
+    draw_split(tmp_path / "data", "train", 12, seed=0)
+    draw_split(tmp_path / "data", "val", 4, seed=1)
+    data, network = tmp_path / "data" / "data.yaml", tmp_path / "tiny.yaml"
+    data.write_text("train: images/train\nval: images/val\nnames: [red, blue]\n", encoding="utf-8")
+    network.write_text(NETWORK, encoding="utf-8")
+    paths = {"model": str(network), "data": str(data), "project": str(tmp_path / "runs")}
+    run = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4, "optimizer": "SGD"}
+    return paths | run | {"workers": 0, "device": "cpu", "plots": False}
+
+
+def batch_of(settings, **options):
+    """All training pictures as one batch, not augmented; the data set's mapping, the options and the data set."""
+    data = SegmentTask.load_data(settings["data"], ("train", "val"))
+    options = get_options({"imgsz": 64, **options})
+    images = SegmentTask.dataset(data, "train", options, augment=False, batch=12)
+    return images.collate([images[i] for i in range(12)]), data, options, images
+
+
+def test_a_training_from_end_to_end(settings):
+    """Losses that fall, columns, pictures, weights that are opened as they were saved."""
+    model = YOLO(settings["model"])
+    changes = {"epochs": 8, "plots": True, "optimizer": "AdamW", "lr0": 0.005, "warmup_epochs": 0.0, "mosaic": 0.0}
+    model.train(**settings | changes)
+    rows = rows_of(model.trainer.save_dir)
+    names = ["box_loss", "seg_loss", "cls_loss", "dfl_loss", "sem_loss"]
+    for kind in ("train", "val"):
+        assert [n.removeprefix(f"{kind}/") for n in rows[0] if n.startswith(f"{kind}/")] == names
+    assert [n for n in rows[0] if n.startswith("metrics/")] == list(SegmentTask.metric_keys)
+    masks = [float(row["train/seg_loss"]) for row in rows]
+    assert 0 < masks[-1] < 0.8 * masks[0]
+    there = {path.name for path in model.trainer.save_dir.iterdir()}
+    assert {"labels.jpg", "train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg", "results.png"} <= there
+    assert {f"{kind}{curve}_curve.png" for kind in ("Box", "Mask") for curve in ("PR", "F1", "P", "R")} <= there
+    again = YOLO(model.trainer.last)
+    assert (again.task, again.names) == ("segment", {0: "red", 1: "blue"})
+    assert again.ckpt.args["task"] == "segment"
+
+
+def test_killed_at_any_moment(settings):
+    options = settings | {"epochs": 3, "nbs": 8, "copy_paste": 0.5, "copy_paste_mode": "mixup"}
+    assert start(options | {"name": "whole"}).wait() == 0
+    hits = list(kill_again_and_again(options | {"name": "killed"}, kills=1, longest=0.3, rng=random.Random(0)))
+    assert hits
+    runs = Path(settings["project"])
+    assert differences(runs / "whole", runs / "killed") == []
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+@pytest.mark.parametrize("ratio", [4, 2])
+def test_loss_of_the_masks(settings, overlap, ratio):
+    """Positive after positive, pixel after pixel, in float64; prototypes of another size are resized first."""
+    batch, _, options, _ = batch_of(settings, overlap_mask=overlap, mask_ratio=ratio)
+    model = YOLO(settings["model"]).model.train()
+    model.args = options
+    criterion = SegmentTask.criterion(model)
+    raw = model(batch["img"] / 255)
+    matched = criterion.match(raw, batch)
+    found = criterion.mask_loss(raw, matched, batch)
+
+    size = (64 // ratio, 64 // ratio)
+    proto = torch.nn.functional.interpolate(raw["proto"].double(), size, mode="bilinear")
+    target, total, count = matched.target, 0.0, 0
+    for i, a in target.fg_mask.nonzero().tolist():
+        own = masks_of(batch, i)[target.target_gt_idx[i, a]].double()
+        logits = (raw["mask_coefficient"][i, :, a].double()[:, None, None] * proto[i]).sum(0)
+        probability = logits.sigmoid()
+        entropy = -(own * probability.log() + (1 - own) * (1 - probability).log())
+        x1, y1, x2, y2 = (target.target_bboxes[i, a] / ratio).tolist()
+        pixels = [entropy[r, c] for r in range(size[0]) for c in range(size[1]) if x1 <= c < x2 and y1 <= r < y2]
+        area = (x2 - x1) * (y2 - y1) / (size[0] * size[1])
+        total, count = total + sum(pixels) / (size[0] * size[1]) / area, count + 1
+    assert count > 20
+    assert found.item() == pytest.approx((total / count).item(), rel=1e-4)
+    assert criterion(raw, batch)[1][1].item() == pytest.approx(7.5 * found.item(), rel=1e-5)
+
+
+def test_without_objects_the_masks_cost_nothing_and_have_gradients(settings):
+    batch, _, options, _ = batch_of(settings)
+    empty = {"cls": torch.zeros(0, 1), "bboxes": torch.zeros(0, 4), "batch_idx": torch.zeros(0)}
+    model = YOLO(settings["model"]).model.train()
+    model.args = options
+    total, parts = SegmentTask.criterion(model)(
+        model(batch["img"] / 255), batch | empty | {"masks": batch["masks"] * 0}
+    )
+    total.backward()
+    assert parts[1] == 0 and all(p.grad is not None for p in model.model[-1].proto.parameters())
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_perfect_network_is_measured_as_perfect(settings, overlap):
+    """Of two classes: prototypes that are the masks themselves; then mirrored ones, in boxes that are still right."""
+    batch, data, options, images = batch_of(settings, overlap_mask=overlap, max_det=300)
+
+    def measure(change):
+        evaluator = SegmentTask.evaluator(data, options, images, Path(settings["project"]), 2, False)
+        boxes, index, found = evaluator.boxes(batch), batch["batch_idx"], []
+        for i in range(12):
+            mine, masks = index == i, masks_of(batch, i).float()
+            coefficients = torch.eye(len(masks))
+            rows = torch.cat((boxes[mine], torch.ones(len(masks), 1), batch["cls"][mine], coefficients), 1)
+            rows[:, :4] += torch.tensor((-4, -4, 4, 4))  # the masks reach a little beyond
+            found.append(Segmented(rows, change(masks) - 0.5))
+        evaluator.update(found, batch)
+        return evaluator.finish({})
+
+    perfect = measure(lambda masks: masks)
+    assert isinstance(perfect, SegmentMetrics) and perfect.seg.map == pytest.approx(0.995, abs=1e-3)
+    mirrored = measure(lambda masks: masks.flip(2))
+    assert mirrored.seg.map < 0.3 and mirrored.box.map == perfect.box.map
+    assert mirrored.fitness == pytest.approx(mirrored.seg.map + mirrored.box.map)
+    assert {"Box-P", "Mask-P", "Mask-R"} <= set(mirrored.summary()[0])
+
+
+def test_only_the_image_is_lost_whose_label_is_broken(settings, caplog):
+    folder = Path(settings["data"]).parent / "labels" / "train"
+    broken = {"02": "0 0.1 0.1 0.4 0.4", "03": "0 0.1 0.1 0.4 0.4 0.1", "05": "2 0.1 0.1 0.4 0.4 0.1 0.4"}
+    for name, row in broken.items():
+        (folder / f"{name}.txt").write_text(f"0 .1 .1 .5 .1 .3 .4\n{row}\n", encoding="utf-8")
+    data = SegmentTask.load_data(settings["data"], ("train",))
+    images = SegmentTask.dataset(data, "train", get_options({"imgsz": 64}), augment=False, batch=4)
+    assert len(images) == 9
+    assert "02.txt:2: 5 numbers, but a row is `class x1 y1 x2 y2 x3 y3 ...`, three points or more" in caplog.text
+    assert "03.txt:2: 6 numbers" in caplog.text and "05.txt:2: class 2, but the classes are 0 to 1" in caplog.text
+
+
+def test_augmentations_that_change_colours_keep_outlines_and_others_are_refused(settings):
+    def darker(image, bboxes, cls):
+        return {"image": image // 2, "bboxes": bboxes, "cls": cls}
+
+    def shifted(image, bboxes, cls):
+        return {"image": image, "bboxes": bboxes + 1.0, "cls": cls}
+
+    YOLO(settings["model"]).train(augmentations=[darker], **settings | {"epochs": 1})
+    with pytest.raises(DatasetError, match="objects without an outline cannot be learned as masks"):
+        YOLO(settings["model"]).train(augmentations=[shifted], **settings | {"epochs": 1})
+
+
+@pytest.fixture
+def results():
+    """Two objects of a picture of 120 x 200 in an input of 64 x 96 (rows 3 to 60), one of two parts."""
+    masks = torch.zeros(2, 64, 96, dtype=torch.uint8)
+    masks[0, 13:33, 20:40] = 1
+    masks[1, 10:20, 60:70] = masks[1, 10:20, 75:80] = 1
+    boxes = torch.tensor([[41.0, 20, 84, 63, 0.9, 0], [125, 14, 167, 36, 0.5, 1]])
+    return Results(np.full((120, 200, 3), 90, np.uint8), "a.jpg", {0: "red", 1: "blue"}, boxes=boxes, masks=masks)
+
+
+def test_results(results, tmp_path):
+    assert len(results) == 2 and results.masks.shape == (2, 64, 96) and results.verbose() == "1 red, 1 blue, "
+    first, second = results.masks.xy
+    gain = 58 / 120  # 120 x 200 becomes 58 x 96
+    np.testing.assert_allclose(
+        [first.min(0), first.max(0)], [[20 / 0.48, 10 / gain], [39 / 0.48, 29 / gain]], atol=0.01
+    )
+    assert first.dtype == np.float32 and second[:, 0].max() == pytest.approx(79 / 0.48, abs=0.01)
+    np.testing.assert_allclose(results.masks.xyn[0] * (200, 120), first, atol=1e-4)
+    one = results[1]
+    assert len(one) == 1 and one.masks.shape == (1, 64, 96) and one.masks.xy[0].shape == second.shape
+    assert isinstance(results.numpy().masks.data, np.ndarray)
+    row = json.loads(results.to_json(normalize=True))[0]
+    np.testing.assert_allclose(row["segments"]["x"], first[:, 0] / 200, atol=1e-5)
+    results.save_txt(tmp_path / "a.txt", save_conf=True)
+    lines = [line.split() for line in (tmp_path / "a.txt").read_text().splitlines()]
+    assert [(line[0], line[-1]) for line in lines] == [("0", "0.9"), ("1", "0.5")]
+    np.testing.assert_allclose(np.array(lines[0][1:-1], float).reshape(-1, 2) * (200, 120), first, atol=1e-3)
+    results.update(masks=torch.zeros(2, 64, 96, dtype=torch.uint8))
+    results.save_txt(tmp_path / "none.txt")
+    assert (tmp_path / "none.txt").read_text() == ""  # no contour, no row
+
+
+def test_masks_are_drawn_translucent(results):
+    """The grey below shows through in the middle, outside nothing changes, and colours go by class or object."""
+    plain = results.plot(boxes=False)
+    changed = (plain != 90).any(2)
+    assert changed[25:55, 48:75].all() and not changed[:, :38].any() and not changed[70:].any()
+    middle = plain[40, 62].astype(int)
+    assert len(np.unique(plain[30:50, 50:70].reshape(-1, 3), axis=0)) == 1
+    assert (middle != 90).any() and np.abs(middle - 90).max() < 120
+    assert not np.array_equal(plain, results.plot(boxes=False, color_mode="instance")[..., ::-1])
+    assert np.array_equal(results.plot(boxes=False, masks=False), results.orig_img)
+
+
+def test_exported_networks_find_the_same(golden, dataset, tmp_path):
+    file = dataset("nuclei_seg") / "images" / "val" / "245b995878370ef4.jpg"
+    YOLO(golden / "weights" / "segment.pt").save(tmp_path / "seg.pt")
+    found = YOLO(tmp_path / "seg.pt").predict(file, imgsz=192, verbose=False)[0]
+    exported = YOLO(YOLO(tmp_path / "seg.pt").export(format="torchscript", imgsz=192))
+    assert exported.task == "segment" and len(found) > 20
+    again = exported.predict(file, imgsz=192, verbose=False)[0]
+    torch.testing.assert_close(again.boxes.data, found.boxes.data, atol=1e-3, rtol=0)
+    assert (again.masks.data != found.masks.data).float().mean() < 1e-4
+
+
+def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path):
+    """The masks of predictions.json, on the original pictures, measured by COCO's evaluator and by ours."""
+    library = pytest.importorskip("faster_coco_eval")
+    model = YOLO(golden / "weights" / "segment.pt")
+    settings = {"imgsz": 192, "save_json": True, "save_txt": True, "conf": 0.1, "workers": 0, "plots": False}
+    data = dataset("nuclei_seg") / "data.yaml"
+    validated = model.val(data=data, project=tmp_path, verbose=False, **settings)
+    assert len(list((validated.save_dir / "labels").glob("*.txt"))) > 20
+    rows = json.loads((validated.save_dir / "predictions.json").read_text())
+    found = SegmentTask.load_data(data, ("val",))
+    images = SegmentTask.dataset(found, "val", get_options({"imgsz": 192}), augment=False, batch=8)
+    evaluator = SegmentTask.evaluator(found, get_options({}), images, tmp_path, 1, False)
+    truth = coco.coco_ground_truth(map(evaluator.truth, range(len(images))), model.names)
+    theirs = coco.evaluate_coco(truth, rows, "segm")
+
+    metrics = SegmentMetrics(model.names)
+    for i in range(len(images)):
+        number = coco.image_id(images.labels.file(i))
+        mine = [row for row in rows if row["image_id"] == number]
+        masks = library.mask.decode([row["segmentation"] for row in mine]).transpose(2, 0, 1)
+        _, (height, width), cls, _, shapes = evaluator.truth(i)
+        outlines = [np.array(s["segmentation"][0]).reshape(-1, 2) for s in shapes]
+        filled = [
+            cv2.fillPoly(np.zeros((height, width), np.uint8), [np.round(p - 0.5).astype(int)], 1) for p in outlines
+        ]
+        iou = mask_iou(torch.from_numpy(np.stack(filled)), torch.from_numpy(masks)).numpy()
+        predicted = np.zeros(len(mine))
+        tp = match_predictions(predicted, cls, iou)
+        conf = np.array([row["score"] for row in mine])
+        both = {
+            "tp": tp,
+            "tp_m": tp,
+            "conf": conf,
+            "pred_cls": predicted,
+            "target_cls": cls,
+            "target_img": np.unique(cls),
+        }
+        metrics.update_stats(both)
+    metrics.process()
+    assert theirs["AP"] > 0.1
+    assert metrics.seg.map == pytest.approx(theirs["AP"], abs=0.01)
+    assert metrics.seg.map50 == pytest.approx(theirs["AP50"], abs=0.01)
