@@ -8,6 +8,7 @@ import pytest
 
 from ultralytics.cfg import resolve_yaml
 from ultralytics.data.config import load_data_yaml
+from ultralytics.data.folders import load_class_folders
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import load_yaml, save_yaml
 
@@ -81,3 +82,37 @@ def test_the_harder_set_is_many_small_objects(tmp_path):
     rows = [row for path in Path(found["path"]).glob("labels/*/*.txt") for row in path.read_text().splitlines()]
     assert found["nc"] == 12 and len(rows) > 5 * 6
     assert max(float(number) for row in rows for number in row.split()[3:]) <= 56 * 2**0.5 / 192
+
+
+def test_folders_of_pictures_of_one_class(tmp_path):
+    """As many pictures of each class, in the folder of that class; a larger data set begins like a smaller one."""
+    stars = []
+    wanted = {name: value for name, value in WANTED.items() if name != "objects"} | {"rows": "folders", "train": 4}
+    names = ["plain disc", "striped star"]
+    for count in (4, 6):
+        data = {
+            "path": str(tmp_path / f"drawn{count}"),
+            "generate": wanted | {"train": count},
+            "train": "train",
+            "val": "val",
+        }
+        save_yaml(tmp_path / "mine.yaml", data | {"names": names})
+        found = load_class_folders(tmp_path / "mine.yaml")
+        assert list(found["names"].values()) == names
+        assert [len(list((found["train"] / name).iterdir())) for name in names] == [count // 2] * 2
+        assert {cv2.imread(str(path)).shape for path in found["val"].rglob("*.jpg")} == {(64, 96, 3)}
+        stars.append((found["train"] / "striped star" / "0003.jpg").read_bytes())
+    assert stars[0] == stars[1]
+
+
+def test_the_built_in_folders(tmp_path, monkeypatch):
+    data = load_yaml(resolve_yaml("shapes-cls.yaml", "datasets"))
+    few = {**data, "generate": {**data["generate"], "train": 8, "val": 8, "test": 0}, "path": str(tmp_path / "drawn")}
+    save_yaml(tmp_path / "few.yaml", few)
+    found = load_class_folders(tmp_path / "few.yaml")
+    assert found["nc"] == 8 and len(list(found["train"].rglob("*.jpg"))) == 8
+
+
+def test_objects_do_not_go_with_folders(draw):
+    with pytest.raises(DatasetError, match="objects does not go with rows: folders, whose pictures have one each"):
+        draw(rows="folders")
