@@ -53,6 +53,22 @@ class TaskRun:
 
 
 TASKS = {
+    "segment": TaskRun(
+        "nuclei_seg/data.yaml",
+        "yolov8n-seg.yaml",
+        192,
+        20,
+        {
+            "metrics/precision(B)": 0.6843,
+            "metrics/recall(B)": 0.6057,
+            "metrics/mAP50(B)": 0.6113,
+            "metrics/mAP50-95(B)": 0.2628,
+            "metrics/precision(M)": 0.5765,
+            "metrics/recall(M)": 0.5121,
+            "metrics/mAP50(M)": 0.4667,
+            "metrics/mAP50-95(M)": 0.1447,
+        },
+    ),
     "obb": TaskRun(
         "nuclei_obb/data.yaml",
         "yolov8n-obb.yaml",

@@ -153,6 +153,8 @@ REFUSED = [
     ("task", "depth", "detect"),
     ("task", ["detect"], "detect"),
     ("line_width", 0, "a whole number of at least 1 or nothing"),
+    ("mask_ratio", 33, "a whole number from 1 to 32"),
+    ("copy_paste_mode", "mosaic", "flip or mixup"),
 ]
 
 

@@ -56,14 +56,15 @@ class Kind:
         return f"{', '.join(first)} or {last}" if first else last
 
 
-def whole(low: int) -> Kind:
-    """Integers from `low` on."""
+def whole(low: int, high: float = math.inf) -> Kind:
+    """Integers from `low` to `high`."""
 
     def read(value: Any) -> Any:
-        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= low
+        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= value <= high
         return int(value) if fits else REFUSED
 
-    return Kind((f"a whole number of at least {low}",), read)
+    span = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+    return Kind((f"a whole number {span}",), read)
 
 
 def number(low: float, high: float = math.inf) -> Kind:

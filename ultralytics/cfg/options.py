@@ -79,7 +79,7 @@ OPTIONS: dict[str, Kind] = {
     **dict.fromkeys(("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes"), FLAG),
     "line_width": optional(whole(1)),
     **dict.fromkeys(("overlap_mask", "retina_masks"), FLAG),
-    "mask_ratio": whole(1),
+    "mask_ratio": whole(1, 32),
     # export
     "format": choice("onnx", "torchscript"),
     **dict.fromkeys(("dynamic", "simplify"), FLAG),
