@@ -83,6 +83,14 @@ def test_any_outline_is_a_box():
     np.testing.assert_allclose(found[0], (150, 100, 120, 40, 0.5), atol=0.2)
 
 
+def test_outlines_are_cut_into_a_hundred_points():
+    """Or one more than the longest has, closed: for all of an image."""
+    few = objects_of([rectangle(150, 100, 60, 20, 0.4), rectangle(120, 90, 30, 25, 1.4)])
+    assert few.polygons.counts.tolist() == [100, 100]
+    many = np.stack((np.linspace(10, 200, 120), 50 + 20 * np.sin(np.arange(120))), 1)
+    assert objects_of([many, rectangle(150, 100, 60, 20, 0.4)]).polygons.counts.tolist() == [121, 121]
+
+
 def test_boxes_move_as_the_picture_does():
     whole = objects_of([rectangle(150, 100, 60, 20, 0.4), rectangle(120, 90, 30, 25, 1.4)])
     moved = pixels(whole.affine(turned(0.7, x=10, y=-5), SIZE))

@@ -151,9 +151,9 @@ def test_a_training_from_end_to_end(settings):
 
 def test_killed_at_any_moment(settings):
     options = settings | {"epochs": 3, "nbs": 8, "degrees": 45.0}
-    assert start(options | {"name": "whole"}).wait() == 0
+    whole = start(options | {"name": "whole"})
     hits = list(kill_again_and_again(options | {"name": "killed"}, kills=1, longest=0.3, rng=random.Random(0)))
-    assert hits
+    assert hits and whole.wait() == 0
     runs = Path(settings["project"])
     assert differences(runs / "whole", runs / "killed") == []
 
@@ -214,11 +214,14 @@ def test_a_perfect_network_is_measured_as_perfect(settings):
     assert matrix.sum() == np.trace(matrix) == len(batch["cls"])
 
 
-def test_the_confidence_below_which_nothing_is_measured(settings):
+def test_defaults_of_validation(settings):
     model, seen = YOLO(settings["model"]), []
-    model.add_callback("on_val_start", lambda validator: seen.append(validator.args.conf))
+    model.add_callback(
+        "on_val_start", lambda validator: seen.append((validator.args.conf, validator.loader.dataset.batch))
+    )
     options = {name: settings[name] for name in ("data", "imgsz", "batch", "workers", "project", "plots")}
     for given in ({}, {"conf": 0.2}):
         model.val(**options, **given)
     model.train(**settings | {"epochs": 1})
-    assert seen[:2] == [0.01, 0.2] and set(seen[2:]) == {0.01}
+    assert seen[:2] == [(0.01, 4), (0.2, 4)]
+    assert set(seen[2:]) == {(0.01, 4)}  # batches as large as in training, for other tasks twice that

@@ -112,9 +112,7 @@ class DetectTask:
     def plot_found(batch: dict, found: list[Tensor], fname: Path, names: dict[int, str]) -> None:
         """The pictures of a batch with what the network is reasonably sure of."""
         height, width = batch["img"].shape[-2:]
-        sure = [one[one[:, 4] > PICTURE_CONF].cpu() for one in found]
-        index = torch.repeat_interleave(torch.arange(len(sure)), torch.tensor([len(one) for one in sure]))
-        rows = torch.cat(sure)
+        index, rows = sure_enough(found)
         boxes = xyxy2xywhn(rows[:, :4], width, height)
         plot_objects(batch, index, rows[:, 5], boxes, rows[:, 4], fname, names)
 
@@ -124,9 +122,17 @@ class DetectTask:
         return DetectEvaluator(cls, *args)
 
 
+def sure_enough(found: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Of detections per image those that are worth drawing: the images they are in (n,), and their rows (n, m)."""
+    sure = [one[one[:, 4] > PICTURE_CONF].cpu() for one in found]
+    counts = torch.tensor([len(one) for one in sure])
+    return torch.arange(len(sure)).repeat_interleave(counts), torch.cat(sure)
+
+
 def plot_objects(
     batch: dict, index: Tensor, cls: Tensor, boxes: Tensor, confs: Tensor | None, fname: Path, names: dict[int, str]
 ) -> None:
+    """Pictures of a batch with objects: the images they are in (N,), classes (N,), boxes (N, 4 or 5), confidences."""
     plot_images(batch["img"], index, cls, boxes, confs, paths=batch["im_file"], names=names, fname=fname)
 
 

@@ -12,7 +12,7 @@ from ultralytics.data.dataset import YOLODataset, build_dataset
 from ultralytics.data.rotated import RotatedObjects, rotated_targets
 from ultralytics.data.rows import parse_polygon_rows
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.detect import PICTURE_CONF, DetectEvaluator, DetectTask, plot_objects
+from ultralytics.models.yolo.detect import DetectEvaluator, DetectTask, plot_objects, sure_enough
 from ultralytics.utils.coco import save_predictions
 from ultralytics.utils.dota import save_task1, to_dota_predictions
 from ultralytics.utils.loss_rotated import v8OBBLoss
@@ -73,9 +73,7 @@ class OBBTask(DetectTask):
     def plot_found(batch: dict, found: list[Tensor], fname: Path, names: dict[int, str]) -> None:
         """The pictures of a batch with what the network is reasonably sure of."""
         height, width = batch["img"].shape[-2:]
-        sure = [one[one[:, CONF] > PICTURE_CONF].cpu() for one in found]
-        index = torch.repeat_interleave(torch.arange(len(sure)), torch.tensor([len(one) for one in sure]))
-        rows = torch.cat(sure)
+        index, rows = sure_enough(found)
         boxes = rows[:, ROTATED] / torch.tensor((width, height, width, height, 1))
         plot_objects(batch, index, rows[:, CLS], boxes, rows[:, CONF], fname, names)
 
