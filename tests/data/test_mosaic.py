@@ -1,11 +1,14 @@
 """Pictures that become one: labels lie where the colours are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from ultralytics.data.instances import Objects, Sample
-from ultralytics.data.mosaic import CUT_MIN_VISIBLE, cutmix, mixup, mosaic4
+from ultralytics.data.mosaic import CUT_MIN_VISIBLE, CUT_MIN_VISIBLE_OUTLINE, cutmix, mixup, mosaic4
+from ultralytics.data.polygons import resample
 
 SIZE = 64
 SHAPES = [(64, 64), (48, 64), (64, 40), (20, 64)]
@@ -92,8 +95,13 @@ def test_cutmix_leaves_a_picture_alone_where_the_other_shows_nothing(painted) ->
     assert cutmix(empty, painted((64, 64), [], []), np.random.default_rng(0)) is empty
 
 
-def test_cutmix_keeps_objects_of_which_a_tenth_is_seen(painted) -> None:
+@pytest.mark.parametrize("needed", [CUT_MIN_VISIBLE, CUT_MIN_VISIBLE_OUTLINE])
+def test_cutmix_keeps_objects_of_which_a_tenth_is_seen(needed, painted) -> None:
+    """Or a hundredth, if the outline is known."""
     empty, other = painted((64, 64), [], []), painted((64, 64), [(0, 0, 64, 64)], [0])
+    if needed == CUT_MIN_VISIBLE_OUTLINE:
+        outline = np.array([(0, 0), (64, 0), (64, 64), (0, 64)], np.float32)
+        other = replace(other, objects=replace(other.objects, polygons=resample([outline])))
     rng, shares = np.random.default_rng(0), []
     for _ in range(2000):
         mixed = cutmix(empty, other, rng)
@@ -101,7 +109,7 @@ def test_cutmix_keeps_objects_of_which_a_tenth_is_seen(painted) -> None:
         assert len(mixed.objects) == (share > 0)
         shares.append(share)
     shares = np.array(shares)
-    assert CUT_MIN_VISIBLE - 1e-6 <= shares[shares > 0].min() < CUT_MIN_VISIBLE + 0.02
+    assert needed - 1e-6 <= shares[shares > 0].min() < needed + 0.02
 
 
 @pytest.mark.parametrize(("k", "changed"), [(1, 471), (4, 293)])

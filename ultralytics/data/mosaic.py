@@ -11,7 +11,7 @@ from ultralytics.utils.letterbox import PADDING_VALUE
 
 MIXUP_BETA = 32.0  # both pictures stay visible
 CUT_TRIES = 3
-CUT_MIN_VISIBLE = 0.1  # share of an object's box that the cut has to show
+CUT_MIN_VISIBLE, CUT_MIN_VISIBLE_OUTLINE = 0.1, 0.01  # share of an object's box that the cut has to show
 
 
 def mosaic4(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> Sample:
@@ -51,7 +51,8 @@ def cutmix(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:
     cut = next((c for c in _rectangles(first.size, rng) if not _covered(first.objects, c).any()), None)
     if cut is None:
         return first
-    objects = second.objects.select(_covered(second.objects, cut) >= CUT_MIN_VISIBLE)
+    needed = np.where(second.objects.outlined, CUT_MIN_VISIBLE_OUTLINE, CUT_MIN_VISIBLE)
+    objects = second.objects.select(_covered(second.objects, cut) >= needed)
     if not len(objects):
         return first
     x1, y1, x2, y2 = cut
