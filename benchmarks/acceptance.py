@@ -81,6 +81,13 @@ TASKS = {
             "metrics/mAP50-95(B)": 0.4663,
         },
     ),
+    "classify": TaskRun(
+        "sign_digits_cls",
+        "yolov8n-cls.yaml",
+        64,
+        10,
+        {"metrics/accuracy_top1": 0.62, "metrics/accuracy_top5": 0.99},
+    ),
 }
 
 

@@ -25,6 +25,8 @@ def test_model_and_data_follow_the_task_unless_they_were_edited(other):
     edited = {**SETTINGS, "data": "mine.yaml"}
     assert yolo.settings_for("other", edited) == {**edited, "model": "other.yaml"}
     assert yolo.settings_for("other", {"model": None, "split": "val"}) == {"model": None, "split": "val"}
+    sizes = [yolo.settings_for("classify", {"imgsz": size})["imgsz"] for size in (640, 320)]
+    assert sizes == [224, 320]
 
 
 @pytest.mark.parametrize("place", ["command line", "settings", "default.yaml"])

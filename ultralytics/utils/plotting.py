@@ -122,7 +122,7 @@ def plot_classes(
     pictures = _to_bgr(images[:max_subplots])
 
     def draw(i: int, annotator: Annotator) -> None:
-        color = colors(classes[i], bgr=True)
+        color, annotator.font_size = colors(classes[i], bgr=True), TILE // 20
         annotator.text((GAP, GAP), texts[i], readable((255, 255, 255), color), box_color=color)
 
     return _plot(pictures, draw, paths, fname)

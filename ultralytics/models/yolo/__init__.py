@@ -22,7 +22,7 @@ def task_class(name: str) -> type:
 
 
 def settings_for(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a script with the task's own model and data where they are still those of the first task."""
+    """The settings of a script with the task's own where they are still those of the first task: model, data, size."""
     shipped, own = task_class(next(iter(TASKS))).starters, task_class(task).starters
-    unedited = {name: own[name] for name, value in shipped.items() if settings.get(name) == value}
+    unedited = {name: own.get(name, value) for name, value in shipped.items() if settings.get(name) == value}
     return {**settings, **unedited}

@@ -35,7 +35,11 @@ class ClassifyTask:
     """The answers of classification to the questions of the loops."""
 
     name = "classify"
-    starters: Mapping[str, str] = {"model": "yolov8n-DynamicConv-cls.yaml", "data": "shapes-cls.yaml"}
+    starters: Mapping[str, Any] = {
+        "model": "yolov8n-DynamicConv-cls.yaml",
+        "data": "shapes-cls.yaml",
+        "imgsz": 224,
+    }
     defaults: Mapping[str, Mapping[str, Any]] = {
         method: {"imgsz": 224} for method in ("train", "val", "predict", "export")
     }

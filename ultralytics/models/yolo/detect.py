@@ -31,7 +31,11 @@ class DetectTask:
     """The answers of detection to the questions of the loops; a task that finds boxes and more is a subclass."""
 
     name = "detect"
-    starters: Mapping[str, str] = {"model": "yolov8n-DynamicConv.yaml", "data": "shapes.yaml"}  # as in train.py
+    starters: Mapping[str, Any] = {  # as in train.py; a task that leaves one out has the same
+        "model": "yolov8n-DynamicConv.yaml",
+        "data": "shapes.yaml",
+        "imgsz": 640,
+    }
     defaults: Mapping[str, Mapping[str, Any]] = {}  # options by method, where they are not everybody's
     model_class = DetectionModel
     loss_names = v8DetectionLoss.names
