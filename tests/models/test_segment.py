@@ -8,7 +8,7 @@ import torch
 
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
-from ultralytics.models.yolo.segment import SegmentTask
+from ultralytics.models.yolo.segment import SegmentEvaluator, SegmentTask
 from ultralytics.utils.metrics import box_iou
 
 
@@ -120,3 +120,21 @@ def test_validation(model, golden, dataset):
     assert metrics.seg.map == pytest.approx(expected["results"]["metrics/mAP50-95(M)"], abs=1e-6)
     np.testing.assert_allclose(metrics.maps, expected["per_class_map50_95"], atol=0.003)
     assert [key for key in metrics.results_dict if key != "fitness"] == list(SegmentTask.metric_keys)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"save_txt": True}, (0.66915, 0.54532, 0.55444, 0.19746)),  # masks at the size of the input
+        ({"overlap_mask": False}, (0.57335, 0.51155, 0.47262, 0.14722)),  # hidden parts count
+        ({"mask_ratio": 2}, (0.63389, 0.48187, 0.48006, 0.16059)),  # the truth is drawn finer
+    ],
+    ids=str,
+)
+def test_other_ways_to_measure_masks(model, dataset, tmp_path, monkeypatch, options, expected):
+    """What the public package 8.4.190 measures with the same weights and options."""
+    monkeypatch.setattr(SegmentEvaluator, "_export", lambda *args: None)  # what is written is tested elsewhere
+    data = dataset("nuclei_seg") / "data.yaml"
+    how = {"imgsz": 192, "batch": 8, "workers": 0, "plots": False, "verbose": False, "project": tmp_path}
+    metrics = model.val(data=data, **how, **options)
+    np.testing.assert_allclose(metrics.seg.mean_results(), expected, atol=1e-4)
