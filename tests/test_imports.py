@@ -35,7 +35,9 @@ def test_the_package_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "code", ["", "YOLO('yolov8n.yaml'); YOLO('yolov8n-DynamicConv.yaml')"], ids=["import", "build"]
+    "code",
+    ["", "YOLO('yolov8n.yaml'); YOLO('yolov8n-DynamicConv.yaml'); YOLO('yolov8n-cls.yaml')"],
+    ids=["import", "build"],
 )
 def test_the_class(tmp_path, code):
     assert not imported_by(f"from ultralytics import YOLO; {code}", tmp_path) & NEVER
