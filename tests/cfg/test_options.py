@@ -12,8 +12,7 @@ import torch
 
 from ultralytics import cfg
 from ultralytics.cfg import Options, get_options, method_defaults, parse_overrides
-from ultralytics.cfg.options import LATER, LATER_TASKS, NOT_TAKEN, OPTIONS
-from ultralytics.models.yolo import TASKS
+from ultralytics.cfg.options import LATER, NOT_TAKEN, OPTIONS
 from ultralytics.utils.errors import ConfigError
 
 DEFAULTS = """
@@ -27,7 +26,7 @@ warmup_epochs=3.0 warmup_momentum=0.8 warmup_bias_lr=0.1 box=7.5 cls=0.5 dfl=1.5
 hsv_v=0.4 degrees=0.0 translate=0.1 scale=0.5 shear=0.0 perspective=0.0 flipud=0.0 fliplr=0.5 bgr=0.0 mosaic=1.0
 mixup=0.0 cutmix=0.0 cfg= format=torchscript dynamic=False simplify=True opset=
 copy_paste=0.0 copy_paste_mode=flip overlap_mask=True mask_ratio=4 retina_masks=False
-dropout=0.0 auto_augment=randaugment erasing=0.4
+pose=12.0 kobj=1.0 dropout=0.0 auto_augment=randaugment erasing=0.4
 """
 
 
@@ -187,14 +186,6 @@ def test_options_not_taken_say_why(name):
     with pytest.raises(ConfigError) as caught:
         get_options({name: 1})
     assert str(caught.value) == f"{name} {NOT_TAKEN[name]}"
-
-
-@pytest.mark.parametrize("task", [task for task in LATER_TASKS if task not in TASKS])
-def test_other_tasks_come_later_and_with_one_table(task, monkeypatch):
-    with pytest.raises(ConfigError, match=f"task={task} comes later"):
-        get_options({"task": task})
-    monkeypatch.setitem(TASKS, task, "SomeTask")
-    assert get_options({"task": task}).task == task
 
 
 @pytest.mark.parametrize(

@@ -81,5 +81,5 @@ def test_pictures_of_a_batch(tmp_path):
 
 def test_tasks_of_the_table():
     assert task_class("detect").name == "detect"
-    with pytest.raises(ConfigError, match="task=pose is not supported, choose one of: detect"):
-        task_class("pose")
+    with pytest.raises(ConfigError, match="task=track is not supported, choose one of: detect"):
+        task_class("track")

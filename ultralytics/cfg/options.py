@@ -86,7 +86,7 @@ OPTIONS: dict[str, Kind] = {
     "opset": optional(choice(*range(13, 21))),
     # optimizer and loss
     **dict.fromkeys(("lr0", "lrf", "weight_decay", "warmup_epochs", "warmup_bias_lr"), number(0)),
-    **dict.fromkeys(("box", "cls", "dfl", "angle"), number(0)),
+    **dict.fromkeys(("box", "cls", "dfl", "pose", "kobj", "angle"), number(0)),
     **dict.fromkeys(("momentum", "warmup_momentum"), number(0, 0.9999)),
     # augmentation
     **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate", "scale"), SHARE),
@@ -101,7 +101,6 @@ OPTIONS: dict[str, Kind] = {
 }
 
 LATER: dict[str, str] = {
-    **dict.fromkeys(("pose", "kobj"), "pose estimation"),
     "tracker": "tracking",
     "stream_buffer": "live streams",
     "save_frames": "saving single frames of a video",
@@ -109,7 +108,6 @@ LATER: dict[str, str] = {
     "embed": "image embeddings",
     "augment": "test-time augmentation",
 }
-LATER_TASKS = ("pose", "classify")
 
 _NEWER = "belongs to networks newer than YOLOv8; the losses of YOLOv8 are weighted by box, cls and dfl"
 _TEACHER = (
@@ -148,8 +146,6 @@ def check_name(name: str) -> None:
 def check_value(name: str, value: Any) -> Any:
     """The value an option takes, in its type; ConfigError names option, value and what was expected."""
     check_name(name)
-    if name == "task" and value in LATER_TASKS and value not in TASKS:
-        raise ConfigError(f"task={value} comes later; there is {' and '.join(TASKS)} so far")
     found = OPTIONS[name].read(value)
     if found is REFUSED:
         raise ConfigError(f"{name}={value!r}: expected {OPTIONS[name].expected}")

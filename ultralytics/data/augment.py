@@ -65,8 +65,9 @@ def augment(main: Sample, partner: Callable[[], Sample], recipe: Recipe, rng: np
     for transform in recipe.transforms:
         sample = apply_transform(transform, sample, rng)
     sample = hsv(sample, options, rng)
+    mirror = sample.objects.can_be_mirrored
     for probability, change in ((options.flipud, flip_ud), (options.fliplr, flip_lr), (options.bgr, swap_channels)):
-        if rng.random() < probability:
+        if rng.random() < probability and (mirror or change is swap_channels):
             sample = change(sample)
     return sample
 

@@ -26,6 +26,7 @@ from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
 WINDOW_BATCHES, WINDOW_MAX = 8, 1000
 
 Key = int | tuple[int, int]
+Extend = Callable[[Objects, np.ndarray, Size], Objects]
 Targets = Callable[[Sequence[Sample]], dict[str, torch.Tensor]]
 
 
@@ -50,7 +51,7 @@ class YOLODataset(Dataset):
     order of an epoch; `dataset[i]` is position `i` of epoch 0. Validation goes through the images in their order, or,
     with `rect`, by aspect ratio, each batch with a shape of its own; training then shuffles whole batches and joins no
     pictures. `batch` is the batch size, `pad` a margin of rectangular batches in strides; `objects` is the kind of
-    objects in samples.
+    objects in samples, to which `extend(objects, numbers, size)` adds what the label store has as `extra` numbers.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class YOLODataset(Dataset):
         transforms: Transform | Sequence[Transform] = (),
         targets: Targets = box_targets,
         objects: type[Objects] = Objects,
+        extend: Extend | None = None,
     ) -> None:
-        self.targets, self.objects = targets, objects
+        self.targets, self.objects, self.extend = targets, objects, extend
         self.options, self.augment, self.batch, self.rect = options, augment, batch, rect
         self.transforms = (transforms,) if callable(transforms) else tuple(transforms)
         self.canvases = torch.tensor([(options.imgsz, options.imgsz)])
@@ -187,6 +189,8 @@ class YOLODataset(Dataset):
         """A loaded picture and its objects, in pixels, of the classes asked for."""
         found = self.labels.objects(index)
         objects = self.objects.from_normalised(found.cls, found.boxes, found.polygons, img.shape[:2])
+        if self.extend is not None:
+            objects = self.extend(objects, self.labels.extra(index), img.shape[:2])
         if self.kept_classes is not None:
             objects = objects.select(self.kept_classes[objects.cls.astype(int)])
         if self.options.single_cls:
@@ -215,6 +219,7 @@ def build_dataset(
     transforms: Transform | Sequence[Transform] = (),
     targets: Targets = box_targets,
     objects: type[Objects] = Objects,
+    extend: Extend | None = None,
 ) -> YOLODataset:
     """The data set of one `split` of a data-set YAML as `load_data_yaml` gives it; `fraction` of it for training.
 
@@ -228,7 +233,8 @@ def build_dataset(
     single_cls = options.single_cls and options.classes is None  # `classes` are picked by what the files say
     labels = scan(files, _nc_in_files(data), parse, single_cls=single_cls, cache_path=labels_cache(files), desc=split)
     how = {"augment": augment, "batch": batch, "stride": stride, "rect": rect, "pad": 0.0 if augment else 0.5}
-    return YOLODataset(labels, options, data=data, transforms=transforms, targets=targets, objects=objects, **how)
+    how |= {"transforms": transforms, "targets": targets, "objects": objects, "extend": extend}
+    return YOLODataset(labels, options, data=data, **how)
 
 
 def _nc_in_files(data: dict[str, Any]) -> int:

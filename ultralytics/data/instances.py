@@ -31,6 +31,7 @@ class Objects:
     boxes: np.ndarray
     polygons: Polygons | None = None
     outline_points: ClassVar[int] = 1000  # into which outlines are cut
+    can_be_mirrored: ClassVar[bool] = True  # and still be what they are
 
     def __len__(self) -> int:
         return len(self.cls)

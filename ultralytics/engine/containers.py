@@ -84,6 +84,37 @@ class Probs(Predictions):
         return self.data[self.top5]
 
 
+class Keypoints(Predictions):
+    """Points of each object: x, y in pixels of the original picture (n, K, 2), or also how likely seen (n, K, 3)."""
+
+    def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
+        """Points of a single object (K, D) become (1, K, D)."""
+        super().__init__(data[None] if data.ndim == 2 else data, orig_shape)
+
+    @property
+    def xy(self) -> Array:
+        """Places (n, K, 2), pixels."""
+        return self.data[..., :2]
+
+    @property
+    def xyn(self) -> Array:
+        """Places (n, K, 2), 0..1."""
+        height, width = self.orig_shape
+        tensor = isinstance(self.data, torch.Tensor)
+        size = self.data.new_tensor((width, height)) if tensor else np.array((width, height), self.data.dtype)
+        return self.xy / size
+
+    @property
+    def has_visible(self) -> bool:
+        """Whether it is known how likely points are seen."""
+        return self.data.shape[-1] == 3
+
+    @property
+    def conf(self) -> Array | None:
+        """How likely each point is seen (n, K), or None."""
+        return self.data[..., 2] if self.has_visible else None
+
+
 class Tracked(Predictions):
     """Rows that end in an optional track number, confidence and class, after `size` numbers of their own."""
 

@@ -65,6 +65,7 @@ class ExportedNetwork(nn.Module):
         self._args = metadata.get("args") or {}  # of export()
         self.names = {int(i): str(name) for i, name in dict(metadata["names"]).items()}
         self.nc = len(self.names)
+        self.kpt_shape = tuple(metadata.get("kpt_shape") or ())  # of keypoints
         self.task = str(metadata["task"])
         self.stride = torch.tensor([float(metadata["stride"])])
         self.batch: int | None = None

@@ -80,7 +80,7 @@ class Predictor:
         with watch("postprocess"):
             found = self.task.decode(outputs, self.args, model.nc)
             self.results = [
-                self.task.result(one, images.shape[2:], frame.image, frame.path, model.names, self.args)
+                self.task.result(one, images.shape[2:], frame.image, frame.path, model, self.args)
                 for one, frame in zip(found, self.batch, strict=True)
             ]
         for result in self.results:

@@ -128,6 +128,7 @@ def validator(model: nn.Module, task: Any, options: Any, callbacks: Callbacks) -
             f"{options.data} has {found['nc']} classes and the network {len(model.names)}: "
             "validate on the data it was trained for, or train it on these"
         )
+    task.check_data(model, found, options.data)
     stride = int(model.stride.max())
     split = task.dataset(
         found, options.split, options, augment=False, batch=options.batch, stride=stride, rect=options.rect

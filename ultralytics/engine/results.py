@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ultralytics.engine.containers import OBB, Array, Boxes, Masks, Predictions, Probs, Tracked
+from ultralytics.engine.containers import OBB, Array, Boxes, Keypoints, Masks, Predictions, Probs, Tracked
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import import_extra
 from ultralytics.utils.ops import clip_boxes, xyxy2xywh
 from ultralytics.utils.plotting import Annotator, class_name, colors, label_place, picture_name, write_image, writing
 
-__all__ = ["OBB", "Boxes", "Masks", "Probs", "Results"]
+__all__ = ["OBB", "Boxes", "Keypoints", "Masks", "Probs", "Results"]
 
 SCORES_BACKGROUND = (64, 64, 64)
 CROP_GAIN, CROP_PAD = 1.02, 10  # a crop shows a little more than its box
@@ -30,7 +30,13 @@ class Results:
     `len`, indexing and iteration are over the objects.
     """
 
-    containers = ("boxes", "obb", "masks", "probs")  # of a row per object, or None; the first that is there counts
+    containers = (
+        "boxes",
+        "obb",
+        "masks",
+        "keypoints",
+        "probs",
+    )  # of a row per object, or None; the first that is there counts
 
     def __init__(
         self,
@@ -41,6 +47,7 @@ class Results:
         masks: Array | None = None,
         *,
         obb: Array | None = None,
+        keypoints: Array | None = None,
         probs: Array | None = None,
         speed: dict[str, float | None] | None = None,
     ) -> None:
@@ -51,6 +58,7 @@ class Results:
         self.boxes = None if boxes is None else Boxes(boxes, self.orig_shape)
         self.masks = None if masks is None else Masks(masks, self.orig_shape)
         self.obb = None if obb is None else OBB(obb, self.orig_shape)
+        self.keypoints = None if keypoints is None else Keypoints(keypoints, self.orig_shape)
         self.probs = None if probs is None else Probs(probs, self.orig_shape)
         self.speed = speed or dict.fromkeys(("preprocess", "inference", "postprocess"))
 
@@ -58,14 +66,22 @@ class Results:
         """The same picture without any objects."""
         return Results(self.orig_img, self.path, self.names, speed=self.speed)
 
-    def update(self, boxes: Array | None = None, masks: Array | None = None, obb: Array | None = None) -> None:
-        """Replace the boxes by others (n, 6) or (n, 7), moved into the picture, masks and rotated boxes as they are."""
+    def update(
+        self,
+        boxes: Array | None = None,
+        masks: Array | None = None,
+        obb: Array | None = None,
+        keypoints: Array | None = None,
+    ) -> None:
+        """Replace the boxes by others (n, 6) or (n, 7), moved into the picture, and everything else as it is."""
         if boxes is not None:
             self.boxes = Boxes(clip_boxes(boxes, self.orig_shape), self.orig_shape)
         if masks is not None:
             self.masks = Masks(masks, self.orig_shape)
         if obb is not None:
             self.obb = OBB(obb, self.orig_shape)
+        if keypoints is not None:
+            self.keypoints = Keypoints(keypoints, self.orig_shape)
 
     def cpu(self) -> "Results":
         """The same with all tensors on the CPU."""
@@ -125,8 +141,8 @@ class Results:
         """One dictionary per object, of plain values: name, class, confidence, box and, where known, more.
 
         The box has the corners x1, y1, x2, y2, a rotated one also x3, y3, x4, y4. There may be a track_id, and of a
-        mask `segments`, the x and y of its contour. Of a whole picture there is one for each of the five likeliest
-        classes, without a box.
+        mask `segments`, the x and y of its contour, and `keypoints`, their x, y and perhaps visible. Of a whole picture
+        there is one for each of the five likeliest classes, without a box.
         """
         if self.probs is not None:
             return [
@@ -148,7 +164,16 @@ class Results:
             if self.masks is not None:
                 points = (self.masks.xyn if normalize else self.masks.xy)[i].astype(float).round(decimals)
                 rows[-1]["segments"] = {"x": points[:, 0].tolist(), "y": points[:, 1].tolist()}
+            if self.keypoints is not None:
+                rows[-1]["keypoints"] = self._named_points(i, normalize, decimals)
         return rows
+
+    def _named_points(self, i: int, normalize: bool, decimals: int) -> dict[str, list[float]]:
+        """The keypoints of the i-th object as lists of x, y and, if that is known, visible."""
+        known = self.keypoints.numpy()
+        columns = [*(known.xyn if normalize else known.xy)[i].T, *([known.conf[i]] if known.has_visible else [])]
+        lists = [column.astype(float).round(decimals).tolist() for column in columns]
+        return dict(zip(("x", "y", "visible"), lists, strict=False))
 
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
         """`summary` as JSON text."""
@@ -169,13 +194,16 @@ class Results:
         labels: bool = True,
         boxes: bool = True,
         masks: bool = True,
+        kpt_line: bool = True,
+        kpt_radius: float | None = None,
         color_mode: str = "class",
         save: bool = False,
         filename: str | Path | None = None,
     ) -> np.ndarray | Image.Image:
         """The picture (or `img`, of the same size) with the objects: (H, W, 3) BGR, or with `pil` a PIL image.
 
-        `color_mode` "class" gives each class its colour, "instance" each object. `save` also writes it, see `save()`.
+        Keypoints are discs of `kpt_radius` pixels, by `kpt_line` joined to limbs. `color_mode` "class" gives each class
+        its colour, "instance" each object. `save` also writes it, see `save()`.
         """
         if color_mode not in ("class", "instance"):
             raise ConfigError(f"color_mode={color_mode!r}: expected 'class' or 'instance'")
@@ -188,6 +216,9 @@ class Results:
         if masks and self.masks is not None:
             shown = zip(self.masks.on_picture(), keys, strict=True)
             annotator.masks([(mask, colors(key, bgr=True)) for mask, key in shown])
+        if self.keypoints is not None:
+            for points, key in reversed(list(zip(self.keypoints.numpy().data, keys, strict=True))):
+                annotator.keypoints(points, colors(key, bgr=True), kpt_radius, kpt_line)
         drawn = [(box, text, colors(k, bgr=True)) for box, text, k in zip(found, texts, keys, strict=False)]
         for box, _, color in reversed(drawn):  # the most confident on top
             annotator.outline(box.corners()[0], color)
@@ -237,7 +268,8 @@ class Results:
         """Append a row `class x y w h [confidence] [track]` per object, 0..1, to a file that only objects create.
 
         Of a rotated box the four corners stand in place of x, y, w, h, of a mask the points of its contour; contours of
-        less than three are left out. Of a whole picture there are rows `0.93 name` of the five likeliest classes.
+        less than three are left out. Keypoints follow the box: x, y and, if known, visibility. Of a whole picture there
+        are rows `0.93 name` of the five likeliest classes.
         """
         path = Path(txt_file)
         if len(self):
@@ -251,11 +283,19 @@ class Results:
             return
         boxes = self._boxes.numpy()
         places = boxes.text if self.masks is None else [points.ravel() for points in self.masks.xyn]
+        if self.keypoints is not None:
+            places = np.concatenate((places, self._flat_points()), 1)
         for box, place in zip(boxes, places, strict=True):
             if self.masks is not None and len(place) < 6:
                 continue
             values = [*box.cls, *place, *(box.conf if save_conf else ()), *(box.id if box.is_track else ())]
             yield " ".join(f"{v:g}" for v in values) + "\n"
+
+    def _flat_points(self) -> np.ndarray:
+        """(n, K * D) keypoints, 0..1."""
+        known = self.keypoints.numpy()
+        more = [known.conf[..., None]] if known.has_visible else []
+        return np.concatenate((known.xyn, *more), -1).reshape(len(known), -1)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
         """Write what is in each box to save_dir/<class>/<file_name>.jpg, then <file_name>-2.jpg and so on."""

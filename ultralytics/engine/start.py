@@ -31,7 +31,7 @@ class Start:
         """A network for the classes of `data`; what the user froze in `source` is frozen in it, too."""
         model = self.task.build_model(deepcopy(self.source.yaml), data, self.options)
         model.names = data["names"]
-        whole = data["nc"] == self.source.nc
+        whole = model.yaml == self.source.yaml  # else the head is made for other data
         if layout(model, whole) != layout(self.source, whole):
             raise ModelError(
                 "the network was changed after it was built (fused, or layers exchanged in Python), and training "

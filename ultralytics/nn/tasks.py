@@ -51,6 +51,7 @@ from .modules import (
     DWConv,
     GhostBottleneck,
     GhostConv,
+    Pose,
     Segment,
 )
 from .probe import gather, probe_strides
@@ -320,6 +321,15 @@ class DetectionModel(BaseModel):
         head.bias_init()
         if verbose:
             self.info()
+
+
+class PoseModel(DetectionModel):
+    """A network that finds keypoints; the YAML's `kpt_shape` says how many."""
+
+    @property
+    def kpt_shape(self) -> tuple[int, int]:
+        """Points of an object, and numbers of each."""
+        return self.model[-1].kpt_shape
 
 
 class ClassificationModel(BaseModel):

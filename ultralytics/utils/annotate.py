@@ -7,9 +7,12 @@ import numpy as np
 from PIL import Image
 
 from ultralytics.utils.fonts import font_file, shorten, text_mask
-from ultralytics.utils.palette import Colour, readable
+from ultralytics.utils.keypoints import COCO_LIMBS, COCO_SHAPE
+from ultralytics.utils.palette import Colour, colors, readable
 
 MASK_OPACITY = 0.45
+MIN_VISIBLE = 0.25  # keypoints that are less likely to be visible are not drawn
+WHITE = (255, 255, 255)
 MIN_FONT = 7  # pixels: smaller letters are no letters
 SHIFT, LIMIT = 4, 2**15  # bits behind the point of coordinates that OpenCV draws, and how far it draws, pixels
 Box = tuple[int, int, int, int]
@@ -86,6 +89,29 @@ class Annotator:
             area[:] = np.rint(area + (np.array(color, np.float32) - area) * opacity)
             contours, _ = cv2.findContours((coverage > 0.5).view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(self.im, contours, -1, color, max(self.lw // 2, 1), cv2.LINE_AA)
+
+    def keypoints(self, points: np.ndarray, color: Colour, radius: float | None = None, limbs: bool = True) -> None:
+        """Points (K, 2 or 3), x, y in pixels and perhaps visibility, as discs; seventeen of them are a person.
+
+        A person has `limbs`, each part of the body in a colour of its own; other points are `color` inside.
+        """
+        shown = (points[:, 2] > MIN_VISIBLE) if points.shape[1] == 3 else (points[:, :2] >= 0).all(1)
+        shown &= np.isfinite(points).all(1)
+        places = [
+            tuple(map(int, p)) for p in np.round((np.nan_to_num(points[:, :2]) - 0.5).clip(-LIMIT, LIMIT) * 2**SHIFT)
+        ]
+        person, point_colors = len(points) == COCO_SHAPE[0], [color] * len(points)
+        if person:
+            for part, pairs in enumerate(COCO_LIMBS.values()):
+                for a, b in pairs:
+                    point_colors[b] = colors(part, bgr=True)
+                    if limbs and shown[a] and shown[b]:
+                        cv2.line(self.im, places[a], places[b], point_colors[b], self.lw, cv2.LINE_AA, SHIFT)
+        size = radius or self.lw + 1
+        for place, visible, inside in zip(places, shown, point_colors, strict=True):
+            if visible:
+                cv2.circle(self.im, place, round((size + 1) * 2**SHIFT), WHITE, cv2.FILLED, cv2.LINE_AA, SHIFT)
+                cv2.circle(self.im, place, round(size * 2**SHIFT), inside, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
     def label(
         self,

@@ -10,6 +10,7 @@ import torch
 
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import atomic_write, import_extra
+from ultralytics.utils.keypoints import SHARE_OF_BOX
 
 MAX_DETS = 300  # per image and category; COCO's papers use 100, which crowded images exceed
 _PARTS = {"images", "annotations", "categories"}
@@ -76,6 +77,19 @@ def mask_annotation(points: np.ndarray) -> dict[str, Any]:
     return {"segmentation": [np.stack((x, y), 1).ravel().tolist()], "area": area}
 
 
+def keypoints_annotation(points: np.ndarray, box: np.ndarray) -> dict[str, Any]:
+    """What an annotation says of keypoints (K, 3): x, y, visibility; pixels. `box` (4,) is xywh.
+
+    The area of the object, by which COCO judges distances, is taken to be 0.53 of its box.
+    """
+    area = SHARE_OF_BOX * float(box[2] * box[3])
+    return {
+        "keypoints": points.astype(float).ravel().tolist(),
+        "num_keypoints": int((points[:, 2] != 0).sum()),
+        "area": area,
+    }
+
+
 def run_lengths(masks: torch.Tensor) -> list[dict[str, Any]]:
     """COCO's compressed run lengths, `segmentation` of a prediction, of masks (n, h, w) of 0 and 1."""
     library = import_extra("faster_coco_eval", "coco")
@@ -92,10 +106,11 @@ def evaluate_coco(
     truth: dict[str, list[dict[str, Any]]] | str | Path,
     predictions: list[dict[str, Any]] | str | Path,
     kind: str = "bbox",
+    sigmas: Sequence[float] = (),
 ) -> dict[str, Any]:
     """COCO's AP, at most 300 detections per image and category; the first two arguments may be json files.
 
-    `kind` says of what the overlap is measured: "bbox", boxes, or "segm", masks.
+    `kind` says of what the overlap is measured: "bbox", boxes, "segm", masks, or "keypoints", which have `sigmas`.
     Returns `AP` (mean over IoU 0.50:0.05:0.95), `AP50`, `AP75` and `per_class`, the AP of each category id that has
     ground truth. Raises DatasetError for a file that is not such json, and for a prediction on an unknown image or
     category.
@@ -115,6 +130,8 @@ def evaluate_coco(
     found = objects.loadRes(_numbered(predictions, numbers))
     evaluator = library.COCOeval_faster(objects, found, iouType=kind)
     evaluator.params.maxDets = [MAX_DETS]
+    if kind == "keypoints":
+        evaluator.params.kpt_oks_sigmas = np.array(sigmas)
     evaluator.evaluate()
     evaluator.accumulate()
     precision = evaluator.eval["precision"][:, :, :, 0, 0]  # (IoU, recall, category) of all sizes

@@ -18,9 +18,11 @@ __all__ = [
     "BOX",
     "IOU_THRESHOLDS",
     "MASK",
+    "POSE",
     "DetMetrics",
     "Metric",
     "MetricSet",
+    "PoseMetrics",
     "SegmentMetrics",
     "ap_per_class",
     "bbox_iou",
@@ -88,6 +90,7 @@ class MetricSet:
 
 BOX = MetricSet("B", "tp", "Box")
 MASK = MetricSet("M", "tp_m", "Mask")
+POSE = MetricSet("P", "tp_p", "Pose")
 
 
 class DetMetrics:
@@ -203,3 +206,15 @@ class SegmentMetrics(DetMetrics):
     def seg(self) -> Metric:
         """Measured by mask IoU."""
         return self.results["M"]
+
+
+class PoseMetrics(DetMetrics):
+    """Detections matched by box IoU, and a second time by the similarity of their keypoints."""
+
+    def __init__(self, names: dict[int, str]) -> None:
+        super().__init__(names, (BOX, POSE))
+
+    @property
+    def pose(self) -> Metric:
+        """Measured by object keypoint similarity."""
+        return self.results["P"]

@@ -78,6 +78,17 @@ def scale_boxes(
     return scaled if xywh else clip_boxes(scaled, img0_shape)
 
 
+def scale_points(
+    img1_shape: tuple[int, ...], points: Boxes, img0_shape: tuple[int, ...], ratio_pad: RatioPad | None = None
+) -> Boxes:
+    """Points (..., 2 or more), x and y in front, as `scale_boxes` does corners: clipped to the original."""
+    (gain_h, gain_w), (left, top) = ratio_pad or letterbox_geometry(img1_shape, img0_shape)
+    scaled = _copy(points)
+    scaled[..., 0] = ((scaled[..., 0] - left) / gain_w).clip(0, img0_shape[1])
+    scaled[..., 1] = ((scaled[..., 1] - top) / gain_h).clip(0, img0_shape[0])
+    return scaled
+
+
 def letterbox_geometry(img1_shape: tuple[int, ...], img0_shape: tuple[int, ...]) -> RatioPad:
     """((gain_h, gain_w), (left, top)) of an image of `img0_shape` centred in one of `img1_shape`."""
     (h1, w1), (h0, w0) = img1_shape[:2], img0_shape[:2]

@@ -9,6 +9,7 @@ from ultralytics.utils.errors import ConfigError
 TASKS = {  # file in this folder: class in it
     "detect": "DetectTask",
     "segment": "SegmentTask",
+    "pose": "PoseTask",
     "obb": "OBBTask",
     "classify": "ClassifyTask",
 }

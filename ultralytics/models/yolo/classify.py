@@ -80,6 +80,10 @@ class ClassifyTask:
         return model
 
     @staticmethod
+    def check_data(model: nn.Module, data: dict[str, Any], path: str) -> None:
+        """Whatever classes there are as many of as the network has can be measured."""
+
+    @staticmethod
     def network_input(frames: list[Frame], options: Any, stride: int) -> Tensor:
         """Images (B, 3, s, s) RGB 0..1 float for prediction: tensors as they are, else squares out of the middle."""
         if (given := given_tensors(frames, stride)) is not None:
@@ -114,10 +118,10 @@ class ClassifyTask:
 
     @staticmethod
     def result(
-        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, names: dict[int, str], options: Any
+        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, model: nn.Module, options: Any
     ) -> Results:
         """Probabilities (nc,) of a picture."""
-        return Results(image, path, names, probs=found)
+        return Results(image, path, model.names, probs=found)
 
     @staticmethod
     def plot_labels(dataset: ClassDataset, names: dict[int, str], save_dir: Path) -> None:

@@ -59,6 +59,10 @@ class DetectTask:
         return cls.model_class(architecture, nc=data["nc"], verbose=options.verbose)
 
     @staticmethod
+    def check_data(model: nn.Module, data: dict[str, Any], path: str) -> None:
+        """Refuse, by a ConfigError, to measure a network on data that `path` describes and it was not made for."""
+
+    @staticmethod
     def network_input(frames: list[Frame], options: Any, stride: int) -> Tensor:
         """Images (B, 3, H, W) RGB 0..1 float for prediction."""
         return letterboxed(frames, options.imgsz, stride, options.rect)
@@ -94,11 +98,11 @@ class DetectTask:
 
     @staticmethod
     def result(
-        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, names: dict[int, str], options: Any
+        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, model: nn.Module, options: Any
     ) -> Results:
-        """Detections (n, 6) of a letterboxed picture, on the picture itself."""
+        """Detections (n, 6) of a letterboxed picture, on the picture itself; `model` is what made them."""
         boxes = scale_boxes(input_shape, found, image.shape[:2])
-        return Results(image, path, names, boxes=boxes)
+        return Results(image, path, model.names, boxes=boxes)
 
     @staticmethod
     def plot_labels(dataset: YOLODataset, names: dict[int, str], save_dir: Path) -> None:
@@ -144,6 +148,7 @@ class DetectEvaluator:
     """Gathers detections batch by batch, then measures and, where asked for, draws and writes them."""
 
     coco_kinds = ("bbox",)  # what COCO's evaluation is made of
+    sigmas: tuple[float, ...] = ()  # how exactly people place each keypoint
 
     def __init__(
         self, task: type, data: dict, options: Any, dataset: YOLODataset, save_dir: Path, nc: int, final: bool
@@ -293,7 +298,7 @@ class DetectEvaluator:
         coco.save_predictions(path, self.rows)
         try:
             truth = coco.coco_ground_truth(map(self.truth, range(len(self.dataset))), self.names)
-            found = {kind: coco.evaluate_coco(truth, self.rows, kind) for kind in self.coco_kinds}
+            found = {kind: coco.evaluate_coco(truth, self.rows, kind, self.sigmas) for kind in self.coco_kinds}
         except (DatasetError, DependencyError) as exc:
             LOGGER.warning(f"{path} is written, but not evaluated: {exc}")
             return

@@ -63,11 +63,11 @@ class OBBTask(DetectTask):
 
     @staticmethod
     def result(
-        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, names: dict[int, str], options: Any
+        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, model: nn.Module, options: Any
     ) -> Results:
         """Detections of a letterboxed picture, on the picture itself; they may reach out of it."""
         found = scale_boxes(input_shape, found, image.shape[:2], xywh=True)
-        return Results(image, path, names, obb=as_obb(found))
+        return Results(image, path, model.names, obb=as_obb(found))
 
     @staticmethod
     def plot_found(batch: dict, found: list[Tensor], fname: Path, names: dict[int, str]) -> None:

@@ -82,7 +82,7 @@ class SegmentTask(DetectTask):
 
     @staticmethod
     def result(
-        found: Segmented, input_shape: Size, image: np.ndarray, path: str, names: dict[int, str], options: Any
+        found: Segmented, input_shape: Size, image: np.ndarray, path: str, model: nn.Module, options: Any
     ) -> Results:
         """Boxes and masks on the picture itself, without those whose mask is empty."""
         input_shape, shape = tuple(input_shape), image.shape[:2]
@@ -92,7 +92,7 @@ class SegmentTask(DetectTask):
         else:
             masks = found.masks(input_shape, input_shape)
         shown = masks.flatten(1).amax(1) > 0
-        return Results(image, path, names, boxes=boxes[shown], masks=masks[shown] if len(boxes) else None)
+        return Results(image, path, model.names, boxes=boxes[shown], masks=masks[shown] if len(boxes) else None)
 
     @staticmethod
     def plot_batch(batch: dict, fname: Path, names: dict[int, str]) -> None:

@@ -2,7 +2,7 @@
 
 from .block import C2, C3, DFL, SPPF, Bottleneck, C2f, C3Ghost, GhostBottleneck, Proto
 from .conv import Concat, Conv, DWConv, GhostConv, autopad
-from .head import OBB, Classify, Detect, Segment
+from .head import OBB, Classify, Detect, Pose, Segment
 
 __all__ = [
     "C2",
@@ -20,6 +20,7 @@ __all__ = [
     "Detect",
     "GhostBottleneck",
     "GhostConv",
+    "Pose",
     "Proto",
     "Segment",
     "autopad",

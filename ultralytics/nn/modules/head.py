@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.keypoints import is_kpt_shape
 from ultralytics.utils.rotated import dist2rbox
 from ultralytics.utils.tal import dist2bbox, make_anchors
 
@@ -147,6 +148,39 @@ class Segment(Detect):
     def exported(self, preds: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(decoded, proto)."""
         return self.decode(preds), preds["proto"]
+
+
+class Pose(Detect):
+    """Boxes, and of each K keypoints: D numbers a point, x and y and, where D is 3, how likely it is visible.
+
+    To Detect's outputs come the raw `kpts` (B, K * D, A), point after point; decoded they are the last K * D rows of
+    (B, 4 + nc + K * D, A): pixels of the network input, and probabilities.
+    """
+
+    task = "pose"
+
+    def __init__(self, nc: int = 80, kpt_shape: Sequence[int] = (17, 3), ch: Sequence[int] = ()) -> None:
+        """`kpt_shape` is (K, D)."""
+        super().__init__(nc, ch)
+        if not is_kpt_shape(kpt_shape):
+            raise ModelError(f"kpt_shape must be [points, 2 or 3 numbers of each], such as [17, 3], not {kpt_shape!r}")
+        self.kpt_shape = (kpt_shape[0], kpt_shape[1])
+        numbers = math.prod(self.kpt_shape)
+        hidden = max(ch[0] // 4, numbers)
+        self.cv4 = nn.ModuleList([branch(c, hidden, numbers) for c in ch])
+
+    def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
+        """Boxes, classes and points."""
+        return super().raw(feats) | {"kpts": per_anchor(self.cv4, feats)}
+
+    def decode(self, preds: dict[str, Tensor]) -> Tensor:
+        """(B, 4 + nc + K * D, A): raw points are half strides from the corner of the anchor point's cell."""
+        decoded = super().decode(preds)
+        points, strides = make_anchors(preds["feats"], self.stride)
+        kpts = preds["kpts"].to(decoded.dtype).unflatten(1, self.kpt_shape)  # (B, K, D, A)
+        places = (kpts[:, :, :2] * 2 + (points.T - 0.5)) * strides.T
+        kpts = torch.cat((places, kpts[:, :, 2:].sigmoid()), 2)
+        return torch.cat((decoded, kpts.flatten(1, 2)), 1)
 
 
 class Classify(nn.Module):

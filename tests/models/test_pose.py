@@ -1,0 +1,123 @@
+"""Pose estimation against the reference: outputs, losses, training steps, predictions, validation, targets."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ultralytics import YOLO
+from ultralytics.cfg import get_options
+from ultralytics.models.yolo.pose import PoseTask
+from ultralytics.utils.metrics import box_iou
+
+
+@pytest.fixture(scope="module")
+def reference_file(golden):
+    """What the reference computed on one batch."""
+    return {key: torch.from_numpy(value) for key, value in np.load(golden / "pose.npz").items()}
+
+
+@pytest.fixture(scope="module")
+def model(golden):
+    return YOLO(golden / "weights" / "pose.pt")
+
+
+def as_batch(data):
+    return {key.removeprefix("batch."): value for key, value in data.items() if key.startswith("batch.")}
+
+
+def test_outputs(model, reference_file):
+    assert model.task == "pose" and type(model.model.model[-1]).__name__ == "Pose"
+    with torch.no_grad():
+        decoded, raw = model.model.eval()(reference_file["batch.img"])
+    expected = reference_file["eval.0"]
+    torch.testing.assert_close(decoded[:, :4], expected[:, :4], atol=0.05, rtol=0)
+    torch.testing.assert_close(decoded[:, 4:5], expected[:, 4:5], atol=1e-3, rtol=0)
+    points, expected = decoded[:, 5:].unflatten(1, (2, 3)), expected[:, 5:].unflatten(1, (2, 3))
+    torch.testing.assert_close(points[:, :, :2], expected[:, :, :2], atol=0.05, rtol=0)
+    torch.testing.assert_close(points[:, :, 2], expected[:, :, 2], atol=1e-3, rtol=0)
+    for part in ("boxes", "scores", "kpts"):
+        torch.testing.assert_close(raw[part], reference_file[f"eval.1.{part}"], atol=1e-3, rtol=0)
+
+
+def test_fused_and_exported(golden, model, reference_file):
+    fused = YOLO(golden / "weights" / "pose.pt").fuse().model.eval()
+    with torch.no_grad():
+        decoded, _ = fused(reference_file["batch.img"])
+        fused.model[-1].export = True
+        exported = fused(reference_file["batch.img"])
+    torch.testing.assert_close(decoded, reference_file["eval.0"], atol=0.05, rtol=1e-3)
+    assert torch.equal(exported, decoded)
+
+
+def test_losses_and_training_steps(golden, reference_file):
+    model = YOLO(golden / "weights" / "pose.pt").model.float().train()
+    model.args = get_options()
+    batch, criterion = as_batch(reference_file), PoseTask.criterion(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".dfl." not in name)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices, vectors = ([p for p in trained if (p.ndim > 1) is many] for many in (True, False))
+    groups = [{"params": matrices, "weight_decay": 5e-4}, {"params": vectors}]
+    optimizer = torch.optim.SGD(groups, lr=0.002, momentum=0.937, nesterov=True)
+    done = []
+    for step in range(5):
+        optimizer.zero_grad()
+        raw = model(batch["img"])
+        total, items = criterion(raw, batch)
+        if step == 0:
+            for part in ("boxes", "scores", "kpts"):
+                torch.testing.assert_close(raw[part], reference_file[f"train.{part}"], atol=1e-3, rtol=0)
+            expected = [reference_file[f"loss.{name}"].item() for name in PoseTask.loss_names]
+            np.testing.assert_allclose(items, expected, rtol=1e-4)
+        total.backward()
+        done.append((total.item(), torch.nn.utils.clip_grad_norm_(trained, 10.0).item()))
+        optimizer.step()
+    np.testing.assert_allclose(done, reference_file["sgd.loss_and_gradnorm"], rtol=1e-3)
+    norm = torch.stack([p.detach().double().square().sum() for p in model.parameters()]).sum().sqrt()
+    np.testing.assert_allclose(norm, reference_file["sgd.param_norm_after"], rtol=1e-6)
+
+
+def test_targets(dataset, reference_file):
+    options = get_options({"imgsz": 224}).resolve("val")
+    data = PoseTask.load_data(dataset("glue_tubes_pose") / "data.yaml", ("val",))
+    split = PoseTask.dataset(data, "val", options, augment=False, batch=4)
+    batch = split.collate([split[i] for i in range(4)])
+    for name, expected in as_batch(reference_file).items():
+        if name == "img":
+            assert torch.equal(batch["img"] / 255, expected)
+        else:
+            np.testing.assert_allclose(batch[name], expected, atol=2e-7, err_msg=name)
+
+
+def test_predictions(model, golden, dataset):
+    expected = json.loads((golden / "pose-predict.json").read_text(encoding="utf-8"))
+    files = [dataset("glue_tubes_pose") / image["file"] for image in expected["images"]]
+    settings = {key: expected[key] for key in ("imgsz", "conf", "iou")}
+    results = model(files, batch=len(files), verbose=False, **settings)
+    for result, image in zip(results, expected["images"], strict=True):
+        truth = torch.tensor(image["xyxy"])
+        iou = box_iou(result.boxes.xyxy, truth)
+        partner = iou.argmax(1)
+        assert len(result) == len(truth) and iou.amax(1).min() > 0.98 and partner.unique().numel() == len(truth)
+        assert (result.boxes.conf - torch.tensor(image["conf"])[partner]).abs().max() < 0.01
+        points = torch.tensor(image["keypoints"])[partner]
+        assert result.keypoints.data.shape == points.shape == (len(truth), 2, 3)
+        torch.testing.assert_close(result.keypoints.xy, points[..., :2], atol=0.1, rtol=0)
+        torch.testing.assert_close(result.keypoints.conf, points[..., 2], atol=0.01, rtol=0)
+
+
+def test_validation(model, golden, dataset):
+    expected = json.loads((golden / "pose-val.json").read_text(encoding="utf-8"))
+    settings = {key: expected[key] for key in ("imgsz", "batch", "rect", "conf", "iou")}
+    metrics = model.val(
+        data=dataset("glue_tubes_pose") / "data.yaml", workers=0, plots=False, verbose=False, **settings
+    )
+    assert metrics.results_dict.keys() == expected["results"].keys()
+    for name, value in expected["results"].items():
+        tolerance = 0.003 if "mAP" in name or name == "fitness" else 0.01
+        assert metrics.results_dict[name] == pytest.approx(value, abs=tolerance), name
+    assert metrics.pose.map == pytest.approx(expected["results"]["metrics/mAP50-95(P)"], abs=1e-6)
+    np.testing.assert_allclose(metrics.maps, expected["per_class_map50_95"], atol=0.003)
+    assert [key for key in metrics.results_dict if key != "fitness"] == list(PoseTask.metric_keys)
