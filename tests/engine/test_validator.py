@@ -175,7 +175,7 @@ def test_coco_json(val, caplog):
     metrics = val(save_json=True, conf=0.25, max_det=20)
     rows = json.loads((metrics.save_dir / "predictions.json").read_text())
     assert len(rows) == 80 and {row["image_id"] for row in rows} == {0, 1, 2, 3}
-    assert "COCO, maxDets 300: AP 1.0000, AP50 1.0000, AP75 1.0000" in caplog.text
+    assert "COCO, bbox, maxDets 300: AP 1.0000, AP50 1.0000, AP75 1.0000" in caplog.text
 
 
 def test_every_class_of_a_box_counts(val):
@@ -192,7 +192,7 @@ def test_coco_counts_what_the_validation_counts(val, monkeypatch, options, categ
     evaluated = []
     monkeypatch.setattr(coco, "evaluate_coco", lambda *given: evaluated.extend(given) or dict.fromkeys(COCO_KEYS, 0))
     val(save_json=True, **options)
-    truth, rows = evaluated
+    truth, rows, *_ = evaluated
     assert {row["category_id"] for row in (*truth["annotations"], *rows)} == {category}
     assert len(truth["annotations"]) == objects and len(truth["images"]) == 4
 
