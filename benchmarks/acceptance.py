@@ -69,6 +69,22 @@ TASKS = {
             "metrics/mAP50-95(M)": 0.1447,
         },
     ),
+    "pose": TaskRun(
+        "glue_tubes_pose/data.yaml",
+        "yolov8n-pose.yaml",
+        224,
+        40,
+        {
+            "metrics/precision(B)": 0.9566,
+            "metrics/recall(B)": 0.9268,
+            "metrics/mAP50(B)": 0.9664,
+            "metrics/mAP50-95(B)": 0.6506,
+            "metrics/precision(P)": 0.9566,
+            "metrics/recall(P)": 0.9268,
+            "metrics/mAP50(P)": 0.9773,
+            "metrics/mAP50-95(P)": 0.8984,
+        },
+    ),
     "obb": TaskRun(
         "nuclei_obb/data.yaml",
         "yolov8n-obb.yaml",

@@ -82,7 +82,7 @@ def test_a_training_from_end_to_end(settings, tmp_path):
     """Losses that fall, columns, pictures, weights that are opened as they were saved; the data's kpt_shape rules."""
     model = YOLO(settings["model"])
     assert model.model.kpt_shape == (17, 3)
-    changes = {"epochs": 8, "plots": True, "optimizer": "AdamW", "lr0": 0.005, "warmup_epochs": 0.0, "mosaic": 0.5}
+    changes = {"epochs": 5, "plots": True, "optimizer": "AdamW", "lr0": 0.005, "warmup_epochs": 0.0, "mosaic": 0.5}
     model.train(**settings | changes)
     rows = rows_of(model.trainer.save_dir)
     names = ["box_loss", "pose_loss", "kobj_loss", "cls_loss", "dfl_loss"]
@@ -134,7 +134,7 @@ def test_other_keypoints_are_learned_on(settings):
 
 
 def test_killed_at_any_moment(settings):
-    options = settings | {"epochs": 3, "nbs": 8}
+    options = settings | {"epochs": 2, "nbs": 8}
     assert start(options | {"name": "whole"}).wait() == 0
     hits = list(kill_again_and_again(options | {"name": "killed"}, kills=1, longest=0.3, rng=random.Random(0)))
     assert hits

@@ -52,7 +52,9 @@ class PoseTask(DetectTask):
         shape = data["kpt_shape"]
         if options.verbose and architecture.get("kpt_shape") != shape:
             LOGGER.info(f"kpt_shape={shape} in place of kpt_shape={architecture.get('kpt_shape')}")
-        architecture = {**architecture, "kpt_shape": shape, "kpt_oks_sigmas": data.get("kpt_oks_sigmas")}
+        before = {name: value for name, value in architecture.items() if name != "kpt_oks_sigmas"}
+        sigmas = {"kpt_oks_sigmas": data["kpt_oks_sigmas"]} if data.get("kpt_oks_sigmas") else {}
+        architecture = before | {"kpt_shape": shape} | sigmas
         model = super().build_model(architecture, data, options)
         if model.kpt_shape != tuple(shape):
             raise ModelError(
