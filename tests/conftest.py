@@ -14,6 +14,11 @@ import torch
 if TYPE_CHECKING:
     from ultralytics import YOLO
 
+# pytest runs the tests in several processes, each of which computes on one thread, and so do the scripts they start:
+# the networks are tiny, and threads that wait for each other on busy processors take many times as long.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+
 DETECTOR = """
 nc: 3
 backbone:

@@ -45,7 +45,7 @@ ALL = {"model.0", "model.1.model.0", "model.1.model.1", "model.1.model.2", "mode
         ("model.1.model", {"model.1.model.0", "model.1.model.1", "model.1.model.2"}),
         (["model.1.model.2", 0], {"model.1.model.2", "model.0"}),
     ],
-    ids=str,
+    ids=["none", "0", "[]", "1", "[2]", "name", "name-and-number"],
 )
 def test_freeze_takes_numbers_of_layers_and_parts_of_names(layers, frozen):
     model = Nested()

@@ -84,12 +84,12 @@ def test_cut_off_before_the_first_epoch_is_over(train, network):
 
 
 def test_killed_at_any_moment(network, settings):
-    """Four times, twice in the middle of writing a file; benchmarks/resume.py does it more often."""
+    """Twice, once in the middle of writing a file; benchmarks/resume.py does it more often."""
     options = settings | {"model": str(network), "epochs": 8, "nbs": 8}
     # In a process like those that are killed: another number of threads adds up in another order.
     assert start(options | {"name": "whole"}).wait() == 0
-    hits = list(kill_again_and_again(options | {"name": "killed"}, kills=4, longest=0.5, rng=random.Random(0)))
-    assert sum("half-written" in hit for hit in hits) >= 2
+    hits = list(kill_again_and_again(options | {"name": "killed"}, kills=2, longest=0.5, rng=random.Random(0)))
+    assert any("half-written" in hit for hit in hits)
     runs = Path(settings["project"])
     assert differences(runs / "whole", runs / "killed") == []
 
