@@ -72,14 +72,9 @@ class TaskAlignedAssigner(nn.Module):
     """
 
     def __init__(
-        self,
-        topk: int = 13,
-        num_classes: int = 80,
-        alpha: float = 1.0,
-        beta: float = 6.0,
-        stride: Sequence[float] = (8, 16, 32),
-        eps: float = 1e-9,
-    ) -> None:
+        self, topk: int = 13, num_classes: int = 80, alpha: float = 1.0, beta: float = 6.0,
+        stride: Sequence[float] = (8, 16, 32), eps: float = 1e-9,
+    ) -> None:  # fmt: skip
         """The second of the levels' `stride` (pixels) is the side to which `inside` enlarges smaller objects."""
         super().__init__()
         self.topk, self.num_classes, self.alpha, self.beta, self.eps = topk, num_classes, alpha, beta, eps
