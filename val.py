@@ -23,12 +23,18 @@ SETTINGS = {
 }
 
 
+def said(metric: tuple[str, float]) -> str:
+    """A metric without the folder of TensorBoard in its name."""
+    name, value = metric
+    return f"{name.removeprefix('metrics/')} {value:.4f}"
+
+
 def main(settings: dict[str, Any]) -> None:
     """Open the weights and validate them."""
     weights = settings.pop("model") or newest_weights()
     print(f"weights: {weights}")
     metrics = YOLO(weights).val(**settings)
-    print(f"mAP50-95 {metrics.box.map:.4f}, mAP50 {metrics.box.map50:.4f}; results in {metrics.save_dir}")
+    print(f"{', '.join(map(said, metrics.results_dict.items()))}; results in {metrics.save_dir}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,12 @@ def draw(tmp_path):
     """`draw(**changes)`: the data set of a YAML whose `generate` has these changes."""
 
     def run(names=("plain disc", "striped star"), **changes) -> dict:
-        data = {"path": "drawn", "generate": WANTED | changes, "train": "images/train", "val": "images/val"}
+        data = {
+            "path": str(tmp_path / "drawn"),
+            "generate": WANTED | changes,
+            "train": "images/train",
+            "val": "images/val",
+        }
         save_yaml(tmp_path / "mine.yaml", data | {"names": list(names)})
         return load_data_yaml(tmp_path / "mine.yaml")
 

@@ -97,6 +97,18 @@ def test_what_makes_another_run(planned, network, data, tmp_path):
     assert len(keys) == 5
 
 
+def test_options_of_other_tasks_make_another_run_where_they_are_given(planned):
+    [run] = planned(task="detect")
+    assert planned(mask_ratio=4, pose=12.0)[0].key == run.key
+    for other in ({"mask_ratio": 2}, {"overlap_mask": False}, {"copy_paste": 0.5}, {"angle": 2.0}):
+        assert planned(**other)[0].key != run.key
+
+
+def test_classifiers_have_no_boxes_to_rank_by(planned):
+    with pytest.raises(ConfigError, match=r"yolov8n-cls\.yaml is for classify; compare\.py ranks by the mAP of boxes"):
+        planned("yolov8n-cls.yaml")
+
+
 def test_runs_of_today_are_found_tomorrow(planned):
     """Where this fails, every results file has to be made anew: an option of CONDITIONS got another name or default."""
     assert planned()[0].key == "48a8f132"

@@ -57,6 +57,12 @@ def test_train_val_detect(script, words, data):
     assert len(list(Path("runs/detect/exp").glob("*.png"))) == 4
 
 
+def test_val_says_what_the_task_measures(script, golden, dataset):
+    weights, data = golden / "weights" / "classify.pt", dataset("sign_digits_cls")
+    out, sentence = script("val.py", f"model={weights}", f"data={data}", "imgsz=64", "plots=False", "device=cpu")
+    assert sentence is None and "accuracy_top1 0.6200, accuracy_top5 0.9900" in out
+
+
 def test_resuming_needs_nothing_but_the_checkpoint(script, words, monkeypatch):
     def interrupt(trainer):
         raise KeyboardInterrupt

@@ -1,14 +1,11 @@
 """Training a classifier: files of a run, learning, interruptions."""
 
-import random
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-from benchmarks.resume import differences, kill_again_and_again, start
 from tests.engine.runs import assert_same_weights, rows_of, untimed
+from tests.models.runs import assert_killed_equals_whole
 from ultralytics import YOLO
 from ultralytics.utils.errors import ConfigError
 
@@ -107,11 +104,7 @@ def test_workers_change_nothing(train, network):
 
 
 def test_killed_at_any_moment(network, settings):
-    options = settings | {"model": str(network), "epochs": 5, "imgsz": 32, "nbs": 8}
-    assert start(options | {"name": "whole"}).wait() == 0
-    list(kill_again_and_again(options | {"name": "killed"}, kills=1, longest=0.5, rng=random.Random(0)))
-    runs = Path(settings["project"])
-    assert differences(runs / "whole", runs / "killed") == []
+    assert_killed_equals_whole(settings | {"model": str(network), "epochs": 5, "imgsz": 32, "nbs": 8})
 
 
 def test_weights_start_a_network_of_other_classes(train, network, data, tmp_path):

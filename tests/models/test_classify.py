@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.steps import as_batch, assert_reference_steps, reference_arrays
 from ultralytics import YOLO
 from ultralytics.models.yolo.classify import ClassifyTask, cross_entropy
 from ultralytics.utils.accuracy import ClassifyMetrics
@@ -26,25 +27,13 @@ def read(golden, name):
 
 
 def test_five_steps_of_sgd_against_the_reference(golden):
-    data = {key: torch.from_numpy(np.asarray(value)) for key, value in np.load(golden / "classify.npz").items()}
+    arrays = reference_arrays(golden / "classify.npz")
+    arrays["batch.cls"] = arrays["batch.cls"].long()
     model = YOLO(golden / "weights" / "classify.pt").model.train()
     criterion = ClassifyTask.criterion(model)
-    batch = {"img": data["batch.img"], "cls": data["batch.cls"].long()}
-    matrices, vectors = ([p for p in model.parameters() if (p.ndim > 1) is many] for many in (True, False))
-    groups = [{"params": matrices, "weight_decay": 5e-4}, {"params": vectors}]
-    optimizer = torch.optim.SGD(groups, lr=0.002, momentum=0.937, nesterov=True)
-    done = []
-    for _ in range(5):
-        optimizer.zero_grad()
-        loss, items = criterion(model(batch["img"]), batch)
-        loss.backward()
-        done.append((loss.item(), torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0).item()))
-        optimizer.step()
-        assert items.tolist() == [loss.item()] and not items.requires_grad
-    assert done[0][0] == pytest.approx(data["loss.loss"].item(), rel=1e-4)
-    np.testing.assert_allclose(done, data["sgd.loss_and_gradnorm"], rtol=1e-3)
-    norm = torch.stack([p.detach().double().square().sum() for p in model.parameters()]).sum().sqrt()
-    np.testing.assert_allclose(norm, data["sgd.param_norm_after"], rtol=1e-6)
+    assert_reference_steps(model, arrays, ClassifyTask.loss_names, criterion)
+    loss, items = criterion(model(arrays["batch.img"]), as_batch(arrays))
+    assert items.tolist() == [loss.item()] and not items.requires_grad
 
 
 def test_the_loss_takes_the_outputs_of_both_modes():

@@ -2,7 +2,6 @@
 
 import json
 import math
-import random
 from pathlib import Path
 
 import cv2
@@ -10,54 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.resume import differences, kill_again_and_again, start
-from tests.engine.runs import rows_of
+from tests.models.runs import assert_killed_equals_whole, assert_left, tiny_run
+from tests.steps import reference_arrays
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.models.yolo.obb import OBBTask
 from ultralytics.utils.errors import DatasetError
 
-NETWORK = """
-nc: 2
-backbone:
-  - [-1, 1, Conv, [16, 3, 4]]
-  - [-1, 1, Conv, [16, 3, 2]] # 1, stride 8
-  - [-1, 1, DynamicConv, [32, 3, 2]] # 2, stride 16
-  - [-1, 1, Conv, [32, 3, 2]] # 3, stride 32
-head:
-  - [[1, 2, 3], 1, OBB, [nc, 1]]
-"""
-COLOURS = ((40, 40, 230), (230, 200, 30))  # BGR, by class
 
-
-def draw_split(folder: Path, split: str, count: int, seed: int) -> None:
-    """Pictures of 64 x 64 with one to three turned bars, and their corners as labels."""
-    rng = np.random.default_rng(seed)
-    for kind in ("images", "labels"):
-        (folder / kind / split).mkdir(parents=True)
-    for i in range(count):
-        picture, rows = np.full((64, 64, 3), 90, np.uint8), []
-        for _ in range(rng.integers(1, 4)):
-            cls = int(rng.integers(2))
-            bar = (rng.uniform(20, 44, 2).tolist(), rng.uniform((16, 6), (26, 10)).tolist(), rng.uniform(-90, 90))
-            corners = cv2.boxPoints(bar)
-            cv2.fillConvexPoly(picture, np.round((corners - 0.5) * 256).astype(np.int32), COLOURS[cls], shift=8)
-            rows.append(f"{cls} " + " ".join(f"{v:.6f}" for v in (corners / 64).ravel()))
-        cv2.imwrite(str(folder / "images" / split / f"{i:02d}.png"), picture)
-        (folder / "labels" / split / f"{i:02d}.txt").write_text("\n".join(rows), encoding="utf-8")
+def bar(rng):
+    """Corners of a turned bar, which are its label."""
+    centre, size = rng.uniform(20, 44, 2).tolist(), rng.uniform((16, 6), (26, 10)).tolist()
+    corners = cv2.boxPoints((centre, size, rng.uniform(-90, 90)))
+    return corners, (corners / 64).ravel()
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Options of a short run of the tiny network on turned bars in tmp_path/runs/exp."""
-    draw_split(tmp_path / "data", "train", 12, seed=0)
-    draw_split(tmp_path / "data", "val", 4, seed=1)
-    data, network = tmp_path / "data" / "data.yaml", tmp_path / "tiny.yaml"
-    data.write_text("train: images/train\nval: images/val\nnames: [red, blue]\n", encoding="utf-8")
-    network.write_text(NETWORK, encoding="utf-8")
-    paths = {"model": str(network), "data": str(data), "project": str(tmp_path / "runs")}
-    run = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4, "optimizer": "SGD"}
-    return paths | run | {"workers": 0, "device": "cpu", "plots": False}
+    return tiny_run(tmp_path, "OBB, [nc, 1]", bar)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +41,7 @@ def read(path):
 
 
 def test_outputs_of_the_reference(trained, golden):
-    expected = {key: torch.from_numpy(np.asarray(value)) for key, value in np.load(golden / "obb.npz").items()}
+    expected = reference_arrays(golden / "obb.npz")
     kept = {name: value.clone() for name, value in trained.model.state_dict().items()}
     with torch.no_grad():
         decoded, raw = trained.model.eval()(expected["batch.img"])
@@ -134,28 +104,15 @@ def test_a_training_from_end_to_end(settings):
     """Losses that fall, columns, pictures, weights that are opened as they were saved."""
     model = YOLO(settings["model"])
     model.train(**settings | {"epochs": 4, "plots": True, "lr0": 0.02, "warmup_epochs": 0.0, "mosaic": 0.5})
-    rows = rows_of(model.trainer.save_dir)
-    names = ["box_loss", "cls_loss", "dfl_loss", "angle_loss"]
-    assert [n.removeprefix("train/") for n in rows[0] if n.startswith("train/")] == names
-    assert [n.removeprefix("val/") for n in rows[0] if n.startswith("val/")] == names
-    assert [n for n in rows[0] if n.startswith("metrics/")] == list(OBBTask.metric_keys)
-    total = [sum(float(row[f"train/{n}"]) for n in names) for row in rows]
+    rows = assert_left(model.trainer.save_dir, OBBTask, ["box_loss", "cls_loss", "dfl_loss", "angle_loss"], [""])
+    total = [sum(float(row[f"train/{n}"]) for n in OBBTask.loss_names) for row in rows]
     assert total[-1] < total[0]
-    there = {path.name for path in model.trainer.save_dir.iterdir()}
-    assert {"labels.jpg", "train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg"} <= there
-    assert {"confusion_matrix.png", "results.png", "args.yaml"} <= there
-    assert any(name.endswith("PR_curve.png") for name in there)
     again = YOLO(model.trainer.last)
     assert (again.task, again.names) == ("obb", {0: "red", 1: "blue"})
 
 
 def test_killed_at_any_moment(settings):
-    options = settings | {"epochs": 3, "nbs": 8, "degrees": 45.0}
-    whole = start(options | {"name": "whole"})
-    hits = list(kill_again_and_again(options | {"name": "killed"}, kills=1, longest=0.3, rng=random.Random(0)))
-    assert hits and whole.wait() == 0
-    runs = Path(settings["project"])
-    assert differences(runs / "whole", runs / "killed") == []
+    assert_killed_equals_whole(settings | {"epochs": 3, "nbs": 8, "degrees": 45.0})
 
 
 def test_exported_networks_find_the_same(trained, dataset, tmp_path):

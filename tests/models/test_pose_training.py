@@ -1,16 +1,15 @@
 """Pose estimation from end to end, on pictures drawn here: training, losses, measures, what is written and exported."""
 
 import json
-import random
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.resume import differences, kill_again_and_again, start
 from tests.engine.runs import rows_of
+from tests.models.runs import assert_killed_equals_whole, assert_left, tiny_run
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.engine.results import Results
@@ -20,54 +19,21 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.keypoints import COCO_SIGMAS, keypoint_similarity, oks_sigmas
 from ultralytics.utils.metrics import PoseMetrics
 
-NETWORK = """
-nc: 2
-kpt_shape: [17, 3]
-backbone:
-  - [-1, 1, Conv, [16, 3, 4]]
-  - [-1, 1, Conv, [16, 3, 2]] # 1, stride 8
-  - [-1, 1, DynamicConv, [32, 3, 2]] # 2, stride 16
-  - [-1, 1, Conv, [32, 3, 2]] # 3, stride 32
-head:
-  - [[1, 2, 3], 1, Pose, [nc, kpt_shape]]
-"""
-COLOURS = ((40, 40, 230), (230, 200, 30))  # BGR, by class
 
-
-def draw_split(folder: Path, split: str, count: int, seed: int, numbers: int) -> None:
-    """Pictures of 64 x 64 with one or two triangles: their corners are the points, of which some count as unknown."""
-    rng = np.random.default_rng(seed)
-    for kind in ("images", "labels"):
-        (folder / kind / split).mkdir(parents=True)
-    for i in range(count):
-        picture, rows = np.full((64, 64, 3), 90, np.uint8), []
-        for _ in range(rng.integers(1, 3)):
-            cls, angle = int(rng.integers(2)), rng.uniform(-0.4, 0.4) + np.array((-1.57, 0.7, 2.4))
-            corners = rng.uniform(18, 46, 2) + rng.uniform(10, 16) * np.stack((np.cos(angle), np.sin(angle)), 1)
-            cv2.fillConvexPoly(picture, np.round((corners - 0.5) * 256).astype(np.int32), COLOURS[cls], shift=8)
-            low, high = corners.min(0) / 64, corners.max(0) / 64
-            points = np.concatenate((corners / 64, rng.choice((0, 1, 2), (3, 1), p=(0.2, 0.2, 0.6))), 1)[:, :numbers]
-            values = [*(low + high) / 2, *(high - low), *points.ravel()]
-            rows.append(f"{cls} " + " ".join(f"{v:.6f}" for v in values))
-        cv2.imwrite(str(folder / "images" / split / f"{i:02d}.png"), picture)
-        (folder / "labels" / split / f"{i:02d}.txt").write_text("\n".join(rows), encoding="utf-8")
+def triangle(numbers, rng):
+    """Corners of a triangle, and its label: they are the points, of which some count as unknown."""
+    angle = rng.uniform(-0.4, 0.4) + np.array((-1.57, 0.7, 2.4))
+    corners = rng.uniform(18, 46, 2) + rng.uniform(10, 16) * np.stack((np.cos(angle), np.sin(angle)), 1)
+    low, high = corners.min(0) / 64, corners.max(0) / 64
+    points = np.concatenate((corners / 64, rng.choice((0, 1, 2), (3, 1), p=(0.2, 0.2, 0.6))), 1)[:, :numbers]
+    return corners, [*(low + high) / 2, *(high - low), *points.ravel()]
 
 
 @pytest.fixture(params=[3])
 def settings(tmp_path, request):
     """Options of a short run of the tiny network on triangles in tmp_path/runs/exp."""
-    draw_split(tmp_path / "data", "train", 12, seed=0, numbers=request.param)
-    draw_split(tmp_path / "data", "val", 4, seed=1, numbers=request.param)
-    data, network = tmp_path / "data" / "data.yaml", tmp_path / "tiny.yaml"
-    data.write_text(
-        f"train: images/train\nval: images/val\nnames: [red, blue]\nkpt_shape: [3, {request.param}]\n"
-        "flip_idx: [0, 2, 1]\n",
-        encoding="utf-8",
-    )
-    network.write_text(NETWORK, encoding="utf-8")
-    paths = {"model": str(network), "data": str(data), "project": str(tmp_path / "runs")}
-    run = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4, "optimizer": "SGD"}
-    return paths | run | {"workers": 0, "device": "cpu", "plots": False}
+    more = f"kpt_shape: [3, {request.param}]\nflip_idx: [0, 2, 1]\n"
+    return tiny_run(tmp_path, "Pose, [nc, kpt_shape]", partial(triangle, request.param), most=2, more=more)
 
 
 def batch_of(settings, **options):
@@ -84,16 +50,10 @@ def test_a_training_from_end_to_end(settings, tmp_path):
     assert model.model.kpt_shape == (17, 3)
     changes = {"epochs": 5, "plots": True, "optimizer": "AdamW", "lr0": 0.005, "warmup_epochs": 0.0, "mosaic": 0.5}
     model.train(**settings | changes)
-    rows = rows_of(model.trainer.save_dir)
-    names = ["box_loss", "pose_loss", "kobj_loss", "cls_loss", "dfl_loss"]
-    for kind in ("train", "val"):
-        assert [n.removeprefix(f"{kind}/") for n in rows[0] if n.startswith(f"{kind}/")] == names
-    assert [n for n in rows[0] if n.startswith("metrics/")] == list(PoseTask.metric_keys)
+    losses = ["box_loss", "pose_loss", "kobj_loss", "cls_loss", "dfl_loss"]
+    rows = assert_left(model.trainer.save_dir, PoseTask, losses, ["Box", "Pose"])
     points = [float(row["train/pose_loss"]) for row in rows]
     assert 0 < points[-1] < 0.9 * points[0]
-    there = {path.name for path in model.trainer.save_dir.iterdir()}
-    assert {"labels.jpg", "train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg", "results.png"} <= there
-    assert {f"{kind}{curve}_curve.png" for kind in ("Box", "Pose") for curve in ("PR", "F1", "P", "R")} <= there
     best = YOLO(model.trainer.best)
     assert best.task == "pose" and best.model.kpt_shape == (3, 3)
     found = best.predict(np.full((64, 64, 3), 90, np.uint8), imgsz=64, conf=0.0001, verbose=False)[0]
@@ -134,12 +94,7 @@ def test_other_keypoints_are_learned_on(settings):
 
 
 def test_killed_at_any_moment(settings):
-    options = settings | {"epochs": 2, "nbs": 8}
-    assert start(options | {"name": "whole"}).wait() == 0
-    hits = list(kill_again_and_again(options | {"name": "killed"}, kills=1, longest=0.3, rng=random.Random(0)))
-    assert hits
-    runs = Path(settings["project"])
-    assert differences(runs / "whole", runs / "killed") == []
+    assert_killed_equals_whole(settings | {"epochs": 2, "nbs": 8})
 
 
 @pytest.mark.parametrize(("gain", "name", "column"), [(24.0, "pose", 1), (3.0, "kobj", 2)])
@@ -296,7 +251,8 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path, caplog):
     model = YOLO(golden / "weights" / "pose.pt")
     settings = {"imgsz": 224, "save_json": True, "save_txt": True, "workers": 0, "plots": False, "rect": True}
     data = dataset("glue_tubes_pose") / "data.yaml"
-    ours = model.val(data=data, project=tmp_path, verbose=False, **settings)
+    caplog.set_level("INFO")
+    ours = model.val(data=data, project=tmp_path, **settings)
     assert len(list((ours.save_dir / "labels").glob("*.txt"))) > 20
     rows = json.loads((ours.save_dir / "predictions.json").read_text())
     found = PoseTask.load_data(data, ("val",))
@@ -306,4 +262,4 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path, caplog):
     theirs = coco.evaluate_coco(truth, rows, "keypoints", evaluator.sigmas)
     assert ours.pose.map == pytest.approx(theirs["AP"], abs=0.01)
     assert ours.pose.map50 == pytest.approx(theirs["AP50"], abs=0.01)
-    assert "COCO, keypoints" in caplog.text or theirs["AP"] > 0.5
+    assert "COCO, keypoints" in caplog.text and theirs["AP"] > 0.5

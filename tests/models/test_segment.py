@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.steps import as_batch, assert_reference_steps, reference_arrays
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.models.yolo.segment import SegmentEvaluator, SegmentTask
@@ -15,16 +16,12 @@ from ultralytics.utils.metrics import box_iou
 @pytest.fixture(scope="module")
 def reference_file(golden):
     """What the reference computed on one batch."""
-    return {key: torch.from_numpy(value) for key, value in np.load(golden / "segment.npz").items()}
+    return reference_arrays(golden / "segment.npz")
 
 
 @pytest.fixture(scope="module")
 def model(golden):
     return YOLO(golden / "weights" / "segment.pt")
-
-
-def as_batch(data):
-    return {key.removeprefix("batch."): value for key, value in data.items() if key.startswith("batch.")}
 
 
 def test_outputs(model, reference_file):
@@ -56,29 +53,10 @@ def test_fused_and_exported(golden, model, reference_file):
 def test_losses_and_training_steps(golden, reference_file):
     model = YOLO(golden / "weights" / "segment.pt").model.float().train()
     model.args = get_options()
-    batch, criterion = as_batch(reference_file), SegmentTask.criterion(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(".dfl." not in name)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matrices, vectors = ([p for p in trained if (p.ndim > 1) is many] for many in (True, False))
-    groups = [{"params": matrices, "weight_decay": 5e-4}, {"params": vectors}]
-    optimizer = torch.optim.SGD(groups, lr=0.002, momentum=0.937, nesterov=True)
-    done = []
-    for step in range(5):
-        optimizer.zero_grad()
-        raw = model(batch["img"])
-        total, items = criterion(raw, batch)
-        if step == 0:
-            for part in ("boxes", "scores", "mask_coefficient", "proto"):
-                torch.testing.assert_close(raw[part], reference_file[f"train.{part}"], atol=1e-3, rtol=0)
-            expected = [reference_file[f"loss.{name}"].item() for name in SegmentTask.loss_names]
-            np.testing.assert_allclose(items, expected, rtol=1e-4)
-        total.backward()
-        done.append((total.item(), torch.nn.utils.clip_grad_norm_(trained, 10.0).item()))
-        optimizer.step()
-    np.testing.assert_allclose(done, reference_file["sgd.loss_and_gradnorm"], rtol=1e-3)
-    norm = torch.stack([p.detach().double().square().sum() for p in model.parameters()]).sum().sqrt()
-    np.testing.assert_allclose(norm, reference_file["sgd.param_norm_after"], rtol=1e-6)
+    parts = ("boxes", "scores", "mask_coefficient", "proto")
+    assert_reference_steps(model, reference_file, SegmentTask.loss_names, SegmentTask.criterion(model), parts)
 
 
 def test_targets(dataset, reference_file):

@@ -1,7 +1,6 @@
 """Segmentation from end to end, on pictures drawn here: training, losses, measures, what is written and exported."""
 
 import json
-import random
 from pathlib import Path
 
 import cv2
@@ -9,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.resume import differences, kill_again_and_again, start
-from tests.engine.runs import rows_of
+from tests.models.runs import assert_killed_equals_whole, assert_left, tiny_run
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.data.masks import masks_of
@@ -21,47 +19,18 @@ from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.masks import mask_iou
 from ultralytics.utils.metrics import SegmentMetrics, match_predictions
 
-NETWORK = """
-nc: 2
-backbone:
-  - [-1, 1, Conv, [16, 3, 4]]
-  - [-1, 1, Conv, [16, 3, 2]] # 1, stride 8
-  - [-1, 1, DynamicConv, [32, 3, 2]] # 2, stride 16
-  - [-1, 1, Conv, [32, 3, 2]] # 3, stride 32
-head:
-  - [[1, 2, 3], 1, Segment, [nc, 8, 16]]
-"""
-COLOURS = ((40, 40, 230), (230, 200, 30))  # BGR, by class
 
-
-def draw_split(folder: Path, split: str, count: int, seed: int) -> None:
-    """Pictures of 64 x 64 with one to three triangles, which may overlap, and their corners as labels."""
-    rng = np.random.default_rng(seed)
-    for kind in ("images", "labels"):
-        (folder / kind / split).mkdir(parents=True)
-    for i in range(count):
-        picture, rows = np.full((64, 64, 3), 90, np.uint8), []
-        for _ in range(rng.integers(1, 4)):
-            cls, turn = int(rng.integers(2)), rng.uniform(0, 2 * np.pi)
-            angle = turn + np.array((0, 2.1, 4.2))
-            corners = rng.uniform(16, 48, 2) + rng.uniform(9, 15) * np.stack((np.cos(angle), np.sin(angle)), 1)
-            cv2.fillConvexPoly(picture, np.round((corners - 0.5) * 256).astype(np.int32), COLOURS[cls], shift=8)
-            rows.append(f"{cls} " + " ".join(f"{v:.6f}" for v in (corners / 64).ravel()))
-        cv2.imwrite(str(folder / "images" / split / f"{i:02d}.png"), picture)
-        (folder / "labels" / split / f"{i:02d}.txt").write_text("\n".join(rows), encoding="utf-8")
+def triangle(rng):
+    """Corners of a triangle, which are its label."""
+    angle = rng.uniform(0, 2 * np.pi) + np.array((0, 2.1, 4.2))
+    corners = rng.uniform(16, 48, 2) + rng.uniform(9, 15) * np.stack((np.cos(angle), np.sin(angle)), 1)
+    return corners, (corners / 64).ravel()
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Options of a short run of the tiny network on triangles in tmp_path/runs/exp."""
-    draw_split(tmp_path / "data", "train", 12, seed=0)
-    draw_split(tmp_path / "data", "val", 4, seed=1)
-    data, network = tmp_path / "data" / "data.yaml", tmp_path / "tiny.yaml"
-    data.write_text("train: images/train\nval: images/val\nnames: [red, blue]\n", encoding="utf-8")
-    network.write_text(NETWORK, encoding="utf-8")
-    paths = {"model": str(network), "data": str(data), "project": str(tmp_path / "runs")}
-    run = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4, "optimizer": "SGD"}
-    return paths | run | {"workers": 0, "device": "cpu", "plots": False}
+    return tiny_run(tmp_path, "Segment, [nc, 8, 16]", triangle)
 
 
 def batch_of(settings, **options):
@@ -77,28 +46,17 @@ def test_a_training_from_end_to_end(settings):
     model = YOLO(settings["model"])
     changes = {"epochs": 8, "plots": True, "optimizer": "AdamW", "lr0": 0.005, "warmup_epochs": 0.0, "mosaic": 0.0}
     model.train(**settings | changes)
-    rows = rows_of(model.trainer.save_dir)
-    names = ["box_loss", "seg_loss", "cls_loss", "dfl_loss", "sem_loss"]
-    for kind in ("train", "val"):
-        assert [n.removeprefix(f"{kind}/") for n in rows[0] if n.startswith(f"{kind}/")] == names
-    assert [n for n in rows[0] if n.startswith("metrics/")] == list(SegmentTask.metric_keys)
+    losses = ["box_loss", "seg_loss", "cls_loss", "dfl_loss", "sem_loss"]
+    rows = assert_left(model.trainer.save_dir, SegmentTask, losses, ["Box", "Mask"])
     masks = [float(row["train/seg_loss"]) for row in rows]
     assert 0 < masks[-1] < 0.8 * masks[0]
-    there = {path.name for path in model.trainer.save_dir.iterdir()}
-    assert {"labels.jpg", "train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg", "results.png"} <= there
-    assert {f"{kind}{curve}_curve.png" for kind in ("Box", "Mask") for curve in ("PR", "F1", "P", "R")} <= there
     again = YOLO(model.trainer.last)
     assert (again.task, again.names) == ("segment", {0: "red", 1: "blue"})
     assert again.ckpt.args["task"] == "segment"
 
 
 def test_killed_at_any_moment(settings):
-    options = settings | {"epochs": 3, "nbs": 8, "copy_paste": 0.5, "copy_paste_mode": "mixup"}
-    assert start(options | {"name": "whole"}).wait() == 0
-    hits = list(kill_again_and_again(options | {"name": "killed"}, kills=1, longest=0.3, rng=random.Random(0)))
-    assert hits
-    runs = Path(settings["project"])
-    assert differences(runs / "whole", runs / "killed") == []
+    assert_killed_equals_whole(settings | {"epochs": 3, "nbs": 8, "copy_paste": 0.5, "copy_paste_mode": "mixup"})
 
 
 @pytest.mark.parametrize("overlap", [True, False])

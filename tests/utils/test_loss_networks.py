@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.steps import assert_reference_steps, reference_arrays, sgd_steps
 from ultralytics.cfg import get_options
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.loss import v8DetectionLoss
@@ -23,38 +24,16 @@ def build(yaml, nc):
     return model
 
 
-def sgd_steps(model, batch, lr, steps, criterion=None):
-    """Train on one batch; yields the total, the components and the gradient norm before clipping of every step."""
-    criterion = criterion or v8DetectionLoss(model)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matrices, vectors = ([p for p in trained if (p.ndim > 1) is many] for many in (True, False))
-    groups = [{"params": matrices, "weight_decay": 5e-4}, {"params": vectors}]
-    optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.937, nesterov=True)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        total, items = criterion(model(batch["img"]), batch)
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(trained, 10.0)
-        optimizer.step()
-        yield total.item(), items.tolist(), norm.item()
-
-
 @pytest.mark.parametrize(
     ("name", "yaml"), [("detect", "yolov8n.yaml"), ("detect-DynamicConv", "yolov8n-DynamicConv.yaml")]
 )
 def test_reference_steps_on_real_images(golden, name, yaml):
     safetensors = pytest.importorskip("safetensors.torch")
-    data = {key: torch.from_numpy(value) for key, value in np.load(golden / f"{name}.npz").items()}
-    batch = {key.removeprefix("batch."): value for key, value in data.items() if key.startswith("batch.")}
     model = build(yaml, nc=3)
     model.load_state_dict(safetensors.load_file(golden / "weights" / f"{name}.safetensors"))
 
-    done = list(sgd_steps(model, batch, lr=0.002, steps=5))
-    expected = torch.stack([data[f"loss.{part}"] for part in v8DetectionLoss.names])
-    np.testing.assert_allclose(done[0][1], expected, rtol=1e-4)
-    np.testing.assert_allclose([(total, norm) for total, _, norm in done], data["sgd.loss_and_gradnorm"], rtol=1e-3)
-    norm = torch.stack([p.detach().double().square().sum() for p in model.parameters()]).sum().sqrt()
-    np.testing.assert_allclose(norm, data["sgd.param_norm_after"], rtol=1e-6)
+    arrays = reference_arrays(golden / f"{name}.npz")
+    assert_reference_steps(model, arrays, v8DetectionLoss.names, v8DetectionLoss(model))
 
 
 def analytic_value(name, shape):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.utils.test_loss_networks import sgd_steps
+from tests.steps import assert_reference_steps, reference_arrays
 from ultralytics.cfg import get_options
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checkpoint import load_checkpoint
@@ -45,17 +45,11 @@ def batch_of(rows):
 
 
 def test_reference_steps_on_real_images(golden):
-    data = {key: torch.from_numpy(np.asarray(value)) for key, value in np.load(golden / "obb.npz").items()}
-    batch = {key.removeprefix("batch."): value for key, value in data.items() if key.startswith("batch.")}
     checkpoint = load_checkpoint(golden / "weights" / "obb.pt")
     model = DetectionModel(dict(checkpoint.yaml), nc=1, verbose=False).train()
     model.load_state_dict(checkpoint.state_dict)
     model.args = get_options()
-    done = list(sgd_steps(model, batch, lr=0.002, steps=5, criterion=v8OBBLoss(model)))
-    np.testing.assert_allclose(done[0][1], torch.stack([data[f"loss.{part}"] for part in v8OBBLoss.names]), rtol=1e-4)
-    np.testing.assert_allclose([(total, norm) for total, _, norm in done], data["sgd.loss_and_gradnorm"], rtol=1e-3)
-    norm = torch.stack([p.detach().double().square().sum() for p in model.parameters()]).sum().sqrt()
-    np.testing.assert_allclose(norm, data["sgd.param_norm_after"], rtol=1e-6)
+    assert_reference_steps(model, reference_arrays(golden / "obb.npz"), v8OBBLoss.names, v8OBBLoss(model))
 
 
 def test_without_objects_only_the_scores_learn(criterion, raw):

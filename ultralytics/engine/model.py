@@ -184,7 +184,7 @@ class YOLO:
         """Take over every weight that has a place in this network, and the names of as many classes.
 
         Rows of the two networks find each other by structure, and a static convolution becomes a dynamic one where this
-        network has that (nn/transfer.py). `verbose` says row by row what was copied, expanded, and left as it was.
+        network has that (nn/transfer/). `verbose` says row by row what was copied, expanded, and left as it was.
         """
         self._layers("load")
         checkpoint = load_checkpoint(Path(weights))

@@ -30,13 +30,8 @@ class Results:
     `len`, indexing and iteration are over the objects.
     """
 
-    containers = (
-        "boxes",
-        "obb",
-        "masks",
-        "keypoints",
-        "probs",
-    )  # of a row per object, or None; the first that is there counts
+    # Attributes that hold one row per object, or None; the first that is there counts.
+    containers = ("boxes", "obb", "masks", "keypoints", "probs")
 
     def __init__(
         self,

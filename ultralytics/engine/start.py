@@ -83,6 +83,12 @@ def resumed(
                 "or start a new run from its weights"
             )
         model = task.build_model(deepcopy(yaml), data, options)
+        if model.yaml != yaml:
+            name = next(key for key in model.yaml if model.yaml[key] != yaml.get(key))
+            raise ConfigError(
+                f"{options.data} asks for {name} {model.yaml[name]} and the run has {yaml.get(name)}: resume it with "
+                "the data it was started on, or start a new run from its weights"
+            )
         model.names = data["names"]
         return model
 

@@ -12,7 +12,8 @@ from ultralytics.cfg import Options, get_options, resolve_yaml
 from ultralytics.cfg.options import check_values
 from ultralytics.data.config import load_data_yaml
 from ultralytics.data.listing import list_images
-from ultralytics.nn.tasks import find_task
+from ultralytics.models.yolo import task_class
+from ultralytics.nn.tasks import find_task, yaml_model_load
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.files import load_yaml, nearest
 
@@ -26,6 +27,9 @@ CONDITIONS = (
     *("box", "cls", "dfl", "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective"),
     *("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"),
 )
+# The same of options that only some tasks follow: part of the key where they differ from default.yaml.
+OF_TASKS = ("mask_ratio", "overlap_mask", "pose", "kobj", "angle", "copy_paste", "copy_paste_mode")
+RANKED_BY = "metrics/mAP50-95(B)"
 OF_THE_STUDY = ("data", "seed", "device", "project", "name", "exist_ok", "resume", "task", "val", "save", "cfg")
 ENTRY = 'write "net.yaml", "net.yaml+weights.pt" or {label: …, model: net.yaml, pretrained: weights.pt, lr0: …}'
 
@@ -128,6 +132,9 @@ def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, An
     content = [list(data["names"].values()), *(len(list_images(data[split])) for split in ("train", "val"))]
     runs = []
     for variant in variants:
+        task = task_class(find_task(yaml_model_load(variant.model)))
+        if RANKED_BY not in task.metric_keys:
+            raise ConfigError(f"models: {variant.model} is for {task.name}; compare.py ranks by the mAP of boxes")
         options = get_options(
             settings, {"model": variant.model, "pretrained": variant.pretrained or False}, variant.own
         )
@@ -149,6 +156,8 @@ def _key(variant: Variant, options: Options, content: list) -> str:
     architecture = load_yaml(resolve_yaml(variant.model))
     network = [Path(variant.model).name, architecture, weights]
     chosen = {name: value for name in CONDITIONS if (value := getattr(options, name))}
+    usual = get_options()
+    chosen |= {name: value for name in OF_TASKS if (value := getattr(options, name)) != getattr(usual, name)}
     chosen["task"] = find_task(architecture)
     text = json.dumps([network, content, chosen], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -41,6 +41,7 @@ class DetectTask:
     loss_names = v8DetectionLoss.names
     metric_keys = tuple(DetMetrics({0: "any"}).keys)
     metrics_of = DetMetrics
+    suppress = staticmethod(non_max_suppression)
     val_batches = 2  # training batches in one of the validations in between
     header = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
 
@@ -77,10 +78,10 @@ class DetectTask:
         """Images and boxes of a split; `how` says whether to augment, the batch size, the stride and `rect`."""
         return build_dataset(data, split, options, parse=box_row_parser(data.get("kpt_shape")), **how)
 
-    @staticmethod
-    def decode(outputs: Any, options: Any, nc: int, multi_label: bool = False) -> list[Tensor]:
+    @classmethod
+    def decode(cls, outputs: Any, options: Any, nc: int, multi_label: bool = False) -> list[Tensor]:
         """Network outputs to detections per image: (n, 6) xyxy in pixels of the input, confidence, class."""
-        return non_max_suppression(
+        return cls.suppress(
             outputs[0] if isinstance(outputs, tuple) else outputs,
             options.conf,
             options.iou,
@@ -138,10 +139,20 @@ def sure_enough(found: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def plot_objects(
-    batch: dict, index: Tensor, cls: Tensor, boxes: Tensor, confs: Tensor | None, fname: Path, names: dict[int, str]
+    batch: dict,
+    index: Tensor,
+    cls: Tensor,
+    boxes: Tensor,
+    confs: Tensor | None,
+    fname: Path,
+    names: dict[int, str],
+    below: Callable | None = None,
 ) -> None:
-    """Pictures of a batch with objects: the images they are in (N,), classes (N,), boxes (N, 4 or 5), confidences."""
-    plot_images(batch["img"], index, cls, boxes, confs, paths=batch["im_file"], names=names, fname=fname)
+    """Pictures of a batch with objects: the images they are in (N,), classes (N,), boxes (N, 4 or 5), confidences.
+
+    `below` draws what a task finds beside boxes, see `plot_images`.
+    """
+    plot_images(batch["img"], index, cls, boxes, confs, paths=batch["im_file"], names=names, fname=fname, below=below)
 
 
 class DetectEvaluator:

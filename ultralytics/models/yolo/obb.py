@@ -35,6 +35,7 @@ class OBBTask(DetectTask):
     defaults: Mapping[str, Mapping[str, Any]] = {"train": {"conf": 0.01}, "val": {"conf": 0.01}}
     loss_names = v8OBBLoss.names
     val_batches = 1
+    suppress = staticmethod(rotated_non_max_suppression)
 
     @staticmethod
     def criterion(model: nn.Module) -> Callable:
@@ -46,20 +47,6 @@ class OBBTask(DetectTask):
         """Images and rotated boxes of a split; `how` says whether to augment, the batch size, the stride and `rect`."""
         how |= {"parse": parse_polygon_rows, "targets": rotated_targets, "objects": RotatedObjects}
         return build_dataset(data, split, options, **how)
-
-    @staticmethod
-    def decode(outputs: Any, options: Any, nc: int, multi_label: bool = False) -> list[Tensor]:
-        """Network outputs to detections per image, in pixels of the input."""
-        return rotated_non_max_suppression(
-            outputs[0] if isinstance(outputs, tuple) else outputs,
-            options.conf,
-            options.iou,
-            classes=options.classes,
-            agnostic=options.agnostic_nms or options.single_cls,
-            multi_label=multi_label,
-            max_det=options.max_det,
-            nc=nc,
-        )
 
     @staticmethod
     def result(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ultralytics.data.dataset import YOLODataset, build_dataset
 from ultralytics.data.keypoints import check_keypoints, keypoint_targets, parse_keypoint_rows, with_keypoints
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.detect import DetectEvaluator, DetectTask, sure_enough
+from ultralytics.models.yolo.detect import DetectEvaluator, DetectTask, plot_objects, sure_enough
 from ultralytics.nn.tasks import PoseModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.coco import keypoints_annotation
@@ -21,7 +21,7 @@ from ultralytics.utils.keypoints import SHARE_OF_BOX, keypoint_similarity, oks_s
 from ultralytics.utils.loss_keypoints import v8PoseLoss
 from ultralytics.utils.metrics import POSE, PoseMetrics
 from ultralytics.utils.ops import scale_boxes, scale_points, xyxy2xywhn
-from ultralytics.utils.plotting import Annotator, colors, plot_images
+from ultralytics.utils.plotting import Annotator, colors
 
 
 class PoseTask(DetectTask):
@@ -109,7 +109,8 @@ class PoseTask(DetectTask):
     def plot_batch(batch: dict, fname: Path, names: dict[int, str]) -> None:
         """The pictures of a batch with their labels."""
         index, cls = batch["batch_idx"], batch["cls"].flatten()
-        _plot(batch, index, cls, batch["bboxes"], None, batch["keypoints"], fname, names)
+        below = below_boxes(batch["keypoints"], cls)
+        plot_objects(batch, index, cls, batch["bboxes"], None, fname, names, below)
 
     @staticmethod
     def plot_found(batch: dict, found: list[Tensor], fname: Path, names: dict[int, str]) -> None:
@@ -119,7 +120,7 @@ class PoseTask(DetectTask):
         points = rows[:, 6:].unflatten(1, (batch["keypoints"].shape[1], -1)).clone()
         points[..., :2] /= torch.tensor((width, height))
         boxes = xyxy2xywhn(rows[:, :4], width, height)
-        _plot(batch, index, rows[:, 5], boxes, rows[:, 4], points, fname, names)
+        plot_objects(batch, index, rows[:, 5], boxes, rows[:, 4], fname, names, below_boxes(points, rows[:, 5]))
 
     @classmethod
     def evaluator(cls, *args: Any) -> "PoseEvaluator":
@@ -132,25 +133,16 @@ def points_of(found: Tensor, kpt_shape: Sequence[int]) -> Tensor:
     return found[:, 6:].reshape(-1, *kpt_shape)
 
 
-def _plot(
-    batch: dict,
-    index: Tensor,
-    cls: Tensor,
-    boxes: Tensor,
-    confs: Tensor | None,
-    points: Tensor,
-    fname: Path,
-    names: dict[int, str],
-) -> None:
-    """As in detection, with the keypoints (N, K, D), x and y in 0..1, below the boxes."""
+def below_boxes(points: Tensor, cls: Tensor) -> Callable[[Annotator, np.ndarray], None]:
+    """Draws the keypoints (N, K, D), x and y in 0..1, of objects of the classes (N,)."""
 
-    def below(annotator: Annotator, mine: np.ndarray) -> None:
+    def draw(annotator: Annotator, mine: np.ndarray) -> None:
         for j in mine:
             one = points[j].float().numpy().copy()
             one[:, :2] *= (annotator.width, annotator.height)
             annotator.keypoints(one, colors(cls[j], bgr=True))
 
-    plot_images(batch["img"], index, cls, boxes, confs, paths=batch["im_file"], names=names, fname=fname, below=below)
+    return draw
 
 
 class PoseEvaluator(DetectEvaluator):

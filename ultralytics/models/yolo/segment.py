@@ -14,13 +14,13 @@ from ultralytics.data.dataset import YOLODataset, build_dataset
 from ultralytics.data.masks import mask_targets, masks_of
 from ultralytics.data.rows import parse_polygon_rows
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.detect import PICTURE_CONF, DetectEvaluator, DetectTask
+from ultralytics.models.yolo.detect import PICTURE_CONF, DetectEvaluator, DetectTask, plot_objects
 from ultralytics.utils.coco import mask_annotation, run_lengths
 from ultralytics.utils.loss_masks import v8SegmentationLoss
 from ultralytics.utils.masks import decode_masks, decode_masks_on_picture, mask_iou, resize_masks
 from ultralytics.utils.metrics import MASK, SegmentMetrics
 from ultralytics.utils.ops import scale_boxes, xyxy2xywhn
-from ultralytics.utils.plotting import Annotator, colors, plot_images
+from ultralytics.utils.plotting import Annotator, colors
 
 Size = tuple[int, int]
 
@@ -67,12 +67,12 @@ class SegmentTask(DetectTask):
         targets = partial(mask_targets, ratio=options.mask_ratio, overlap=options.overlap_mask)
         return build_dataset(data, split, options, parse=parse_polygon_rows, targets=targets, **how)
 
-    @staticmethod
-    def decode(outputs: Any, options: Any, nc: int, multi_label: bool = False) -> list[Segmented]:
+    @classmethod
+    def decode(cls, outputs: Any, options: Any, nc: int, multi_label: bool = False) -> list[Segmented]:
         """Network outputs to what was found in each image."""
         decoded, raw = outputs
         proto = raw["proto"] if isinstance(raw, dict) else raw  # an exported network gives nothing else
-        rows = DetectTask.decode(decoded, options, nc, multi_label)
+        rows = super().decode(decoded, options, nc, multi_label)
         return [Segmented(*one) for one in zip(rows, proto, strict=True)]
 
     @staticmethod
@@ -98,7 +98,8 @@ class SegmentTask(DetectTask):
     def plot_batch(batch: dict, fname: Path, names: dict[int, str]) -> None:
         """The pictures of a batch with their labels."""
         masks = torch.cat([masks_of(batch, i) for i in range(len(batch["img"]))])
-        _plot(batch, batch["batch_idx"], batch["cls"].flatten(), batch["bboxes"], None, masks, fname, names)
+        index, cls = batch["batch_idx"], batch["cls"].flatten()
+        plot_objects(batch, index, cls, batch["bboxes"], None, fname, names, below_boxes(masks, cls))
 
     @staticmethod
     def plot_found(batch: dict, found: list[Segmented], fname: Path, names: dict[int, str]) -> None:
@@ -109,7 +110,7 @@ class SegmentTask(DetectTask):
         rows = torch.cat([one.rows for one in sure])
         masks = torch.cat([one.masks(one.proto.shape[1:], (height, width)) for one in sure])
         boxes = xyxy2xywhn(rows[:, :4], width, height)
-        _plot(batch, index, rows[:, 5], boxes, rows[:, 4], masks, fname, names)
+        plot_objects(batch, index, rows[:, 5], boxes, rows[:, 4], fname, names, below_boxes(masks, rows[:, 5]))
 
     @classmethod
     def evaluator(cls, *args: Any) -> "SegmentEvaluator":
@@ -117,22 +118,13 @@ class SegmentTask(DetectTask):
         return SegmentEvaluator(cls, *args)
 
 
-def _plot(
-    batch: dict,
-    index: Tensor,
-    cls: Tensor,
-    boxes: Tensor,
-    confs: Tensor | None,
-    masks: Tensor,
-    fname: Path,
-    names: dict[int, str],
-) -> None:
-    """As in detection, with the masks (N, h, w) below the boxes."""
+def below_boxes(masks: Tensor, cls: Tensor) -> Callable[[Annotator, np.ndarray], None]:
+    """Draws the masks (N, h, w) of objects of the classes (N,)."""
 
-    def below(annotator: Annotator, mine: np.ndarray) -> None:
+    def draw(annotator: Annotator, mine: np.ndarray) -> None:
         annotator.masks([(masks[j].numpy().astype(np.uint8), colors(cls[j], bgr=True)) for j in mine])
 
-    plot_images(batch["img"], index, cls, boxes, confs, paths=batch["im_file"], names=names, fname=fname, below=below)
+    return draw
 
 
 class SegmentEvaluator(DetectEvaluator):
