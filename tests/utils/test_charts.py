@@ -219,6 +219,8 @@ def test_curves_show_their_classes(names, tmp_path, saved):
             np.testing.assert_allclose(lines[len(names)].get_ydata(), y.mean(0))
         assert len(one.legend()) == {1: 1, 3: 4, 80: 1, 20: 21}[len(names)]
         one.assert_readable()
+    if len(names) == 1:
+        assert saved[0].legend() == [f"nucleus  {found.map50:.3f} mAP50"]
 
 
 def test_legends_give_the_numbers_of_the_table(tmp_path, saved):

@@ -98,7 +98,7 @@ def _figure(
         lines += ax.plot(px, _mean(py), color=INK, linewidth=2.5)
         labels = [*labels, total] if few else [total]
     elif len(py) == 1:
-        labels = [f"{labels[0]}{total.removeprefix('all classes')}"]
+        labels = [total.replace("all classes", short(next(iter(names.values()))))]
     else:
         ax.text(0.5, 0.5, "no labelled objects", ha="center", color=INK)
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
