@@ -8,16 +8,17 @@ kills hit a file that is half written: the runs write each of theirs in two halv
 
 import csv
 import io
-import json
+import multiprocessing
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from tqdm import tqdm  # noqa: E402
 
 from ultralytics import YOLO  # noqa: E402
 from ultralytics.engine import table  # noqa: E402
@@ -41,11 +43,20 @@ RUNS = {
 }
 SETTINGS = {"model": "yolov8n-DynamicConv.yaml", "epochs": 16, "imgsz": 64, "batch": 4, "nbs": 4, "optimizer": "AdamW"}
 ALWAYS = {"device": "cpu", "plots": False, "verbose": False}
+# Where there is a server that forks, children need not load the libraries again, which takes them longer than training.
+FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+CHILDREN = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+if FORKS:
+    CHILDREN.set_forkserver_preload(["torch", "torch._dynamo", "torchvision", "cv2"])
 
 
-def train(options: dict[str, Any]) -> None:
-    """A run, or the rest of one, in a process that is going to be killed."""
-    checkpoint.atomic_write = table.atomic_write = in_halves
+def train(options: dict[str, Any], slowly: bool) -> None:
+    """A run, or the rest of one, in a process of its own, which is going to be killed if it writes `slowly`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, of which a killed process leaves the name behind
+    if slowly:
+        checkpoint.atomic_write = table.atomic_write = in_halves
     network = options.pop("model", None) or options["resume"]
     YOLO(network).train(**options)
 
@@ -65,10 +76,19 @@ def in_halves(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     files.atomic_write(path, write_slowly)
 
 
-def start(options: Mapping[str, Any]) -> subprocess.Popen:
+def start(options: Mapping[str, Any], slowly: bool = False) -> BaseProcess:
     """`train` with these options in a process of its own."""
-    command = [sys.executable, __file__, "--child", json.dumps(options)]
-    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    child = CHILDREN.Process(target=train, args=(dict(options), slowly))
+    child.start()
+    return child
+
+
+def run(options: Mapping[str, Any]) -> None:
+    """`train` from start to end, in a process like those that are killed; raises if it fails."""
+    child = start(options)
+    child.join()
+    if child.exitcode:
+        raise RuntimeError(f"the run failed (exit code {child.exitcode})")
 
 
 def half_written(folder: Path) -> list[Path]:
@@ -76,42 +96,47 @@ def half_written(folder: Path) -> list[Path]:
     return [*folder.glob(".*.tmp"), *(folder / "weights").glob(".*.tmp")]
 
 
-def wait(child: subprocess.Popen, sign: Callable[[], Any]) -> None:
+def wait(child: BaseProcess, sign: Callable[[], Any]) -> None:
     """Return when there is a sign; raise where the child ends first, or shows none for long."""
     deadline = time.monotonic() + PATIENCE
     while not sign():
-        if child.poll() is not None or time.monotonic() > deadline:
+        if not child.is_alive() or time.monotonic() > deadline:
             child.kill()
-            raise RuntimeError(f"the run ended (exit code {child.wait()}) before it could be killed")
+            child.join()
+            raise RuntimeError(f"the run ended (exit code {child.exitcode}) before it could be killed")
         time.sleep(0.005)
 
 
-def kill_again_and_again(options: dict[str, Any], kills: int, longest: float, rng: random.Random) -> Iterator[str]:
+def kill_again_and_again(
+    options: dict[str, Any], kills: int, longest: float, rng: random.Random, started: bool = False
+) -> Iterator[str]:
     """A run that is killed and resumed so often, and then goes on to its end; tells what was hit.
 
-    The moments are up to `longest` seconds after its set-up; every second one waits for a half-written file.
+    The moments are up to `longest` seconds after its set-up, the first of them, if it shall have `started`, after the
+    first epoch; every second one waits for a half-written file.
     """
     folder = Path(options["project"]) / options["name"]
     last = folder / "weights" / "last.pt"
     for i in range(kills):
         before = last.stat().st_mtime_ns if last.exists() else 0
         ready = (folder / "args.yaml").stat().st_mtime_ns if before else 0
-        child = start({"resume": str(last)} if before else options)
+        child = start({"resume": str(last)} if before else options, slowly=True)
         if before:  # a resumed run writes its options when it is set up
             wait(child, lambda ready=ready: (folder / "args.yaml").stat().st_mtime_ns > ready)
         else:
             wait(child, last.exists)
+            if started:
+                new = last.stat().st_mtime_ns
+                wait(child, lambda new=new: last.stat().st_mtime_ns > new)
         time.sleep(rng.uniform(0, longest))
         if i % 2:
             wait(child, lambda: half_written(folder))
         child.kill()  # SIGKILL
-        child.wait()
+        child.join()
         broken = ", ".join(path.name.split(".")[1] for path in half_written(folder))
         saved = load_checkpoint(last)  # raises where the file is damaged
         yield f"killed after epoch {saved.epoch + 1}" + (f", half-written: {broken}" if broken else "")
-    child = start({"resume": str(last)})
-    if child.wait() != 0:
-        raise RuntimeError("the last part of the run failed")
+    run({"resume": str(last)})
 
 
 def differences(a: Path, b: Path) -> list[str]:
@@ -155,7 +180,7 @@ def main(reference: Path) -> None:
             options = SETTINGS | ALWAYS | how | {"data": str(data), "project": str(project)}
             whole, killed = (f"{title} {kind}" for kind in ("whole", "killed"))
             started = time.monotonic()
-            start(options | {"name": whole}).wait()
+            run(options | {"name": whole})
             epoch = (time.monotonic() - started) / SETTINGS["epochs"]
             for hit in kill_again_and_again(options | {"name": killed}, KILLS, 2 * epoch, rng):
                 print(f"{title}: {hit}", flush=True)
@@ -167,7 +192,4 @@ def main(reference: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        train(json.loads(sys.argv[2]))
-    else:
-        main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.resume import differences, kill_again_and_again, start
+from benchmarks.resume import differences, kill_again_and_again, run
 from tests.engine.runs import assert_same_weights, rows_of, untimed
 from ultralytics import YOLO
 from ultralytics.utils.checkpoint import load_checkpoint
@@ -87,7 +87,7 @@ def test_killed_at_any_moment(network, settings):
     """Twice, once in the middle of writing a file; benchmarks/resume.py does it more often."""
     options = settings | {"model": str(network), "epochs": 8, "nbs": 8}
     # In a process like those that are killed: another number of threads adds up in another order.
-    assert start(options | {"name": "whole"}).wait() == 0
+    run(options | {"name": "whole"})
     hits = list(kill_again_and_again(options | {"name": "killed"}, kills=2, longest=0.5, rng=random.Random(0)))
     assert any("half-written" in hit for hit in hits)
     runs = Path(settings["project"])

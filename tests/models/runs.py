@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.resume import differences, kill_again_and_again, start
+from benchmarks.resume import differences, kill_again_and_again, run
 from tests.engine.runs import rows_of
 
 NETWORK = """
@@ -68,8 +68,11 @@ def assert_left(folder: Path, task: type, losses: list[str], curves: list[str]) 
 
 
 def assert_killed_equals_whole(options: dict[str, Any]) -> None:
-    """A run that is killed once and resumed leaves what one that was left alone does, bit for bit."""
-    assert start(options | {"name": "whole"}).wait() == 0
-    assert list(kill_again_and_again(options | {"name": "killed"}, kills=1, longest=0.3, rng=random.Random(0)))
+    """A run that is killed once, when an epoch is over, and resumed leaves what one that was left alone does."""
+    options = options | {"epochs": 3}
+    run(options | {"name": "whole"})
+    how = {"kills": 1, "longest": 0.3, "rng": random.Random(0), "started": True}
+    (hit,) = kill_again_and_again(options | {"name": "killed"}, **how)
+    assert hit.startswith(("killed after epoch 1", "killed after epoch 2"))
     runs = Path(options["project"])
     assert differences(runs / "whole", runs / "killed") == []

@@ -112,7 +112,7 @@ def test_a_training_from_end_to_end(settings):
 
 
 def test_killed_at_any_moment(settings):
-    assert_killed_equals_whole(settings | {"epochs": 3, "nbs": 8, "degrees": 45.0})
+    assert_killed_equals_whole(settings | {"nbs": 8, "degrees": 45.0})
 
 
 def test_exported_networks_find_the_same(trained, dataset, tmp_path):

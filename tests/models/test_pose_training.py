@@ -94,7 +94,7 @@ def test_other_keypoints_are_learned_on(settings):
 
 
 def test_killed_at_any_moment(settings):
-    assert_killed_equals_whole(settings | {"epochs": 2, "nbs": 8})
+    assert_killed_equals_whole(settings | {"nbs": 8})
 
 
 @pytest.mark.parametrize(("gain", "name", "column"), [(24.0, "pose", 1), (3.0, "kobj", 2)])
