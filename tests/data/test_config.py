@@ -163,6 +163,13 @@ def test_missing_yaml_names_near_ones():
         load_data_yaml("nowhere.yaml")
 
 
+def test_a_folder_is_no_yaml(home):
+    with pytest.raises(
+        DatasetError, match=r"is a folder: give the YAML that .*, such as .*data\.yaml; folders of classes"
+    ):
+        load_data_yaml(home)
+
+
 def test_unknown_keys_are_kept(home):
     data = load_data_yaml(make(home, BASIC + "kpt_shape: [2, 3]\nflip_idx: [0, 1]\nlicence: CC0\n"))
     assert (data["kpt_shape"], data["flip_idx"], data["licence"]) == ([2, 3], [0, 1], "CC0")

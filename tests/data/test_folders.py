@@ -75,7 +75,9 @@ def test_a_class_without_images(make, caplog):
     names = load_class_folders(root)["names"]
     assert names == {0: "cat", 1: "cow", 2: "dog"}
     assert scan_classes(root / "train", names, "train").cls.tolist() == [0, 2, 2]
-    assert "there are no images to learn cow from" in caplog.text
+    assert "the classes cow have no images to learn from" in caplog.text
+    scan_classes(root / "val", names, "val")
+    assert "the classes cow, dog have no images to measure them by" in caplog.text
 
 
 def test_broken_and_tiny_images_are_left_out_by_name(make, caplog):
@@ -127,7 +129,12 @@ def test_what_is_missing(make, tmp_path, files, need, said):
 
 def test_no_image_at_all(make):
     root = make("train/cat/a.txt")
-    with pytest.raises(DatasetError, match="train: none of its 0 images in folders of classes can be used"):
+    with pytest.raises(DatasetError, match=r"train: there are no images in the folders of the classes, cat$"):
+        scan_classes(root / "train", {0: "cat"}, "train")
+    (root / "train" / "cat" / "b.png").write_bytes(b"no picture")
+    with pytest.raises(
+        DatasetError, match=r"none of its 1 images can be used, the first, .*b\.png, because: not an image"
+    ):
         scan_classes(root / "train", {0: "cat"}, "train")
 
 

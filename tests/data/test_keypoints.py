@@ -69,6 +69,12 @@ def test_rows_that_cannot_be_used(row, reason):
         ({"kpt_shape": [0, 3]}, r"found \[0, 3\]"),
         ({"flip_idx": [0, 1]}, r"`flip_idx: \[0, 1\]` must name each point from 0 to 2 once"),
         ({"flip_idx": [0, 1, 1]}, "flip_idx"),
+        (
+            {"kpt_names": ["a", "b"]},
+            r"`kpt_names: \['a', 'b'\]` must be 3 names, one a point, or such a list for every",
+        ),
+        ({"kpt_names": {0: ["a", "b", "c"], 1: ["a"]}}, "kpt_names"),
+        ({"kpt_names": "abc"}, "kpt_names"),
         ({"kpt_oks_sigmas": [0.1, 0.1, 0]}, "must be 3 numbers above 0, one a point"),
         ({"kpt_oks_sigmas": [0.1, 0.1]}, "kpt_oks_sigmas"),
     ],
@@ -78,6 +84,14 @@ def test_what_a_data_yaml_must_say(change, reason):
     check_keypoints(right)
     with pytest.raises(DatasetError, match=reason):
         check_keypoints(right | change)
+
+
+def test_partners_that_do_not_name_each_other(caplog):
+    data = {"yaml_file": "a.yaml", "kpt_shape": [3, 3], "kpt_names": {0: ["a", "b", "c"]}}
+    check_keypoints(data | {"flip_idx": [0, 2, 1]})
+    assert not caplog.text
+    check_keypoints(data | {"flip_idx": [1, 2, 0]})
+    assert "by `flip_idx: [1, 2, 0]` a mirror exchanges point 0 for 1 and 1 for 2; pairs" in caplog.text
 
 
 def test_two_numbers_a_point():

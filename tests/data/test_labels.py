@@ -1,6 +1,7 @@
 """Scanning a data set: what is left out, each once with its reason, and what is used without a word."""
 
 import logging
+import re
 from functools import partial
 from pathlib import Path
 
@@ -231,3 +232,11 @@ def test_sizes_and_labels_equal_those_in_the_files(reference):
         rows = np.loadtxt(store.file(i).replace("images", "labels").replace(".jpg", ".txt"), ndmin=2)
         np.testing.assert_array_equal(store.objects(i).boxes, rows[:, 1:].astype(np.float32))
         np.testing.assert_array_equal(store.objects(i).cls, rows[:, 0])
+
+
+def test_outlines_that_reach_out_are_said(tmp_path, caplog):
+    write(tmp_path, "a.png", "0 0.5 0.5 1.2 0.5 0.9 0.9\n0 -0.2 0.1 0.3 0.1 0.3 0.2\n")
+    write(tmp_path, "b.png", "0 0.5 0.5 1.005 0.5 0.9 0.9\n")
+    assert len(scan(list_images(tmp_path / "images"), 1, desc="train")) == 2
+    said = "train: outlines in 1 images, such as .*a.txt, have points outside of the picture, which are moved"
+    assert re.search(said, caplog.text)

@@ -177,9 +177,9 @@ def test_targets_of_a_batch():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ((0, 0.5, 0.5, 0.2, 0.2), "5 numbers, but a row is `class x1 y1 x2 y2 x3 y3"),
+        ((0, 0.5, 0.5, 0.2, 0.2), "5 numbers, as of a box, but a row is `class x1 y1 x2 y2 x3 y3"),
         ((0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.4), "8 numbers"),
-        ((0, 0.9, 0.5, 1.3, 0.5, 1.3, 0.9, 0.9, 0.9), "does not lie in 0..1"),
+        ((0, 0.9, 0.5, 1.3, 0.5, 1.3, 0.9, 0.9, 0.9), "outline from x 0.9, y 0.5 to x 1.3, y 0.9 does not lie in 0..1"),
         ((0, -0.5, 0.5, 0.3, 0.5, 0.3, 0.9, -0.5, 0.9), "does not lie in 0..1"),
         ((7, 0.1, 0.1, 0.2, 0.1, 0.2, 0.2, 0.1, 0.2), "class 7, but the classes are 0 to 2"),
     ],

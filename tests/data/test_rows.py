@@ -134,8 +134,8 @@ def test_equal_bounds_are_no_repetition():
         ([0, 0.5, 0.5, 1.02, 0.1], "box 0.5 0.5 1.02 0.1"),
         ([0, 0.5, 0.5, -0.005, 0.1], "box 0.5 0.5 -0.005 0.1"),
         ([0, 240, 100, 30, 40], "box 240 100 30 40"),
-        ([0, -0.2, 0.1, 0.1, 0.1, 0.1, 0.3], "box -0.05 0.2 0.3 0.2"),
-        ([0, 0.1, np.nan, 0.1, 0.1, 0.1, 0.3], "box 0.1 nan"),
+        ([0, -0.2, 0.1, 0.1, 0.1, 0.1, 0.3], "outline from x -0.2, y 0.1 to x 0.1, y 0.3 does not"),
+        ([0, 0.1, np.nan, 0.1, 0.1, 0.1, 0.3], "outline from x 0.1, y nan"),
     ],
 )
 def test_rows_that_cannot_be_used(row, sentence):

@@ -49,6 +49,15 @@ def test_objects_of_an_image(store):
     assert (cls.shape, boxes.shape, polygons) == ((0,), (0, 4), None)
 
 
+def test_outlines_that_reach_out(store):
+    assert not len(store.reaching_out)
+    assert store.images_of(np.arange(5)).tolist() == [0, 0, 2, 2, 2]
+    far = [TRIANGLE, TRIANGLE - 0.105, TRIANGLE + 0.605]  # 0.005 beyond the border are no fault
+    rows = [parsed(0), parsed(3, polygons=far), parsed(2), parsed(1, polygons=[TRIANGLE + 0.62])]
+    store = LabelStore.pack([*FILES, "d.jpg"], [(10, 20)] * 4, rows)
+    assert store.reaching_out.tolist() == [3]
+
+
 def test_a_box_among_polygons_gets_its_corners(store):
     _, boxes, polygons = store.objects(2)
     np.testing.assert_array_equal(polygons[0], TRIANGLE)

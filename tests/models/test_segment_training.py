@@ -133,7 +133,10 @@ def test_only_the_image_is_lost_whose_label_is_broken(settings, caplog):
     data = SegmentTask.load_data(settings["data"], ("train",))
     images = SegmentTask.dataset(data, "train", get_options({"imgsz": 64}), augment=False, batch=4)
     assert len(images) == 9
-    assert "02.txt:2: 5 numbers, but a row is `class x1 y1 x2 y2 x3 y3 ...`, three points or more" in caplog.text
+    found = (
+        "02.txt:2: 5 numbers, as of a box, but a row is `class x1 y1 x2 y2 x3 y3 ...`, pairs of three points or more"
+    )
+    assert found in caplog.text
     assert "03.txt:2: 6 numbers" in caplog.text and "05.txt:2: class 2, but the classes are 0 to 1" in caplog.text
 
 

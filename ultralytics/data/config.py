@@ -21,6 +21,11 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     those of `need` have to be there), `path` the folder they are in, `names` a dict from 0 to `nc` - 1; `yaml_file` and
     `channels` are added, and every other key is kept. Nothing is ever downloaded. Raises DatasetError, ConfigError.
     """
+    if Path(path).is_dir():
+        raise DatasetError(
+            f"data={path} is a folder: give the YAML that describes the data set, such as {Path(path) / 'data.yaml'}; "
+            "folders of classes are for task=classify"
+        )
     file = resolve_yaml(path, "datasets").absolute()
     data = load_yaml(file)
     if "validation" in data:

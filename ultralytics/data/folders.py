@@ -58,6 +58,8 @@ def scan_classes(folder: Path, names: Mapping[int, str], desc: str = "") -> Labe
     indices = {name: i for i, name in names.items()}
     found = make_dataset(str(folder), indices, is_valid_file=_is_image, allow_empty=True)
     _report_folders(folder, indices, Counter(cls for _, cls in found), desc)
+    if not found:
+        raise DatasetError(f"{folder}: there are no images in the folders of the classes, {', '.join(indices)}")
     files, examine = [file for file, _ in found], partial(_examine, root=str(folder), indices=indices)
     cache = folder.with_name(folder.name + ".cache")
     key = scan_key(files, files, examine, len(names), single_cls=False)
@@ -68,7 +70,10 @@ def scan_classes(folder: Path, names: Mapping[int, str], desc: str = "") -> Labe
     for file, reason in store.skipped:
         LOGGER.warning(f"{file} is left out: {reason}")
     if not len(store):
-        raise DatasetError(f"{folder}: none of its {len(files)} images in folders of classes can be used")
+        file, reason = store.skipped[0]
+        raise DatasetError(
+            f"{folder}: none of its {len(files)} images can be used, the first, {file}, because: {reason}"
+        )
     LOGGER.info(f"{desc}: {len(store)} images of {len(np.unique(store.cls))} classes, {len(store.skipped)} left out")
     return store
 
@@ -120,8 +125,9 @@ def _report_folders(folder: Path, indices: Mapping[str, int], counts: Counter, d
             f"the training images: {', '.join(unknown[:10])}"
         )
     empty = [name for name, i in indices.items() if not counts[i]]
-    if empty and desc == "train":
-        LOGGER.warning(f"{folder}: there are no images to learn {', '.join(empty[:10])} from")
+    if empty:
+        use = "learn from" if desc == "train" else "measure them by"
+        LOGGER.warning(f"{folder}: the classes {', '.join(empty[:10])} have no images to {use}")
 
 
 def _is_image(file: str) -> bool:

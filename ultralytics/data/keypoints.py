@@ -11,12 +11,13 @@ import torch
 from ultralytics.data.dataset import box_targets
 from ultralytics.data.instances import Objects, Sample, Size, apply_matrix
 from ultralytics.data.rows import TOLERANCE, ParsedRows, RowError, Rows, check_rows, distinct
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.keypoints import is_kpt_shape
 
 
 def check_keypoints(data: dict[str, Any]) -> None:
-    """Refuse a data-set YAML whose kpt_shape, flip_idx or kpt_oks_sigmas cannot be used; DatasetError."""
+    """Refuse a data-set YAML whose kpt_shape, flip_idx, kpt_names or kpt_oks_sigmas cannot be used; DatasetError."""
     file, shape = data["yaml_file"], data.get("kpt_shape")
     if not is_kpt_shape(shape):
         expected = "pose needs `kpt_shape: [points, numbers of each]`, the latter 2 (x, y) or 3 (x, y, visibility)"
@@ -25,6 +26,18 @@ def check_keypoints(data: dict[str, Any]) -> None:
     if flip is not None and (not isinstance(flip, list) or sorted(map(repr, flip)) != sorted(map(repr, range(points)))):
         expected = f"each point from 0 to {points - 1} once: the number of the point that takes its place in a mirror"
         raise DatasetError(f"{file}: `flip_idx: {flip}` must name {expected}")
+    for i, partner in enumerate(flip or ()):
+        if flip[partner] != i:
+            LOGGER.warning(
+                f"{file}: by `flip_idx: {flip}` a mirror exchanges point {i} for {partner} and {partner} for "
+                f"{flip[partner]}; pairs that it exchanges must name each other, so mend this"
+            )
+            break
+    names = data.get("kpt_names")
+    for one in names.values() if isinstance(names, dict) else () if names is None else (names,):
+        if not isinstance(one, list) or len(one) != points:
+            expected = f"{points} names, one a point, or such a list for every class"
+            raise DatasetError(f"{file}: `kpt_names: {names}` must be {expected}")
     if sigmas is not None and not _positive(sigmas, points):
         raise DatasetError(f"{file}: `kpt_oks_sigmas: {sigmas}` must be {points} numbers above 0, one a point")
 

@@ -118,10 +118,17 @@ def _report(store: LabelStore, desc: str) -> None:
     for file, reason in store.skipped:
         LOGGER.warning(f"{file} is left out: {reason}")
     if not len(store):
-        raise DatasetError(f"{desc or 'The data set'}: none of its {len(store.skipped)} images can be used")
+        file, reason = store.skipped[0]
+        none = f"{desc or 'The data set'}: none of its {len(store.skipped)} images can be used"
+        raise DatasetError(f"{none}, the first, {file}, because: {reason}")
     LOGGER.info(
         f"{desc or 'labels'}: {len(store)} images, {store.backgrounds} without objects, {len(store.skipped)} left out, "
         f"{store.duplicates} duplicate rows dropped"
     )
+    if len(cut := store.reaching_out):
+        LOGGER.warning(
+            f"{desc or 'labels'}: outlines in {len(cut)} images, such as {label_path(store.file(cut[0]))}, have "
+            "points outside of the picture, which are moved to its border"
+        )
     if store.backgrounds == len(store):
         LOGGER.warning(f"No image has labels; those of {store.file(0)} would be in {label_path(store.file(0))}")

@@ -77,7 +77,7 @@ def parse_box_rows(rows: Rows, nc: int | None, keypoint_numbers: int = 0) -> Par
     for box, polygon in zip(values[:, 1:], polygons, strict=True):
         if len(polygon):
             box[:] = bounds(polygon)
-    check_rows(values[:, 0], values[:, 1:], nc)
+    check_rows(values[:, 0], values[:, 1:], nc, [len(polygon) > 0 for polygon in polygons])
     kept = distinct(rows)
     values = values[kept].astype(np.float32)
     return ParsedRows(
@@ -92,8 +92,8 @@ def parse_polygon_rows(rows: Rows, nc: int | None) -> ParsedRows:
     """Rows `class x1 y1 x2 y2 x3 y3 …` alone, as `parse_box_rows` reads them. Raises RowError for any other row."""
     for index, row in enumerate(rows):
         if len(row) < 7 or len(row) % 2 == 0:
-            expected = "a row is `class x1 y1 x2 y2 x3 y3 ...`, three points or more"
-            raise RowError(index, f"{len(row)} numbers, but {expected}")
+            found = f"{len(row)} numbers{', as of a box' if len(row) == 5 else ''}"
+            raise RowError(index, f"{found}, but a row is `class x1 y1 x2 y2 x3 y3 ...`, pairs of three points or more")
     return parse_box_rows(rows, nc)
 
 
@@ -103,10 +103,11 @@ def bounds(polygon: np.ndarray) -> np.ndarray:
     return np.concatenate(((low + high) / 2, high - low))
 
 
-def check_rows(cls: np.ndarray, boxes: np.ndarray, nc: int | None) -> None:
+def check_rows(cls: np.ndarray, boxes: np.ndarray, nc: int | None, outlined: Sequence[bool] = ()) -> None:
     """Raise RowError for the first row whose class (k,) or box (k, 4) xywh, normalised, cannot be used.
 
     A class is an integer from 0 to nc - 1 (`nc` None: without end); box values may pass 0 and 1 by 0.01, sides only 1.
+    `outlined` says of each row whether its box stands for an outline.
     """
     low = np.array([-TOLERANCE, -TOLERANCE, 0, 0])
     with np.errstate(invalid="ignore"):
@@ -114,10 +115,13 @@ def check_rows(cls: np.ndarray, boxes: np.ndarray, nc: int | None) -> None:
         good_box = ((boxes >= low) & (boxes <= 1 + TOLERANCE)).all(1)
     for row in np.flatnonzero(~(good_class & good_box)):
         if not good_class[row]:
-            classes = "whole numbers from 0 on" if nc is None else f"0 to {nc - 1}"
+            classes = "whole numbers from 0 on" if nc is None else f"0 to {nc - 1}, those of `names:` in the data YAML"
             raise RowError(int(row), f"class {cls[row]:g}, but the classes are {classes}")
-        box = " ".join(f"{value:g}" for value in boxes[row])
-        raise RowError(int(row), f"box {box} (x y w h) does not lie in 0..1")
+        x, y, w, h = boxes[row]
+        found = f"box {x:g} {y:g} {w:g} {h:g} (x y w h)"
+        if any(outlined[row : row + 1]):
+            found = f"outline from x {x - w / 2:g}, y {y - h / 2:g} to x {x + w / 2:g}, y {y + h / 2:g}"
+        raise RowError(int(row), f"{found} does not lie in 0..1: divide pixels by the picture's width and height")
 
 
 def distinct(rows: Rows) -> list[int]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ultralytics.data.rows import ParsedRows
+from ultralytics.data.rows import TOLERANCE, ParsedRows
 
 _NO_POINTS = np.empty((0, 2), np.float32)
 
@@ -119,6 +119,18 @@ class LabelStore:
     def max_objects(self) -> int:
         """The largest number of objects in one image."""
         return int(self.counts.max(initial=0))
+
+    @property
+    def reaching_out(self) -> np.ndarray:
+        """Indices of the images with an outline that leaves the picture by more than `TOLERANCE`."""
+        points = self._array("points")
+        outside = np.flatnonzero(((points < -TOLERANCE) | (points > 1 + TOLERANCE)).any(1))
+        objects = np.searchsorted(self._array("point_offsets"), outside, "right") - 1
+        return np.unique(self.images_of(objects))
+
+    def images_of(self, objects: np.ndarray) -> np.ndarray:
+        """Indices of the images that these of all images' objects are in."""
+        return np.searchsorted(self._array("object_offsets"), objects, "right") - 1
 
     def select(self, indices: Sequence[int] | np.ndarray) -> "LabelStore":
         """Store of these images, in this order; what was skipped or dropped stays as it is."""

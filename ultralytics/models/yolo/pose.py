@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ultralytics.data.dataset import YOLODataset, build_dataset
 from ultralytics.data.keypoints import check_keypoints, keypoint_targets, parse_keypoint_rows, with_keypoints
+from ultralytics.data.labels import LabelStore, label_path
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect import DetectEvaluator, DetectTask, plot_objects, sure_enough
 from ultralytics.nn.tasks import PoseModel
@@ -92,8 +93,8 @@ class PoseTask(DetectTask):
             "extend": partial(with_keypoints, kpt_shape=shape, flip_idx=flip_idx),
         }
         dataset = build_dataset(data, split, options, **how)
-        if shape[1] == 3 and (odd := ~np.isin(dataset.labels.arrays["extra"][:, 2::3], (0, 1, 2))).any():
-            LOGGER.warning(f"{split}: visibility is 0, 1 or 2; {odd.sum()} keypoints with another are taken as visible")
+        if shape[1] == 3:
+            say_odd_visibilities(dataset.labels, split)
         return dataset
 
     @staticmethod
@@ -126,6 +127,20 @@ class PoseTask(DetectTask):
     def evaluator(cls, *args: Any) -> "PoseEvaluator":
         """What measures boxes and keypoints on a split."""
         return PoseEvaluator(cls, *args)
+
+
+def say_odd_visibilities(labels: LabelStore, split: str) -> None:
+    """Warn of visibilities of keypoints that mean nothing but "not 0"."""
+    visibilities = labels.arrays["extra"][:, 2::3]
+    odd = ~np.isin(visibilities, (0, 1, 2))
+    if odd.any():
+        number, point = np.argwhere(odd)[0]
+        file = label_path(labels.file(labels.images_of(number)))
+        first = f"{visibilities[number, point]:g} of point {point} in {file}"
+        LOGGER.warning(
+            f"{split}: visibility is 0, 1 or 2, but {odd.sum()} keypoints have another, such as {first}: these "
+            "are taken as visible"
+        )
 
 
 def points_of(found: Tensor, kpt_shape: Sequence[int]) -> Tensor:
