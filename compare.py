@@ -52,8 +52,8 @@ def main(settings: dict[str, Any]) -> None:
     """Train what is missing, and report on all that is there."""
     models, seeds, only, train, results = (settings.pop(name) for name in COMPARISON)
     variants = read_variants(models)
-    runs, ledger = plan_runs(variants, seeds, settings), Ledger(results)
     chosen = choose(variants, only) if train else []
+    runs, ledger = plan_runs(variants, seeds, settings), Ledger(results)
     failures = train_missing([run for run in runs if run.variant in chosen], ledger, settings)
     report = write_report(runs, ledger, Path(settings["project"]))
     print(f"{report.read_text(encoding='utf-8')}\nin {report.parent}: compare.md, compare.csv, compare.png")

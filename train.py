@@ -3,13 +3,13 @@
 python train.py data=my.yaml epochs=50 batch=8 device=cpu
 python train.py model=yolov8n.yaml data=shapes.yaml
 python train.py task=segment                             takes that task's model and data
-python train.py resume=runs/train/exp/weights/last.pt
+python train.py resume=runs/train/exp/weights/last.pt    resume=True: the newest last.pt
 """
 
 from typing import Any
 
 from ultralytics import YOLO
-from ultralytics.engine.script import run
+from ultralytics.engine.script import newest_weights, run
 
 SETTINGS = {
     "model": "yolov8n-DynamicConv.yaml",  # in ultralytics/cfg/models/v8; n, s, m, l or x behind yolov8 is the size
@@ -33,6 +33,8 @@ SETTINGS = {
 
 def main(settings: dict[str, Any]) -> None:
     """Build the network and train it."""
+    if settings.get("resume") is True:
+        settings["resume"] = newest_weights("last.pt")
     model = YOLO(settings.get("resume") or settings.pop("model"))
     if weights := settings.pop("load", None):
         model.load(weights)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ultralytics import YOLO
+from ultralytics import YOLO, cfg
+from ultralytics.engine import model as engine_model
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, SourceError
 
@@ -145,6 +146,16 @@ def test_other_tasks(detector):
     assert detector.predictor.args.task == "detect" and "task" in detector.predictor.args.given
     with pytest.raises(ConfigError, match=r"task=segment, but .*tiny\.yaml has a head for detect: .* -?.*-seg\.yaml"):
         detector.predict(np.zeros((96, 96, 3), np.uint8), task="segment")
+
+
+def test_a_task_in_default_yaml_is_said_to_stand_there(detector, tmp_path, monkeypatch):
+    edited = tmp_path / "default.yaml"
+    text = cfg.DEFAULT_YAML.read_text(encoding="utf-8").replace("\ntask:", "\ntask: segment", 1)
+    edited.write_text(text, encoding="utf-8")
+    for module in (cfg, engine_model):
+        monkeypatch.setattr(module, "DEFAULT_YAML", edited)
+    with pytest.raises(ConfigError, match=r"task=segment in .*default\.yaml, but .*tiny\.yaml has a head for detect"):
+        detector.predict(np.zeros((96, 96, 3), np.uint8))
 
 
 def test_a_checkpoint_of_a_block_that_has_changed(detector, tmp_path):

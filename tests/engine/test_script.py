@@ -73,7 +73,7 @@ def test_resuming_needs_nothing_but_the_checkpoint(script, words, monkeypatch):
     last = "resume=runs/train/exp/weights/last.pt"
     _, sentence = script("train.py", last, "device=cpu", "imgsz=96")
     assert sentence.startswith("ConfigError: imgsz=96 cannot be changed")
-    assert script("train.py", last, "device=cpu")[1] is None
+    assert script("train.py", "resume=True", "device=cpu")[1] is None  # the newest last.pt
     assert len(list(Path("runs/train").iterdir())) == 1
 
 
@@ -163,9 +163,15 @@ MISTAKES = [
     ("train.py", "model=yolov8n", "CheckpointError: .*yolov8n.yaml for a network"),
     ("train.py", "model=broken.pt", "CheckpointError: .*broken.pt"),
     ("train.py", "task=segment", "ConfigError: .*task"),
+    ("train.py", "device=banana", "DeviceError: device='banana': expected"),
+    ("train.py", "device=0,1", "DeviceError: device=0,1: .*several"),
+    ("train.py", "resume=True", "CheckpointError: there is no last.pt below runs/train"),
     ("train.py", "tracker=a.yaml", "ConfigError: .*tracker"),
     ("train.py", "resume=missing/last.pt", "CheckpointError: .*last.pt"),
     ("compare.py", "modells=[a.yaml]", "ConfigError: .*modells"),
+    ("compare.py", "model=[a.yaml,b.yaml]", r"ConfigError: model=.*: the networks .* are in models="),
+    ("compare.py", "pretrained=a.pt", "ConfigError: pretrained=a.pt: .* stand behind their network"),
+    ("compare.py", "resume=True", "ConfigError: resume=True: .* go on by themselves"),
     ("compare.py", "models=a.pt", "ConfigError: .*a.pt is no model YAML"),
     ("compare.py", "only=b", "ConfigError: only=b"),
     ("val.py", "split=val", "CheckpointError: .*run train.py first"),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.cfg import Options, get_options
+from ultralytics.cfg import DEFAULT_YAML, Options, get_options
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.exported import ExportedNetwork, is_exported, open_exported
 from ultralytics.engine.inference import InferenceCopy
@@ -258,9 +258,10 @@ class YOLO:
         """Checked options of a call: the method's defaults, what the weights know, what the call says."""
         options = get_options(self.overrides, given)
         if options.task not in (None, self.task):
+            where = "" if "task" in options.given else f" in {DEFAULT_YAML}"
             raise ConfigError(
-                f"task={options.task}, but {self.overrides['model']} has a head for {self.task}: leave task out, or "
-                f"take a model for it, such as {task_class(options.task).starters['model']}"
+                f"task={options.task}{where}, but {self.overrides['model']} has a head for {self.task}: leave task "
+                f"out, or take a model for it, such as {task_class(options.task).starters['model']}"
             )
         options = options.resolve(method, {method: {"task": self.task} | self._task.defaults.get(method, {})})
         if options.model != self.overrides["model"] and not options.resume:

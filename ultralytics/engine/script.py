@@ -10,7 +10,7 @@ from typing import Any
 from ultralytics.cfg import DEFAULT_YAML, get_options, parse_overrides
 from ultralytics.models.yolo import settings_for
 from ultralytics.utils.devices import select_device
-from ultralytics.utils.errors import CheckpointError, DeviceError, YOLOError
+from ultralytics.utils.errors import CheckpointError, NoGPUError, YOLOError
 from ultralytics.utils.files import parse_value
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -49,18 +49,18 @@ def run(
 
 
 def usable_device(device: Any) -> Any:
-    """The device asked for, or "cpu", saying why, where it is not there."""
+    """The device asked for, or "cpu", saying why, where there is no GPU; DeviceError for a name that is none."""
     try:
         select_device(device)
-    except DeviceError as exc:
+    except NoGPUError as exc:
         print(f"{exc}. Going on with device=cpu.")
         return "cpu"
     return device
 
 
-def newest_weights(folder: str = "runs/train") -> str:
-    """The best.pt that was written last below a folder."""
-    found = sorted(Path(folder).rglob("best.pt"), key=lambda path: path.stat().st_mtime)
+def newest_weights(name: str = "best.pt", folder: str = "runs/train") -> str:
+    """The best.pt, or last.pt, that was written last below a folder."""
+    found = sorted(Path(folder).rglob(name), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise CheckpointError(f"there is no best.pt below {folder}: run train.py first, or give model=weights.pt")
+        raise CheckpointError(f"there is no {name} below {folder}: run train.py first, or give the path of weights")
     return str(found[-1])

@@ -2,7 +2,7 @@
 
 import torch
 
-from ultralytics.utils.errors import DeviceError
+from ultralytics.utils.errors import DeviceError, NoGPUError
 
 Device = int | str | torch.device | list | tuple | None
 
@@ -10,7 +10,7 @@ Device = int | str | torch.device | list | tuple | None
 def select_device(device: Device = None) -> torch.device:
     """Device for 0, "0", [0], "cuda:0", "cpu", "mps"; None takes the first CUDA device, else the CPU.
 
-    Raises DeviceError saying why a device is not there, or what could have been written.
+    Raises DeviceError saying why a device is not there, or what could have been written; NoGPUError if there is no GPU.
     """
     name = _normalise(device)
     if name == "":
@@ -42,12 +42,12 @@ def _normalise(device: Device) -> str:
 def _cuda(index: int) -> torch.device:
     """CUDA (or ROCm) device of an index, if there is one."""
     if torch.version.cuda is None and torch.version.hip is None:
-        raise DeviceError(
+        raise NoGPUError(
             f"device={index}: this torch ({torch.__version__}) is built without CUDA; "
             "install a CUDA build of torch (pytorch.org) or use device=cpu"
         )
     if not torch.cuda.is_available():
-        raise DeviceError(
+        raise NoGPUError(
             f"device={index}: torch {torch.__version__} finds no usable GPU; "
             "check the driver (nvidia-smi) and CUDA_VISIBLE_DEVICES, or use device=cpu"
         )
@@ -61,7 +61,7 @@ def _cuda(index: int) -> torch.device:
 def _mps() -> torch.device:
     """Apple's GPU, if this torch was built for it and the system offers it."""
     if not torch.backends.mps.is_built():
-        raise DeviceError("device=mps: this torch is built without MPS, which is for macOS; use device=cpu")
+        raise NoGPUError("device=mps: this torch is built without MPS, which is for macOS; use device=cpu")
     if not torch.backends.mps.is_available():
-        raise DeviceError("device=mps: this Mac offers no MPS device (macOS 12.3 or newer needed); use device=cpu")
+        raise NoGPUError("device=mps: this Mac offers no MPS device (macOS 12.3 or newer needed); use device=cpu")
     return torch.device("mps")

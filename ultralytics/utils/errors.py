@@ -29,6 +29,10 @@ class DeviceError(YOLOError):
     """A device that is not there."""
 
 
+class NoGPUError(DeviceError):
+    """There is no GPU of the kind asked for at all."""
+
+
 class DependencyError(YOLOError):
     """An optional package that is not installed."""
 

@@ -31,6 +31,11 @@ CONDITIONS = (
 OF_TASKS = ("mask_ratio", "overlap_mask", "pose", "kobj", "angle", "copy_paste", "copy_paste_mode")
 RANKED_BY = "metrics/mAP50-95(B)"
 OF_THE_STUDY = ("data", "seed", "device", "project", "name", "exist_ok", "resume", "task", "val", "save", "cfg")
+NOT_ASKED = {  # options of train.py that compare.py has another way for
+    "model": "the networks of a comparison are in models=, as in models=[yolov8n.yaml,mine.yaml]",
+    "pretrained": "weights to start from stand behind their network, as in models=[yolov8n.yaml+best.pt]",
+    "resume": "runs that were killed go on by themselves when the same command is given again",
+}
 ENTRY = 'write "net.yaml", "net.yaml+weights.pt" or {label: …, model: net.yaml, pretrained: weights.pt, lr0: …}'
 
 
@@ -123,6 +128,9 @@ def choose(variants: Sequence[Variant], only: Any) -> list[Variant]:
 
 def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, Any]) -> list[Run]:
     """Every variant with every seed, all of the first seed first; `settings` are options of training."""
+    for name, instead in NOT_ASKED.items():
+        if settings.get(name):
+            raise ConfigError(f"{name}={settings[name]}: {instead}")
     seeds = [seeds] if isinstance(seeds, int) else seeds
     if not isinstance(seeds, Sequence) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise ConfigError(f"seeds={seeds!r}: expected whole numbers from 0, such as [0,1,2]")
