@@ -70,6 +70,7 @@ GEOMETRIES = {
     "pointwise": {"kernel_size": 1},
     "pointwise-bias": {"kernel_size": 1, "bias": True},
     "pointwise-stride": {"kernel_size": 1, "stride": 2},
+    "pointwise-padding": {"kernel_size": 1, "padding": 1},
     "dense": {"kernel_size": 3},
     "dense-stride-bias": {"kernel_size": 3, "stride": 2, "bias": True},
     "dense-dilation-same": {"kernel_size": 3, "dilation": 2, "padding": "same"},
@@ -102,9 +103,31 @@ def test_a_folded_norm_is_scale_and_shift(geometry, layout, batch, portable):
     layer.portable = portable
     x, alpha = torch.randn(batch, 4, 11, 13).to(memory_format=LAYOUTS[layout]), torch.rand(batch, 4)
     scale, shift = torch.rand(8) - 0.5, torch.randn(8)
-    expected = layer(x, alpha) * scale[:, None, None] + shift[:, None, None]
-    layer.fold_affine(scale, shift)
-    torch.testing.assert_close(layer(x, alpha), expected, atol=1e-5, rtol=1e-5)
+    for _ in range(2):  # a second one finds the shift of the first
+        expected = layer(x, alpha) * scale[:, None, None] + shift[:, None, None]
+        layer.fold_affine(scale, shift)
+        torch.testing.assert_close(layer(x, alpha), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["autocast", "bfloat16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_kernels_are_mixed_in_float32(geometry, batch, layout, how):
+    """Experts that all but cancel out: in bfloat16, which takes 0.501 for 0.5, nothing would be left of them."""
+    layer = CondConv2d(4, 8, **GEOMETRIES[geometry], num_experts=2)
+    alpha = torch.tensor([0.5 + 2**-10, 0.5]).expand(batch, -1)
+    x = torch.ones(batch, 4, 11, 13).to(memory_format=LAYOUTS[layout])
+    with torch.no_grad():
+        for bank in layer.parameters():
+            bank.copy_(torch.tensor([[256.0], [-256.0]]))
+        expected = layer(x, alpha)
+        if how == "bfloat16":
+            layer, x = layer.bfloat16(), x.bfloat16()
+        with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+            y = layer(x, alpha)
+    assert expected.max() >= 0.25 and y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), expected, atol=0, rtol=0.01)
 
 
 @pytest.mark.parametrize("batch", [1, 5])

@@ -186,8 +186,9 @@ def test_whole_layer_in_other_formats(dtype):
     torch.manual_seed(0)
     layer = DynamicConv(8, 8, 3)
     x = torch.randn(2, 8, 8, 8)
-    y = copy.deepcopy(layer).to(dtype)(x.to(dtype))
-    assert y.dtype == dtype
+    other = copy.deepcopy(layer).to(dtype)
+    y = other(x.to(dtype))
+    assert y.dtype == dtype and other.routing_weights(x.to(dtype)).dtype == torch.promote_types(dtype, torch.float32)
     torch.testing.assert_close(y.float(), layer(x), atol=0.03, rtol=0.03)
 
 

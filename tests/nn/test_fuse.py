@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ultralytics import cfg
+from ultralytics.models.yolo import task_class
 from ultralytics.nn.Addmodules.DynamicConv import (
     C2f_GhostResidual_DynamicConv,
     ConvBnAct,
@@ -21,7 +22,7 @@ from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel, find_task
 
 FOLDER = Path(cfg.__file__).parent / "models" / "v8"
-DETECTORS = [f.stem for f in sorted(FOLDER.glob("*.yaml")) if find_task(yaml_model_load(f)) in ("detect", "obb")]
+YAMLS = [f.stem for f in sorted(FOLDER.glob("*.yaml"))]
 
 
 def randomise_norms(model, seed=0):
@@ -36,10 +37,19 @@ def randomise_norms(model, seed=0):
     return model
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+def flat(raw):
+    """What a head says before it is decoded, part by part: boxes, scores, maps, masks, points; a classifier, logits."""
+    if isinstance(raw, torch.Tensor):
+        return {"logits": raw}
+    maps = {f"map {i}": feat for i, feat in enumerate(raw["feats"])}
+    return maps | {name: part for name, part in raw.items() if name != "feats"}
+
+
+@pytest.mark.parametrize("name", YAMLS)
 def test_every_yaml_gives_the_same_outputs(name):
     torch.manual_seed(0)
-    model = randomise_norms(DetectionModel(f"{name.replace('yolov8', 'yolov8n')}.yaml", verbose=False)).eval()
+    d = yaml_model_load(f"{name.replace('yolov8', 'yolov8n')}.yaml")
+    model = randomise_norms(task_class(find_task(d)).model_class(d, verbose=False)).eval()
     fused = copy.deepcopy(model).fuse(verbose=False)
     image = torch.rand(2, 3, 64, 128)
     with torch.no_grad():
@@ -47,10 +57,12 @@ def test_every_yaml_gives_the_same_outputs(name):
 
     assert not any(isinstance(m, nn.BatchNorm2d) for m in fused.modules())
     assert fused.is_fused() and not model.is_fused()
-    for part in ("boxes", "scores"):
-        assert raw[part].abs().max() > 0.1
-        torch.testing.assert_close(raw_fused[part], raw[part], atol=1e-4, rtol=0)
-    torch.testing.assert_close(decoded_fused[:, :4], decoded[:, :4], atol=0.01, rtol=0)
+    parts, fused_parts = (flat(raw), flat(raw_fused))
+    assert parts.keys() == fused_parts.keys() and parts
+    for part, expected in parts.items():
+        assert expected.abs().max() > 0.1
+        torch.testing.assert_close(fused_parts[part], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(decoded_fused, decoded, atol=0.01, rtol=0)  # boxes and points in pixels
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -1,6 +1,7 @@
 """From a model YAML to a network, and every way to get it wrong."""
 
 import copy
+import inspect
 import logging
 
 import pytest
@@ -155,6 +156,47 @@ def test_keyword_arguments_of_any_module():
     assert built[1].routing.out_features == 8
     assert built[2].m[0].primary_conv[0].routing.out_features == 2
     assert built[3].scale_factor == 2.0
+
+
+ORDINARY = [name for name, cls in tasks.known_modules().items() if not hasattr(cls, "task")]
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_every_module_may_be_given_its_arguments_by_name(name):
+    """All that have a default, with it: the same network as without them."""
+    cls = getattr(tasks, name)
+    required = {"ConvBnAct": {"kernel_size": 3}}.get(name, {})
+    optional = [p for p in inspect.signature(cls).parameters.values() if p.default is not p.empty and p.name != "n"]
+    named = required | {p.name: p.default for p in optional if not isinstance(p.default, type)}
+    args, origin = ([], [0, 0]) if cls is tasks.Concat else ([8], -1)
+    built, plain = (layers([-1, 1, "Conv", [8]], [origin, 1, name, [*args, a]])[1] for a in (named, required))
+    shapes, plain_shapes = ({k: t.shape for k, t in m.state_dict().items()} for m in (built, plain))
+    assert isinstance(built, cls) and named and shapes == plain_shapes
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("Detect", [{"nc": "nc"}]),
+        ("OBB", ["nc", {"ne": 1}]),
+        ("Segment", ["nc", 16, {"npr": 64}]),
+        ("Segment", [{"nc": "nc", "nm": 16, "npr": 64}]),
+        ("Pose", ["nc", {"kpt_shape": "kpt_shape"}]),
+        ("Classify", ["nc", {"k": 3, "s": 2}]),
+    ],
+)
+def test_every_head_may_be_given_its_arguments_by_name(name, args):
+    keys = {"kpt_shape": [5, 3], "scales": {"n": [1, 0.5, 1024]}, "scale": "n"}
+    origin = -1 if name == "Classify" else [0, 1]
+    rows = [-1, 1, "Conv", [32, 3, 8]], [-1, 1, "Conv", [32, 3, 2]]
+    head = layers(*rows, head=[[origin, 1, name, args]], **keys)[-1]
+    assert head.nc == 2
+    if name == "Segment":
+        assert (head.nm, head.proto.cv1.conv.out_channels) == (16, 32)  # the width scales the latter
+    if name == "Pose":
+        assert head.kpt_shape == (5, 3)
+    if name == "Classify":
+        assert head.conv.conv.kernel_size == (3, 3)
 
 
 def test_args_written_as_text():
@@ -378,6 +420,7 @@ def test_wrong_channels():
         ([-1, 1, "Conv", ["nearest"]], "number of output channels, found 'nearest'"),
         ([-1, 1, "Conv", [True]], "number of output channels, found True"),
         ([-1, 1, "Conv", [8, {"q": 1}]], "unexpected keyword argument 'q'"),
+        ([-1, 1, "Conv", [8, {"k": 3}, 2]], "a mapping of keyword arguments must be the last of the args"),
         ([-1, 1, "Conv", [8, "3x"]], r"Conv\(8, 8, '3x'\) cannot be built: TypeError"),
         ([-1, 1, "DynamicConv", [8, 3, 1, "", 1, 3]], r"DynamicConv, \[8, 3, 1, '', 1, 3\]\]: .*into 3 groups"),
         ([-1, 1, "nn.ReLU()", []], "no module 'nn.ReLU"),

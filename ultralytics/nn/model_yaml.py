@@ -102,6 +102,8 @@ def check_row(row: Any, i: int) -> None:
 def resolve_args(args: list[Any], d: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments of a row; a mapping as last arg, `{num_experts: 8}`, holds the latter."""
     *args, last = args or [{}]
+    if any(isinstance(a, dict) for a in args):
+        raise ModelError("a mapping of keyword arguments must be the last of the args")
     if not isinstance(last, dict):
         return [resolve(a, d) for a in (*args, last)], {}
     return [resolve(a, d) for a in args], {name: resolve(a, d) for name, a in last.items()}

@@ -130,9 +130,13 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
             elif m is Concat:
                 c2 = sum(ch[x] for x in mistakes.several(m, f))
             elif issubclass(m, Detect):
+                levels = [ch[x] for x in mistakes.several(m, f)]
                 if issubclass(m, Segment):  # [nc, prototypes, channels before them], and only these are scaled
                     args[2:] = [make_divisible(min(c, max_channels) * width, 8) for c in args[2:]]
-                args = [*args, [ch[x] for x in mistakes.several(m, f)]]
+                    npr = {k: make_divisible(min(c, max_channels) * width, 8) for k, c in kwargs.items() if k == "npr"}
+                    kwargs = {**kwargs, **npr}
+                # Behind arguments by name, of which any may be missing, the channels have no place but by name.
+                args, kwargs = (args, {**kwargs, "ch": levels}) if kwargs else ([*args, levels], kwargs)
             elif issubclass(m, Classify):
                 mistakes.check_channels(m, f, args)
                 c2 = args[0]
