@@ -1,6 +1,7 @@
 """Pose estimation against the reference: outputs, losses, training steps, predictions, validation, targets."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from tests.steps import as_batch, assert_reference_steps, reference_arrays
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.models.yolo.pose import PoseTask
+from ultralytics.utils import coco
+from ultralytics.utils.keypoints import COCO_SIGMAS
 from ultralytics.utils.metrics import box_iou
 
 
@@ -99,3 +102,62 @@ def test_validation(model, golden, dataset):
     assert metrics.pose.map == pytest.approx(expected["results"]["metrics/mAP50-95(P)"], abs=1e-6)
     np.testing.assert_allclose(metrics.maps, expected["per_class_map50_95"], atol=0.003)
     assert [key for key in metrics.results_dict if key != "fitness"] == list(PoseTask.metric_keys)
+
+
+@pytest.mark.parametrize(
+    ("hide", "expected"),
+    [
+        (lambda n: (0, 0) if n % 3 == 0 else (2, 2), (0.632613, 0.634146, 0.492161, 0.446881)),
+        (lambda n: ((0, 2), (2, 1), (2, 2))[n % 3], (0.956518, 0.926829, 0.977293, 0.903492)),
+    ],
+    ids=["no point of every third object", "one point of every third object"],
+)
+def test_points_that_are_not_visible_are_measured_as_the_public_package_does(model, dataset, tmp_path, hide, expected):
+    """What 8.4.190 measures: nothing finds an object of which no point is visible; COCO leaves it out."""
+    folder = shutil.copytree(dataset("glue_tubes_pose"), tmp_path / "data", ignore=shutil.ignore_patterns("*.cache"))
+    number = 0
+    for file in sorted((folder / "labels" / "val").iterdir()):
+        rows = [row.split() for row in file.read_text().splitlines()]
+        for row in rows:
+            row[7], row[10] = map(str, hide(number))
+            number += 1
+        file.write_text("\n".join(map(" ".join, rows)))
+    how = {"imgsz": 224, "batch": 8, "workers": 0, "plots": False, "verbose": False, "project": tmp_path}
+    metrics = model.val(data=folder / "data.yaml", **how)
+    np.testing.assert_allclose(metrics.pose.mean_results(), expected, atol=1e-4)
+
+
+def test_people_are_measured_as_coco_does(dataset, tmp_path):
+    """Seventeen points of mixed visibility, with COCO's sigmas: jittered truth, wrong finds, letterboxed pictures."""
+    pytest.importorskip("faster_coco_eval")
+    data = PoseTask.load_data(dataset("coco_pose_mini") / "data.yaml", ("train",))
+    options = get_options({"imgsz": 320, "save_json": True}).resolve("val")
+    images = PoseTask.dataset(data, "train", options, augment=False, batch=32)
+    batch = images.collate([images[i] for i in range(len(images))])
+    labelled = batch["keypoints"][..., 2].any(1)  # COCO leaves out who has no point that is labelled
+    batch |= {name: batch[name][labelled] for name in ("batch_idx", "cls", "bboxes", "keypoints")}
+    assert set(batch["keypoints"][..., 2].flatten().tolist()) == {0, 1, 2}
+    evaluator = PoseTask.evaluator(data, options, images, tmp_path, 1, True)
+    rng, boxes, found = np.random.default_rng(0), evaluator.boxes(batch), []
+    for i in range(len(images)):
+        mine = batch["batch_idx"] == i
+        points, own = batch["keypoints"][mine].numpy() * (320, 320, 1), boxes[mine].numpy()
+        root = np.sqrt(np.prod(own[:, 2:] - own[:, :2], 1))[:, None, None]
+        reach = rng.lognormal(-0.7, 0.8, (len(points), 1, 1)) * root * np.array(COCO_SIGMAS)[:, None]
+        points[..., :2] += rng.normal(0, 1, points[..., :2].shape) * reach
+        rows = np.concatenate(
+            (own, rng.uniform(0.2, 1, (len(own), 1)), np.zeros((len(own), 1)), points.reshape(-1, 51)), 1
+        )
+        wrong = rows[rng.random(len(rows)) < 0.3]
+        wrong[:, 6:] = rng.uniform(0, 320, (len(wrong), 51))
+        wrong[:, 4] *= 0.7
+        rows = np.concatenate((rows[rng.random(len(rows)) < 0.85], wrong))
+        found.append(torch.from_numpy(rows[np.argsort(-rows[:, 4])]).float())
+    evaluator.update(found, batch)
+    evaluator.metrics.process()
+    truth = coco.coco_ground_truth(map(evaluator.truth, range(len(images))), data["names"])
+    theirs = coco.evaluate_coco(truth, evaluator.rows, "keypoints", COCO_SIGMAS)
+    ours = evaluator.metrics.pose
+    assert 0.2 < ours.map < 0.7 and labelled.sum() > 50
+    assert ours.map == pytest.approx(theirs["AP"], abs=0.01)
+    assert ours.map50 == pytest.approx(theirs["AP50"], abs=0.01)

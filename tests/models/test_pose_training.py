@@ -14,7 +14,7 @@ from tests.models.runs import assert_killed_equals_whole, assert_left, tiny_run
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.pose import PoseTask
+from ultralytics.models.yolo.pose import PoseEvaluator, PoseTask
 from ultralytics.utils import coco
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.keypoints import COCO_SIGMAS, keypoint_similarity, oks_sigmas
@@ -130,6 +130,39 @@ def test_losses_of_the_keypoints(settings, sigmas, gain, name, column):
     assert len(places) > 60
     expected = {"pose": np.mean(places), "kobj": np.mean(seen) if seen else 0.0}[name] * gain
     assert criterion(raw, batch)[1][column].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_seventeen_points_are_learned_by_the_sigmas_of_coco(settings):
+    """Where the data give none; with two numbers a point there are no such sigmas."""
+    generator = torch.Generator().manual_seed(0)
+    batch = {
+        "batch_idx": torch.tensor([0.0, 1]),
+        "cls": torch.zeros(2, 1),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.6, 0.4]]).repeat(2, 1),
+        "keypoints": torch.rand(2, 17, 3, generator=generator),
+    }
+
+    def loss(shape, sigmas=None):
+        torch.manual_seed(0)
+        data = {"nc": 2, "kpt_shape": shape, "kpt_oks_sigmas": sigmas}
+        model = PoseTask.build_model(YOLO(settings["model"]).model.yaml, data, get_options({"verbose": False})).train()
+        model.args = get_options()
+        return PoseTask.criterion(model)(model(torch.full((2, 3, 64, 64), 0.5)), batch)[1][1].item()
+
+    for shape, own, other in (([17, 3], list(COCO_SIGMAS), [1 / 17] * 17), ([17, 2], [1 / 17] * 17, list(COCO_SIGMAS))):
+        assert loss(shape) == loss(shape, own) > 0
+        assert loss(shape, other) != pytest.approx(loss(shape), rel=1e-3)
+
+
+def test_what_predictions_json_says_of_two_numbers_a_point():
+    """A third is added, as COCO's format has it; the objects of the truth are judged by 0.53 of their box."""
+    points = torch.tensor([[[50.0, 30], [70, 60]]])
+    result = Results(np.zeros((100, 100, 3), np.uint8), "7.jpg", {0: "a"}, torch.tensor([[40.0, 20, 80, 70, 0.5, 0]]))
+    result.update(keypoints=points)
+    (row,) = PoseEvaluator.json_rows(PoseEvaluator.__new__(PoseEvaluator), result)
+    assert row["keypoints"] == [50, 30, 1, 70, 60, 1] and row["image_id"] == 7
+    known = coco.keypoints_annotation(np.array([[1.0, 2, 2], [0, 0, 0]]), np.array([0, 0, 10, 20]))
+    assert known == {"keypoints": [1, 2, 2, 0, 0, 0], "num_keypoints": 1, "area": pytest.approx(106)}
 
 
 def test_without_objects_keypoints_cost_nothing_and_have_gradients(settings):
