@@ -74,6 +74,7 @@ def test_error_names_every_place_tried(home):
     tree = home.parent / "tree" / "datasets"
     for folder in (home / "yamls", home, home / "datasets", tree):
         assert str(folder / "set" / "images" / "train") in str(caught.value)
+    assert str(caught.value).endswith("; mend the path")
 
 
 def test_only_what_is_needed_has_to_be_there(home):

@@ -132,7 +132,8 @@ def test_classes_and_single_cls(numbered, build, augment: bool) -> None:
     assert found(classes=[1, 5]) == [[i % 8] if i % 8 in (1, 5) else [] for i in range(10)]
     assert found(single_cls=True) == [[0]] * 10
     assert found(single_cls=True, classes=[1, 5]) == [[0] if i % 8 in (1, 5) else [] for i in range(10)]
-    assert found(classes=[99]) == [[]] * 10
+    with pytest.raises(ConfigError, match=r"classes=\[8, 99\]: the data set has the classes 0 to 7"):
+        found(classes=[99, 1, 8])
 
 
 SHAPES = [(20, 40), (40, 20), (32, 32), (24, 40), (40, 30), (16, 40), (30, 40)]

@@ -166,6 +166,15 @@ def test_a_checkpoint_of_a_block_that_has_changed(detector, tmp_path):
             YOLO(tmp_path / "old.pt")
 
 
+def test_weights_of_a_block_that_is_gone_are_named(detector, tmp_path):
+    architecture = detector.model.yaml
+    first, *others = architecture["backbone"]
+    gone = architecture | {"backbone": [[*first[:2], "Gone", first[3]], *others]}
+    save_checkpoint(tmp_path / "old.pt", Checkpoint(detector.model.state_dict(), gone, names=detector.names))
+    with pytest.raises(CheckpointError, match=r"network of .*old\.pt cannot be built here: .*no module 'Gone'"):
+        YOLO(tmp_path / "old.pt")
+
+
 def test_info(detector, caplog):
     layers, parameters, gradients, gflops = detector.info(imgsz=64)
     assert layers == len(list(detector.model.modules())) and gflops > 0

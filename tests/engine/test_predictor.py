@@ -13,7 +13,7 @@ from PIL import Image
 
 from ultralytics.engine import predictor as predictor_module
 from ultralytics.utils import display
-from ultralytics.utils.errors import DeviceError, SourceError
+from ultralytics.utils.errors import ConfigError, DeviceError, SourceError
 from ultralytics.utils.metrics import box_iou
 
 
@@ -155,6 +155,8 @@ def test_options_that_choose_boxes(predict, picture):
     two = predict(picture, classes=[0, 2])[0].boxes
     assert torch.equal(two.data, every.data[every.cls != 1]) and (every.cls == 1).any()
     assert set(predict(picture, classes=1)[0].boxes.cls.tolist()) == {1}
+    with pytest.raises(ConfigError, match=r"classes=\[3\]: the network has the classes 0 to 2"):
+        predict(picture, classes=[1, 3])
 
 
 def test_what_is_said(detector, predict, folder, caplog):

@@ -422,6 +422,8 @@ def test_wrong_channels():
         ([-1, 1, "Conv", [8, {"q": 1}]], "unexpected keyword argument 'q'"),
         ([-1, 1, "Conv", [8, {"k": 3}, 2]], "a mapping of keyword arguments must be the last of the args"),
         ([-1, 1, "Conv", [8, "3x"]], r"Conv\(8, 8, '3x'\) cannot be built: TypeError"),
+        ([-1, 1, "SPPF", [8, 5, 6]], r"it is called as SPPF\(c1, c2, k=5\)$"),
+        ([[-1], 1, "Detect", ["ncc"]], r"Detect\('ncc', \[8\]\) cannot be built: .*; it is called as Detect\(nc.*\)$"),
         ([-1, 1, "DynamicConv", [8, 3, 1, "", 1, 3]], r"DynamicConv, \[8, 3, 1, '', 1, 3\]\]: .*into 3 groups"),
         ([-1, 1, "nn.ReLU()", []], "no module 'nn.ReLU"),
     ],

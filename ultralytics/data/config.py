@@ -72,8 +72,12 @@ def _split(data: dict, split: str, roots: Sequence[Path], needed: bool, file: Pa
         places = _entry_places(entry, roots)
         there = [place for place in places if place.exists()]
         if needed and not there:
-            hint = "; its `download:` is never run, so fetch the data set yourself" if "download" in data else ""
-            raise DatasetError(f"{file}: `{split}: {entry}` is not there; tried {', '.join(map(str, places))}{hint}")
+            hint = (
+                "its `download:` is never run, so fetch the data set yourself"
+                if "download" in data
+                else "mend the path"
+            )
+            raise DatasetError(f"{file}: `{split}: {entry}` is not there; tried {', '.join(map(str, places))}; {hint}")
         found.append((there or places)[0])
     return found
 

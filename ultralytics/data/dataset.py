@@ -82,7 +82,10 @@ class YOLODataset(Dataset):
         self.buffer: DecodeBuffer | None = None
         self.kept_classes = None
         if options.classes is not None:
-            self.kept_classes = np.isin(np.arange(max(_nc_in_files(data), *options.classes) + 1), options.classes)
+            there = np.arange(_nc_in_files(data))
+            if gone := sorted(set(options.classes) - set(there.tolist())):
+                raise ConfigError(f"classes={gone}: the data set has the classes 0 to {there[-1]}; leave out others")
+            self.kept_classes = np.isin(there, options.classes)
         if rect and augment and Mixing.at(options, 0):
             LOGGER.info("rect=True: batches have shapes of their own, so mosaic, copy_paste, mixup and cutmix are off")
         self._order: tuple[int, np.ndarray] | None = None

@@ -19,7 +19,7 @@ from ultralytics.nn.tasks import find_task, yaml_model_load
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.devices import select_device
-from ultralytics.utils.errors import CheckpointError, ConfigError, SourceError
+from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, SourceError
 from ultralytics.utils.files import nearest
 from ultralytics.utils.ops import make_divisible
 
@@ -268,6 +268,10 @@ class YOLO:
             raise ConfigError(f"model={options.model}: this network is {self.overrides['model']}; YOLO() opens another")
         if method != "train" and options.batch == -1:
             raise ConfigError(f"batch=-1 is for training: give model.{method}() a number")
+        if method == "predict" and (gone := [c for c in options.classes or () if c not in self.names]):
+            raise ConfigError(
+                f"classes={gone}: the network has the classes 0 to {len(self.names) - 1}; leave out others"
+            )
         self._task.check(options, method)
         if isinstance(self.model, ExportedNetwork):
             options = self.model.fitting(options)
@@ -295,7 +299,10 @@ def from_checkpoint(checkpoint: Checkpoint, path: Path) -> tuple[type, nn.Module
     if architecture.get("scales"):  # built without a scale letter, it was the first
         architecture["scale"] = architecture.get("scale") or next(iter(architecture["scales"]))
     task = task_class(checkpoint.task or find_task(architecture))
-    model = task.model_class(architecture, nc=len(checkpoint.names) if checkpoint.names else None, verbose=False)
+    try:
+        model = task.model_class(architecture, nc=len(checkpoint.names) if checkpoint.names else None, verbose=False)
+    except ModelError as exc:  # such as an add-on that is no longer there; the YAML may have changed since
+        raise CheckpointError(f"the network of {path} cannot be built here: {exc}") from exc
     saved = shapes_of(checkpoint.state_dict)
     if shapes_of(model.state_dict()) != saved:  # saved after fusing, or another network
         model.fuse(verbose=False)

@@ -109,6 +109,16 @@ def check_set(m: type[nn.Module], args: list[Any], repeats: bool) -> None:
         )
 
 
+def _how_called(m: type[nn.Module]) -> str:
+    """`; it is called as SPPF(c1, c2, k=5)`; nothing where Python does not know."""
+    try:
+        parameters = inspect.signature(m).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    plain = (p.replace(annotation=p.empty) for p in parameters)
+    return f"; it is called as {m.__name__}({', '.join(map(str, plain))})"
+
+
 def _third_parameter(m: type[nn.Module]) -> str | None:
     """Name of what a constructor takes after its two channel counts, if that can be known."""
     try:
@@ -141,7 +151,8 @@ def build(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: int, i
         copies = [m(*args, **kwargs) for _ in range(n)]
     except Exception as exc:
         words = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
-        hint = "" if in_set else not_in_set(m.__name__, _third_parameter(m))
+        hint = "" if isinstance(exc, ValueError) else _how_called(m)  # a ValueError says what to give instead
+        hint += "" if in_set else not_in_set(m.__name__, _third_parameter(m))
         raise ModelError(f"{m.__name__}({', '.join(words)}) cannot be built: {what_failed(exc)}{hint}") from exc
     return nn.Sequential(*copies) if n > 1 else copies[0]
 
