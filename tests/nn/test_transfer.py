@@ -396,6 +396,31 @@ def test_the_short_report_names_rows_on_one_side_only(trained, said):
     ]
 
 
+def test_the_short_report_says_that_experts_which_are_mixed_otherwise_compute_something_else(trained, said):
+    old = build("yolov8n-DynamicConvBnAct.yaml")
+    old.load(trained)
+    d = yaml_model_load("yolov8n-DynamicConvBnAct.yaml")
+    for row in d["backbone"] + d["head"]:
+        row[3] = [*row[3], {"num_experts": 8}] if row[2] == "DynamicConvBnAct" else row[3]
+    assert said(d, old.state_dict()) == ["Transferred 367/367 items from pretrained weights"]  # routers are 0: the same
+    for row in (1, 19):
+        torch.nn.init.normal_(old.model[row].conv.routing.weight)
+    [line] = said(d, old.state_dict())[1:]
+    assert "2 dynamic convolutions have other experts or another router" in line
+    assert line.endswith("model.1.conv, model.19.conv")
+    assert len(said("yolov8n-DynamicConvBnAct.yaml", old.state_dict())) == 1  # the same layers, routers and all
+
+
+def test_the_short_report_names_rows_that_got_only_a_part(trained, said):
+    """A static network of a dynamic one has its norms and not its kernels; one of a fused one lacks the norms."""
+    dynamic, fused = build("yolov8n-DynamicConv-late.yaml"), build("yolov8n.yaml")
+    part = "  rows that got only a part of their weights, the rest keeps its initialisation: "
+    assert said("yolov8n.yaml", dynamic.state_dict())[1:] == [f"{part}7 Conv, 16 Conv, 19 Conv"]
+    assert said("yolov8n.yaml", fused.fuse(verbose=False).state_dict())[1:] == [
+        f"{part}0 Conv, 1 Conv, 2 C2f, 3 Conv and 13 more"
+    ]
+
+
 # Whatever has entries
 
 

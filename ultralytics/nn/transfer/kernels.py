@@ -25,6 +25,11 @@ class Kernel:
         """The names of all it consists of."""
         return {name for name in given if name.startswith((self.path, self.norm or self.path))}
 
+    def is_routed(self, given: Mapping[str, Tensor]) -> bool:
+        """Whether another kernel is mixed for every image: one alone cannot stand for it."""
+        router = given.get(f"{self.path}routing.weight")
+        return router is not None and len(router) > 1 and bool(router.any())
+
     def tensors(self, given: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Kernel and bias in float32; of a bank, what its experts amount to where the input is 0."""
         own = {name.removeprefix(self.path): t.float() for name, t in given.items() if name.startswith(self.path)}

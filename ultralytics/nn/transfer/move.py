@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ultralytics.utils.checkpoint import Checkpoint
 
 from .kernels import Kernel, find_kernel
-from .report import Transfer, row_of
+from .report import ABSENT, Transfer, row_of
 from .structure import Matching, Part
 
 CLASS_OUTPUT = re.compile(r"\.(cv3\.\d+\.2|linear)\.(weight|bias)$")  # in the heads of the core: a line for each class
@@ -80,7 +80,8 @@ class _Mover:
         copied = {a: b for a, b in self.pairs.items() if all_shared or a not in self.by_class}
         made = {name: k.weight for path, k in self.kernels.items() for name in self.state if name.startswith(path)}
         changed = tuple(path.rstrip(".") for path, kernel in self.kernels.items() if kernel.norm)
-        return Transfer(copied, made, changed, *self._left_over(copied | made), self._kinds())
+        unrouted = tuple(path.rstrip(".") for path, kernel in self.kernels.items() if kernel.is_routed(self.given))
+        return Transfer(copied, made, changed, unrouted, *self._left_over(copied | made), self._kinds())
 
     def _left_over(self, got: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
         """Entries of the network that got nothing, each with the reason, and entries of the weights without use."""
@@ -104,7 +105,7 @@ class _Mover:
     def _why(self, name: str, own: torch.Size, given: torch.Size | None) -> str:
         if name in self.by_class:
             return f"{len(self.classes.shared)} of {own[0]} classes have a namesake in the weights"
-        return "not in the weights" if given is None else f"{tuple(given)} in the weights, {tuple(own)} in the network"
+        return ABSENT if given is None else f"{tuple(given)} in the weights, {tuple(own)} in the network"
 
 
 class SameClasses:

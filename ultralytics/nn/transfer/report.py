@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 LISTED = 4  # rows that a summary names
+ABSENT = "not in the weights"
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Transfer:
     copied: dict[str, str]  # entry of the network: entry of the weights
     expanded: dict[str, str]  # entry of a dynamic convolution: the kernel that its experts became
     changed: tuple[str, ...]  # dynamic convolutions that cannot do what their kernel did: "model.1", ...
+    unrouted: tuple[str, ...]  # dynamic convolutions made of ones that are routed otherwise
     missing: dict[str, str]  # entry of the network that keeps its initialisation: why
     unused: tuple[str, ...]  # entries of the weights
     kinds: dict[int, str]  # class of each row of the network that has weights
@@ -31,6 +33,12 @@ class Transfer:
         return {row_of(own): row_of(source) for own, source in moved if row_of(own) is not None}
 
     @cached_property
+    def incomplete_rows(self) -> list[int]:
+        """Rows of the network that got a part of their weights, and of the rest the weights have nothing."""
+        nothing = {row_of(name) for name, why in self.missing.items() if why == ABSENT}
+        return sorted(nothing & self.origins.keys())
+
+    @cached_property
     def unused_rows(self) -> list[int]:
         """Rows of the weights that no row of the network got anything from."""
         return sorted({row_of(name) for name in self.unused} - {None, *self.origins.values()})
@@ -39,12 +47,21 @@ class Transfer:
         """What has to be said even to those who did not ask; nothing where row fits row."""
         if new := [f"{i} {kind}" for i, kind in self.kinds.items() if i not in self.origins]:
             yield f"rows that keep their initialisation: {listing(new)}"
+        if self.incomplete_rows:
+            rows = [f"{i} {self.kinds[i]}" for i in self.incomplete_rows]
+            yield f"rows that got only a part of their weights, the rest keeps its initialisation: {listing(rows)}"
         if self.unused_rows:
             yield f"rows of the weights with no place in the network: {listing(self.unused_rows)}"
         if self.changed:
             yield (
                 f"{len(self.changed)} dynamic convolutions lack the norm and the activation of the convolutions they "
                 f"were made of, so the network computes something else: {listing(self.changed)}"
+            )
+        if self.unrouted:
+            yield (
+                f"{len(self.unrouted)} dynamic convolutions have other experts or another router than those they were "
+                "made of, and start from the kernel that these mix where their input is 0, so the network computes "
+                f"something else: {listing(self.unrouted)}"
             )
 
     def details(self) -> Iterator[str]:
