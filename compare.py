@@ -55,7 +55,7 @@ def main(settings: dict[str, Any]) -> None:
     chosen = choose(variants, only) if train else []
     runs, ledger = plan_runs(variants, seeds, settings), Ledger(results)
     failures = train_missing([run for run in runs if run.variant in chosen], ledger, settings)
-    report = write_report(runs, ledger, Path(settings["project"]))
+    report = write_report(runs, ledger, Path(settings["project"]), failures)
     print(f"{report.read_text(encoding='utf-8')}\nin {report.parent}: compare.md, compare.csv, compare.png")
     if failures:
         raise TrainingError(f"{len(failures)} of {len(runs)} runs could not be trained; the first: {failures[0]}")

@@ -270,8 +270,30 @@ def test_a_mistake_in_one_does_not_stop_the_others(planned, network, study, tmp_
     runs = planned(str(wrong), str(network), epochs=1)
     ledger = Ledger(tmp_path / "study.csv")
     [failure] = training.train_missing(runs, ledger, study | {"epochs": 1})
-    assert failure.startswith("wrong, seed 0: ") and "DynamikConv" in failure
+    assert str(failure).startswith("wrong, seed 0: ") and "DynamikConv" in failure.reason
     assert [record.name for record in ledger.read()] == ["tiny"]
+
+
+def test_whatever_goes_wrong_in_one_costs_the_others_nothing(planned, network, tmp_path, monkeypatch, caplog):
+    """Errors of a block or of torch, too: the others are trained, measured and reported on."""
+
+    def finish(run, folder, ledger, settings):
+        if run.variant.label == "wrong":
+            raise RuntimeError("out of memory")
+        ledger.append(replace(RECORD, name=run.variant.label, seed=run.seed, key=run.key))
+
+    monkeypatch.setattr(training, "finish", finish)
+    monkeypatch.setattr(latency, "ROUNDS", 1)
+    entries = [{"label": "wrong", "model": str(network), "lr0": 0.1}, {"label": "a | b", "model": str(network)}]
+    runs, ledger = planned(*entries), Ledger(tmp_path / "study.csv")
+    failures = training.train_missing(runs, ledger, {"project": str(tmp_path)})
+    assert [str(failure) for failure in failures] == ["wrong, seed 0: RuntimeError: out of memory"]
+    assert "Traceback" in caplog.text  # not a mistake that a sentence explains
+    text = report.write_report(runs, ledger, tmp_path, failures).read_text(encoding="utf-8")
+    assert "Could not be trained: wrong, seed 0: RuntimeError: out of memory." in text and "Not there yet" not in text
+    row = next(line for line in text.splitlines() if line.startswith(r"| a \| b | 0 |"))
+    ms = [float(cell) for cell in row.split(" | ")[-3:-1]]
+    assert len(ms) == 2 and min(ms) > 0
 
 
 @given(

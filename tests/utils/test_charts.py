@@ -323,3 +323,8 @@ def test_files_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(YOLOError, match="cannot be written"):
         charts.plot_confusion_matrix(MATRIX, THREE, tmp_path / "file")
+
+
+def test_a_character_in_no_font_is_a_box_and_not_a_warning_of_matplotlibs(tmp_path, recwarn):
+    charts.plot_confusion_matrix(MATRIX, {0: "a \ue123", 1: "b", 2: "c"}, tmp_path)
+    assert not [str(warning.message) for warning in recwarn]

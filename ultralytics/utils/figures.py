@@ -1,5 +1,6 @@
 """What all charts share: paper, letters in any script, and the way to disk."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +91,8 @@ def save_figure(fig: "Figure", path: Path) -> Path:
         text.set_parse_math(False)
         if not text.get_text().isascii():
             text.set_fontproperties(FontProperties(fname=font_file(text.get_text()), size=text.get_size()))
-    fig.get_layout_engine().execute(fig)  # it takes two rounds to make room for long names; saving does one
-    atomic_write(path, lambda file: fig.savefig(file, format=path.suffix[1:]))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # font_file has said so
+        fig.get_layout_engine().execute(fig)  # it takes two rounds to make room for long names; saving does one
+        atomic_write(path, lambda file: fig.savefig(file, format=path.suffix[1:]))
     return path

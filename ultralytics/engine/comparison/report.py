@@ -12,7 +12,7 @@ import numpy as np
 from ultralytics.engine.comparison.latency import BATCHES, Times, latencies, machine
 from ultralytics.engine.comparison.ledger import Ledger, Record
 from ultralytics.engine.comparison.statistics import RULE, Difference, Summary, compare, summarize
-from ultralytics.engine.comparison.training import column
+from ultralytics.engine.comparison.training import Failure, column
 from ultralytics.engine.comparison.variants import Run, Variant, run_name
 from ultralytics.utils import LOGGER
 from ultralytics.utils.charts import read_table
@@ -20,6 +20,7 @@ from ultralytics.utils.files import atomic_write
 from ultralytics.utils.variants_chart import Trial, plot_variants
 
 NOTHING = "–"
+BAR = r"\|"  # that of a label, not of the table
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,25 @@ class Row:
         return summarize([getattr(record, metric) for record in self.records]) if self.records else None
 
 
-def write_report(runs: Sequence[Run], ledger: Ledger, folder: Path) -> Path:
+def write_report(runs: Sequence[Run], ledger: Ledger, folder: Path, failures: Sequence[Failure] = ()) -> Path:
     """Write the report on `runs` into `folder`; the path of compare.md.
 
-    Latency is measured once all runs are there, as before other processes may be training.
+    Latency is measured once all runs are there but for the `failures`, as before other processes may be training.
     """
     rows = gather(runs, ledger.read())
-    complete = all(len(row.records) == len({run.seed for run in runs}) for row in rows)
-    times = _latencies(runs, ledger) if complete else {}
+    records = [record for row in rows for record in row.records]
+    failed = {str(failure.run) for failure in failures}
+    missing = [str(run) for run in runs if not _held(run, records) and str(run) not in failed]
+    trained = {row.label for row in rows if row.records}
+    times = {} if missing else _latencies([run for run in runs if run.variant.label in trained], ledger)
     base = rows[0]
     found = [(row, compare(row.by_seed("map"), base.by_seed("map")) if row is not base else None) for row in rows]
     _write(folder / "compare.csv", _csv(found, times))
     plot_variants([trial(row, ledger) for row in rows], folder / "compare.png")
-    return _write(folder / "compare.md", _markdown(runs, found, times))
+    notes = _notes(records, times)
+    notes += [f"Could not be trained: {'; '.join(map(str, failures))}."] if failures else []
+    notes += [f"Not there yet: {'; '.join(missing)}."] if missing else []
+    return _write(folder / "compare.md", _markdown(runs, found, times, notes))
 
 
 def gather(runs: Sequence[Run], records: Sequence[Record]) -> list[Row]:
@@ -70,6 +77,8 @@ def gather(runs: Sequence[Run], records: Sequence[Record]) -> list[Row]:
 
 
 def _latencies(runs: Sequence[Run], ledger: Ledger) -> Times:
+    if not runs:
+        return {}
     networks = {}
     for run in runs:
         imgsz = run.options.imgsz
@@ -124,14 +133,14 @@ def _columns(name: str, summary: Summary | None) -> dict[str, str]:
     return {k: "" if math.isnan(v) else f"{v:.6g}" for k, v in ((name, mean), (f"{name}_spread", spread))}
 
 
-def _markdown(runs: Sequence[Run], found: Sequence[tuple[Row, Difference | None]], times: Times) -> str:
+def _markdown(
+    runs: Sequence[Run], found: Sequence[tuple[Row, Difference | None]], times: Times, notes: Sequence[str]
+) -> str:
     heads = ["variant", "seeds", "mAP50-95", "mAP50", f"against {found[0][0].label}", "", "parameters"]
     heads += ["GFLOPs", *(f"ms an image, batch {batch}" for batch in BATCHES), "training, s"]
     lines = [heads, ["---"] * len(heads), *(_cells(row, difference, times) for row, difference in found)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return (
-        "\n\n".join((f"# {_title(runs)}", table, *_notes(runs, found, times), "![training curves](compare.png)")) + "\n"
-    )
+    table = "\n".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |" for line in lines)
+    return "\n\n".join((f"# {_title(runs)}", table, *notes, "![training curves](compare.png)")) + "\n"
 
 
 def _title(runs: Sequence[Run]) -> str:
@@ -152,10 +161,8 @@ def _cells(row: Row, difference: Difference | None, times: Times) -> list[str]:
     return [*cells, text("seconds", 0)]
 
 
-def _notes(runs: Sequence[Run], found: Sequence[tuple[Row, Difference | None]], times: Times) -> list[str]:
+def _notes(records: Sequence[Record], times: Times) -> list[str]:
     """What a reader needs to know to trust the table."""
-    rows = [row for row, _ in found]
-    records = [record for row in rows for record in row.records]
     notes = [
         "mAP is that of the averaged weights after the last epoch: to pick the best epoch by the validation images "
         "would favour variants whose curves jump. GFLOPs count 2 for a multiply-add of an image at imgsz, dynamic "
@@ -169,8 +176,6 @@ def _notes(runs: Sequence[Run], found: Sequence[tuple[Row, Difference | None]], 
             notes.append(f"{words}: {'; '.join(several)}.")
     if own := sorted({f"{record.name}: {record.own}" for record in records if record.own}):
         notes.append(f"Options that only one variant has: {'; '.join(own)}.")
-    if missing := [str(run) for run in runs if not _held(run, records)]:
-        notes.append(f"Not there yet: {'; '.join(missing)}.")
     return notes
 
 

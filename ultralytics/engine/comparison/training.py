@@ -4,6 +4,7 @@ import csv
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,18 @@ from ultralytics.utils.files import atomic_write
 METRICS = ("precision", "recall", "mAP50", "mAP50-95")
 
 
-def train_missing(runs: Sequence[Run], ledger: Ledger, settings: Mapping[str, Any]) -> list[str]:
+@dataclass(frozen=True)
+class Failure:
+    """A run that could not be trained, and why."""
+
+    run: Run
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.run}: {self.reason}"
+
+
+def train_missing(runs: Sequence[Run], ledger: Ledger, settings: Mapping[str, Any]) -> list[Failure]:
     """Train every run that the ledger does not hold and no other process is at; returns what could not be trained.
 
     A run that was killed goes on from its last.pt; a mistake in one does not keep the others from being trained.
@@ -39,9 +51,10 @@ def train_missing(runs: Sequence[Run], ledger: Ledger, settings: Mapping[str, An
                 elsewhere.append(run)
                 if last_look:
                     LOGGER.info(f"{run}: another process is at it")
-            except YOLOError as exc:
-                LOGGER.error(f"{run}: {exc}")
-                failures.append(f"{run}: {exc}")
+            except Exception as exc:  # a block of somebody's own may raise anything
+                expected = isinstance(exc, YOLOError)
+                failures.append(Failure(run, str(exc) if expected else f"{type(exc).__name__}: {exc}"))
+                LOGGER.error(str(failures[-1]), exc_info=not expected)
     return failures
 
 
