@@ -115,16 +115,6 @@ def test_killed_at_any_moment(settings):
     assert_killed_equals_whole(settings | {"nbs": 8, "degrees": 45.0})
 
 
-def test_exported_networks_find_the_same(trained, dataset, tmp_path):
-    file = dataset("nuclei_obb") / "images" / "val" / "3582166ee2075585.jpg"
-    trained.save(tmp_path / "obb.pt")
-    found = YOLO(tmp_path / "obb.pt").predict(file, imgsz=192, verbose=False)[0].obb.data
-    exported = YOLO(YOLO(tmp_path / "obb.pt").export(format="torchscript", imgsz=192))
-    assert exported.task == "obb" and len(found) > 20
-    again = exported.predict(file, imgsz=192, verbose=False)[0].obb.data
-    torch.testing.assert_close(again, found, atol=1e-3, rtol=0)
-
-
 def test_only_the_image_is_lost_whose_label_is_broken(settings, caplog):
     folder = Path(settings["data"]).parent / "labels" / "train"
     (folder / "03.txt").write_text("0 0.5 0.5 0.2 0.2\n", encoding="utf-8")

@@ -1,13 +1,19 @@
 """The loss of instance segmentation: that of detection, and binary cross entropy on the pixels of each mask."""
 
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ultralytics.utils.loss import Matched, v8DetectionLoss
 from ultralytics.utils.masks import within
+
+# Masks of an image that are compared at a time. Where there are more, they are computed once more for the gradients
+# instead of being kept: of a crowd of 300 objects they would take a gigabyte an image.
+TOGETHER = 256
 
 
 class v8SegmentationLoss(v8DetectionLoss):
@@ -37,27 +43,26 @@ class v8SegmentationLoss(v8DetectionLoss):
 
         total = proto.sum() * 0 + coefficients.sum() * 0  # so that both have gradients where nothing is positive
         for i, positive in enumerate(matched.target.fg_mask):
-            if positive.any():
-                own = self._own(masks, batch, i, matched.target.target_gt_idx[i, positive])
-                total = total + pixel_loss(coefficients[i, positive], proto[i], own, boxes[i, positive])
+            mine = masks[i] if self.args.overlap_mask else masks[(batch["batch_idx"] == i).to(masks.device)]
+            parts = positive.nonzero().flatten().split(TOGETHER)
+            loss = partial(checkpoint, pixel_loss, use_reentrant=False) if len(parts) > 1 else pixel_loss
+            for part in parts:
+                objects = matched.target.target_gt_idx[i, part]
+                total = total + loss(coefficients[i, part], proto[i], mine, objects, boxes[i, part])
         return total / matched.target.fg_mask.sum().clamp(min=1)
 
-    def _own(self, masks: Tensor, batch: dict[str, Any], i: int, objects: Tensor) -> Tensor:
-        """Masks (P, h, w) of the objects (P,) of the i-th image, as numbers within it."""
-        if self.args.overlap_mask:
-            return (masks[i] == objects[:, None, None] + 1).float()
-        return masks[(batch["batch_idx"] == i).to(masks.device)][objects].float()
 
+def pixel_loss(coefficients: Tensor, proto: Tensor, masks: Tensor, objects: Tensor, boxes: Tensor) -> Tensor:
+    """Sum over P predictions of the mean cross entropy of a mask in its box, over the area of that.
 
-def pixel_loss(coefficients: Tensor, proto: Tensor, masks: Tensor, boxes: Tensor) -> Tensor:
-    """Sum over P objects of the mean cross entropy of a mask in its box, over the area of that.
-
-    `coefficients` (P, K), `proto` (K, h, w), `masks` (P, h, w), `boxes` (P, 4) xyxy in 0..1. The mean is over the whole
-    image, whose pixels outside the box count as 0, so that with the division each object weighs the same.
+    `coefficients` (P, K), `proto` (K, h, w), `boxes` (P, 4) xyxy in 0..1, `objects` (P,) that they are to show, of
+    which `masks` has one each (k, h, w), or is a map of their numbers from 1 (h, w). The mean is over the whole image,
+    whose pixels outside the box count as 0, so that with the division each object weighs the same.
     """
     height, width = proto.shape[1:]
-    logits = (coefficients @ proto.flatten(1)).view_as(masks)
-    loss = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+    own = (masks == objects[:, None, None] + 1 if masks.ndim == 2 else masks[objects]).float()
+    logits = (coefficients @ proto.flatten(1)).view_as(own)
+    loss = F.binary_cross_entropy_with_logits(logits, own, reduction="none")
     inside = within(boxes * boxes.new_tensor([width, height, width, height]), (height, width))
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     return ((loss * inside).mean((1, 2)) / area).sum()
