@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -116,3 +117,27 @@ def test_other_ways_to_measure_masks(model, dataset, tmp_path, monkeypatch, opti
     how = {"imgsz": 192, "batch": 8, "workers": 0, "plots": False, "verbose": False, "project": tmp_path}
     metrics = model.val(data=data, **how, **options)
     np.testing.assert_allclose(metrics.seg.mean_results(), expected, atol=1e-4)
+
+
+RETINA = {  # (height, width): finds, areas of the surest six, all pixels
+    (192, 192): (54, (273, 176, 145, 252, 132, 215), 11707),
+    (200, 300): (49, (384, 216, 185, 368, 502, 387), 16847),
+    (300, 200): (50, (359, 361, 445, 524, 483, 357), 18590),
+    (120, 190): (47, (119, 83, 100, 151, 158, 78), 6008),
+    (97, 211): (33, (117, 94, 149, 157, 166, 140), 3918),
+    (384, 131): (27, (349, 427, 592, 437, 447, 491), 10563),
+}
+
+
+@pytest.mark.parametrize("shape", RETINA, ids=str)
+def test_masks_of_pictures_of_other_shapes(model, dataset, shape):
+    """retina_masks in pixels of the picture, as the public package 8.4.190 has them; without, of the input."""
+    found, areas, pixels = RETINA[shape]
+    picture = cv2.imread(str(dataset("nuclei_seg") / "images" / "val" / "245b995878370ef4.jpg"))
+    picture = cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
+    (result,) = model.predict(picture, imgsz=192, retina_masks=True, verbose=False)
+    assert len(result) == found and tuple(result.masks.shape) == (found, *shape)
+    np.testing.assert_allclose(result.masks.data[:6].flatten(1).sum(1), areas, atol=2)
+    assert int(result.masks.data.sum()) == pytest.approx(pixels, rel=1e-3)
+    (usual,) = model.predict(picture, imgsz=192, verbose=False)
+    assert max(usual.masks.shape[1:]) == 192

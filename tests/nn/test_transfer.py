@@ -10,12 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ultralytics.models.yolo import task_class
 from ultralytics.nn import tasks
 from ultralytics.nn.Addmodules.DynamicConv import ConvBnAct, DynamicConv
 from ultralytics.nn.modules import Conv, Detect
 from ultralytics.nn.modules.head import branch
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.nn.transfer import transfer
+from ultralytics.nn.transfer.report import row_of
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -151,6 +153,26 @@ def test_the_detection_part_of_other_heads(golden, name):
     done = build("yolov8n.yaml", nc=1).load(weights)
     assert len(done.copied) == 355 and not done.missing
     assert all(".cv4." in name or ".proto." in name for name in done.unused) and done.unused
+
+
+@pytest.mark.parametrize(
+    ("task", "suffix"), [("segment", "seg"), ("pose", "pose"), ("obb", "obb"), ("classify", "cls")]
+)
+def test_networks_of_other_tasks(golden, task, suffix):
+    """All weights find their places behind an inserted row, and all static ones in a dynamic network."""
+    weights = load_checkpoint(golden / "weights" / f"{task}.pt")
+
+    def made(d):
+        d = d | {"nc": len(weights.names)} | ({"kpt_shape": [2, 3]} if task == "pose" else {})
+        return task_class(task).model_class(d, verbose=False)
+
+    longer = made(edited(2, [-1, 1, "Conv", [128, 3, 1]], name=f"yolov8n-{suffix}.yaml"))
+    done = longer.load(weights)
+    assert set(map(row_of, done.missing)) == {2} and not done.unused
+    assert not lost(longer, weights.state_dict, lambda name: renumbered(name, 2, 1))
+    done = made(yaml_model_load(f"yolov8n-DynamicConv-{suffix}.yaml")).load(weights)
+    assert not done.missing and not done.unused
+    assert done.expanded["model.1.cond_conv.weight"] == "model.1.conv.weight"
 
 
 def test_a_head_with_a_branch_more_keeps_what_detect_has(trained, monkeypatch):
