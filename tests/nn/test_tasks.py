@@ -346,7 +346,7 @@ def test_unknown_module():
     message = mistake([-1, 1, "Conv", [8]], [-1, 1, "DynamicConvv", [8, 3]])
     assert "row 1 [-1, 1, DynamicConvv, [8, 3]]" in message
     assert "no module 'DynamicConvv'; the nearest known names are DynamicConv" in message
-    assert all(f"({step})" in message for step in (1, 2, 3, 4))
+    assert all(f"({step})" in message for step in (1, 2, 3, 4)) and "register_module()" in message
     assert "known names are" in mistake([-1, 1, "Q", [8]])
     assert "nn.Upsampel" in mistake([-1, 1, "nn.Upsampel", []])
     assert "make_divisible" in mistake([-1, 1, "make_divisible", [8]])

@@ -21,7 +21,7 @@ from ultralytics.utils.errors import ModelError
 
 DEAD = 0.1  # of an equal share: an expert that no image gives more has died
 SAME_KERNEL = 0.01  # relative distance of kernels that are as good as one
-SAME_WEIGHT = 1e-5  # relative difference, on every image, of experts that only ever act together
+SAME_WEIGHT = 1e-6  # relative difference, on every image, of experts that only ever act together: rounding and no more
 MOST_NAMED = 5  # troubles in a warning
 
 

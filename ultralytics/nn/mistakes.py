@@ -24,7 +24,8 @@ ADDMODULES = Path(__file__).parent / "Addmodules"
 FOUR_STEPS = (
     "to add a block: (1) put its file into ultralytics/nn/Addmodules, (2) import it in Addmodules/__init__.py, "
     "(3) see that ultralytics/nn/tasks.py imports that, (4) put the class into `channel_modules` there, into "
-    "`repeat_modules` too if it takes the repeat count, or give it a branch in parse_model"
+    "`repeat_modules` too if it takes the repeat count, or give it a branch in parse_model; a class from outside the "
+    "tree is made known by register_module() of ultralytics.nn.tasks, before its network is built or opened"
 )
 NO_COUNT = re.compile(r"k|ks|kernel.*|s|stride.*|p|pad.*|d|dilation|g|groups|e|act.*|shortcut|bias")
 
