@@ -54,6 +54,7 @@ def train(options: dict[str, Any], slowly: bool) -> None:
     """A run, or the rest of one, in a process of its own, which is going to be killed if it writes `slowly`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method(None, force=True)  # a server's workers would not see their run end
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, of which a killed process leaves the name behind
     if slowly:
         checkpoint.atomic_write = table.atomic_write = in_halves
