@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from ultralytics import YOLO  # noqa: E402
 from ultralytics.cfg import parse_overrides  # noqa: E402
 
-SETTINGS = {"imgsz": 224, "epochs": 60, "batch": 8, "nbs": 8, "optimizer": "AdamW", "lr0": 0.001, "val": False}
+SETTINGS = {"imgsz": 224, "epochs": 30, "batch": 8, "nbs": 8, "optimizer": "AdamW", "lr0": 0.001, "val": False}
 ALWAYS = {"device": "cpu", "plots": False, "verbose": False, "project": "runs/pretrain"}
 
 

@@ -61,8 +61,13 @@ def test_killed_at_any_moment(settings):
 
 @pytest.mark.parametrize("overlap", [True, False])
 @pytest.mark.parametrize("ratio", [4, 2])
-def test_loss_of_the_masks(settings, overlap, ratio):
-    """Positive after positive, pixel after pixel, in float64; prototypes of another size are resized first."""
+@pytest.mark.parametrize("tiny", [False, True])
+def test_loss_of_the_masks(settings, overlap, ratio, tiny):
+    """Positive after positive, pixel after pixel, in float64, also of objects under 2 px."""
+    if tiny:  # about an anchor point: what holds none is nobody's target
+        corners = (np.array([(19.4, 19.4), (20.6, 19.4), (20.6, 20.6), (19.4, 20.6)]) / 64).ravel()
+        for label in (Path(settings["data"]).parent / "labels" / "train").glob("*.txt"):
+            label.write_text(f"1 {' '.join(map(str, corners))}\n" + label.read_text())
     batch, _, options, _ = batch_of(settings, overlap_mask=overlap, mask_ratio=ratio)
     model = YOLO(settings["model"]).model.train()
     model.args = options
@@ -70,10 +75,9 @@ def test_loss_of_the_masks(settings, overlap, ratio):
     raw = model(batch["img"] / 255)
     matched = criterion.match(raw, batch)
     found = criterion.mask_loss(raw, matched, batch)
-
     size = (64 // ratio, 64 // ratio)
-    proto = torch.nn.functional.interpolate(raw["proto"].double(), size, mode="bilinear")
-    target, total, count = matched.target, 0.0, 0
+    proto = torch.nn.functional.interpolate(raw["proto"].double(), size, mode="bilinear")  # resized where they differ
+    target, total, count, smallest = matched.target, 0.0, 0, 64.0
     for i, a in target.fg_mask.nonzero().tolist():
         own = masks_of(batch, i)[target.target_gt_idx[i, a]].double()
         logits = (raw["mask_coefficient"][i, :, a].double()[:, None, None] * proto[i]).sum(0)
@@ -83,9 +87,13 @@ def test_loss_of_the_masks(settings, overlap, ratio):
         pixels = [entropy[r, c] for r in range(size[0]) for c in range(size[1]) if x1 <= c < x2 and y1 <= r < y2]
         area = (x2 - x1) * (y2 - y1) / (size[0] * size[1])
         total, count = total + sum(pixels) / (size[0] * size[1]) / area, count + 1
-    assert count > 20
+        smallest = min(smallest, (x2 - x1) * ratio)
+    assert count > 20 and (smallest < 2) is tiny
     assert found.item() == pytest.approx((total / count).item(), rel=1e-4)
-    assert criterion(raw, batch)[1][1].item() == pytest.approx(7.5 * found.item(), rel=1e-5)
+    total, parts = criterion(raw, batch)
+    assert parts[1].item() == pytest.approx(7.5 * found.item(), rel=1e-5)
+    total.backward()
+    assert all(p.grad.isfinite().all() for p in model.model[-1].proto.parameters())
 
 
 @pytest.mark.parametrize("overlap", [True, False])

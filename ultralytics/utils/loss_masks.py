@@ -12,7 +12,7 @@ from ultralytics.utils.loss import Matched, v8DetectionLoss
 from ultralytics.utils.masks import within
 
 # Masks of an image that are compared at a time. Where there are more, they are computed once more for the gradients
-# instead of being kept: of a crowd of 300 objects they would take a gigabyte an image.
+# instead of being kept: of a crowd of 300 objects they take several hundred megabytes an image.
 TOGETHER = 256
 
 
