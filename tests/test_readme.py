@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ultralytics.cfg import parse_overrides
@@ -63,6 +64,27 @@ def measured(name: str, scale: str) -> tuple[int, float]:
     model = DetectionModel(name.replace("yolov8", f"yolov8{scale}") + ".yaml", verbose=False)
     _, parameters, _, gflops = model.info(verbose=False)
     return parameters, gflops
+
+
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE], ids=["en", "zh"])
+@pytest.mark.parametrize(("place", "data", "epochs"), [(0, "bccd", 20), (1, "shapes-hard", 20), (2, "bccd", 10)])
+def test_the_study(text, place, data, epochs):
+    """Its tables hold what the results file does: means, spreads, differences paired by seed, how many seeds."""
+    every = pd.read_csv(ROOT / "benchmarks" / "study.csv")
+    runs = every[(every["data"] == data) & (every["epochs"] == epochs)]
+    seeds = runs.pivot(index="seed", columns="name", values="mAP50-95")
+    found = re.findall(r"^\|[-| ]+\|\n((?:\| \S.* \| \d \| 0\.\d{4}.*\n)+)", text, re.MULTILINE)[place]
+    rows = [row.strip("| ").split(" | ") for row in found.splitlines()]
+    assert {row[0] for row in rows} == set(seeds)  # losers included
+    base = seeds[rows[0][0]]
+    for name, count, score, difference, _, parameters, gflops in rows:
+        values, run = seeds[name].dropna(), runs[runs["name"] == name].iloc[0]
+        assert int(count) == len(values)
+        assert [f"{run['parameters'] / 1e6:.2f} M", f"{run['gflops']:.2f}"] == [parameters, gflops]
+        pairs = [(score, values), *([] if name == base.name else [(difference, (values - base).dropna())])]
+        for cell, numbers in pairs:
+            expected = (numbers.mean(), numbers.std()) if len(numbers) > 1 else (numbers.mean(),)
+            assert [float(part) for part in cell.split(" ± ")] == pytest.approx(expected, abs=6e-5)
 
 
 def test_the_message_for_a_typing_error():
