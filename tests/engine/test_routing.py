@@ -8,7 +8,7 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.engine.routing import LayerRouting, Recorder, Routing
 from ultralytics.nn.Addmodules.DynamicConv import C2f_GhostModule_DynamicConv, ConvBnAct, DynamicConv, GhostModule
-from ultralytics.utils.errors import ModelError
+from ultralytics.utils.errors import ConfigError, ModelError
 
 
 @pytest.fixture
@@ -142,6 +142,11 @@ def test_a_block_of_the_users_own():
         block(torch.rand(2, 4, 3, 3))
     [one] = recorder.routing().layers
     assert one.kind == "Mine" and one.weights.shape == (2, 2)
+
+
+def test_a_picture_needs_a_suffix(model):
+    with pytest.raises(ConfigError, match=r"file=chart: .* such as chart\.png"):
+        model.routing(np.zeros((64, 64, 3), np.uint8), file="chart")
 
 
 def test_a_network_without_routers(detector, picture, network):

@@ -1,45 +1,12 @@
 """Runs of a few seconds: a tiny network on drawn pictures, and what every task's runs must hold."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from benchmarks.resume import differences, kill_again_and_again, run
 from tests.engine.runs import rows_of
-
-NETWORK = """
-nc: 2
-kpt_shape: [17, 3]
-backbone:
-  - [-1, 1, Conv, [16, 3, 4]]
-  - [-1, 1, Conv, [16, 3, 2]] # 1, stride 8
-  - [-1, 1, DynamicConv, [32, 3, 2]] # 2, stride 16
-  - [-1, 1, Conv, [32, 3, 2]] # 3, stride 32
-head:
-  - [[1, 2, 3], 1, {head}]
-"""
-COLOURS = ((40, 40, 230), (230, 200, 30))  # BGR, by class
-Draw = Callable[[np.random.Generator], tuple[np.ndarray, list[float]]]  # to corners (n, 2) in pixels, numbers of a row
-
-
-def draw_split(folder: Path, split: str, count: int, seed: int, most: int, draw: Draw) -> None:
-    """Pictures of 64 x 64 with one to `most` coloured shapes, which may overlap, and their labels."""
-    rng = np.random.default_rng(seed)
-    for kind in ("images", "labels"):
-        (folder / kind / split).mkdir(parents=True)
-    for i in range(count):
-        picture, rows = np.full((64, 64, 3), 90, np.uint8), []
-        for _ in range(rng.integers(1, most + 1)):
-            cls = int(rng.integers(2))
-            corners, numbers = draw(rng)
-            cv2.fillConvexPoly(picture, np.round((corners - 0.5) * 256).astype(np.int32), COLOURS[cls], shift=8)
-            rows.append(f"{cls} " + " ".join(f"{v:.6f}" for v in numbers))
-        cv2.imwrite(str(folder / "images" / split / f"{i:02d}.png"), picture)
-        (folder / "labels" / split / f"{i:02d}.txt").write_text("\n".join(rows), encoding="utf-8")
+from tests.tiny import NETWORK, Draw, draw_split
 
 
 def tiny_run(folder: Path, head: str, draw: Draw, most: int = 3, more: str = "") -> dict[str, Any]:

@@ -115,6 +115,8 @@ class YOLO:
         from ultralytics.engine import routing
 
         self._layers("routing")
+        if file is not None and not Path(file).suffix:
+            raise ConfigError(f"file={file}: give it the suffix of a picture, such as {file}.png; None draws nothing")
         options = self._options("predict", options | {"source": source})
         network = self._network(options)
         return routing.report(routing.look(self._task, network, options), file)
