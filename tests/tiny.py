@@ -8,7 +8,6 @@ import numpy as np
 
 NETWORK = """
 nc: 2
-kpt_shape: [17, 3]
 backbone:
   - [-1, 1, Conv, [16, 3, 4]]
   - [-1, 1, Conv, [16, 3, 2]] # 1, stride 8

@@ -15,7 +15,7 @@ def tiny_run(folder: Path, head: str, draw: Draw, most: int = 3, more: str = "")
     draw_split(folder / "data", "val", 4, 1, most, draw)
     data, network = folder / "data" / "data.yaml", folder / "tiny.yaml"
     data.write_text(f"train: images/train\nval: images/val\nnames: [red, blue]\n{more}", encoding="utf-8")
-    network.write_text(NETWORK.replace("{head}", head), encoding="utf-8")
+    network.write_text("kpt_shape: [17, 3]" + NETWORK.replace("{head}", head), encoding="utf-8")  # pose asks for it
     paths = {"model": str(network), "data": str(data), "project": str(folder / "runs")}
     run = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4, "optimizer": "SGD"}
     return paths | run | {"workers": 0, "device": "cpu", "plots": False}
