@@ -389,6 +389,13 @@ def test_every_module(network, tmp_path, name):
     assert_any_batch(small(network, tmp_path, [-1, 1, name, [16, *MORE.get(name, [])]], HEADS["Detect"]))
 
 
+def test_a_router_that_standardises(network, tmp_path):
+    model = small(network, tmp_path, [-1, 1, "DynamicConv", [16, 3, 2, {"standardize": True}]], HEADS["Detect"])
+    model.model.model[4].routing.running_mean.fill_(0.1)
+    model.model.model[4].routing.running_var.fill_(0.01)
+    assert_any_batch(model)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head(network, tmp_path, name):
     assert_any_batch(small(network, tmp_path, [[-1, 3], 1, "Concat", [1]], HEADS[name]))

@@ -57,8 +57,9 @@ def test_resumed_equals_uninterrupted(train, network, options):
     if options.pop("dropout", False):  # draws from the generator of the process
         text = network.read_text(encoding="utf-8").replace("head:", "  - [-1, 1, nn.Dropout, [0.5]]\nhead:")
         network.write_text(text.replace("[1, 2, 3]", "[1, 2, 4]"), encoding="utf-8")
-    if options.pop("anneal", False):  # a temperature that changes from epoch to epoch
-        text, settings = network.read_text(encoding="utf-8"), "{router: softmax, temperature: 30, anneal_epochs: 10}"
+    if options.pop("anneal", False):  # a temperature that changes from epoch to epoch, and running statistics
+        text = network.read_text(encoding="utf-8")
+        settings = "{router: softmax, temperature: 30, anneal_epochs: 10, standardize: True}"
         network.write_text(text.replace("DynamicConv, [32, 3, 2]", f"DynamicConv, [32, 3, 2, {settings}]"), "utf-8")
     whole = train(YOLO(network), **options).trainer
     last = interrupted(train, network, 2, 1, **options)

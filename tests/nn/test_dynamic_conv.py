@@ -105,6 +105,59 @@ def test_annealing_ends_in_the_last_epoch_at_the_latest(epochs, temperatures):
     assert seen == pytest.approx(temperatures)
 
 
+@pytest.mark.parametrize("batches", [[1] * 30, [8] * 20, [3, 1, 5]])
+def test_running_statistics_are_those_of_the_images_seen(batches):
+    """Newer batches weigh more; what was there before the first, mean 0 and variance 1, fades."""
+    torch.manual_seed(0)
+    layer = DynamicConv(4, 8, 3, standardize=True)
+    seen = [
+        torch.randn(batch, 4, 6, 6) * (1 + torch.rand(batch, 4, 1, 1)) + torch.arange(4).view(4, 1, 1)
+        for batch in batches
+    ]
+    for images in seen:
+        layer.routing_weights(images)
+    shares = [0.1 * 0.9 ** (len(batches) - 1 - i) for i in range(len(batches))]
+    pooled = torch.cat([images.mean((2, 3)) for images in seen]).double()
+    share = torch.cat([torch.full((n,), s / n, dtype=torch.float64) for n, s in zip(batches, shares, strict=True)])[
+        :, None
+    ]
+    mean = (share * pooled).sum(0)
+    square = (share * pooled**2).sum(0) + 0.9 ** len(batches)
+    torch.testing.assert_close(layer.routing.running_mean.double(), mean, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer.routing.running_var.double(), square - mean**2, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("router", [{}, {"router": "softmax", "temperature": 3}])
+def test_routing_by_what_is_standardised(router):
+    torch.manual_seed(0)
+    layer = DynamicConv(4, 8, 3, standardize=True, **router).eval()
+    layer.routing.running_mean.normal_()
+    layer.routing.running_var.uniform_(0.5, 2)
+    before = copy.deepcopy(layer.state_dict())
+    x = torch.randn(3, 4, 6, 6)
+    pooled = nn.functional.batch_norm(x.mean((2, 3)), before["routing.running_mean"], before["routing.running_var"])
+    logits = nn.functional.linear(pooled, layer.routing.weight, layer.routing.bias)
+    expected = (logits / 3).softmax(1) if router else logits.sigmoid()
+    torch.testing.assert_close(layer.routing_weights(x), expected)
+    assert all(
+        torch.equal(value, before[name]) for name, value in layer.state_dict().items()
+    )  # only training moves them
+    layer.train().requires_grad_(False)
+    layer(x)
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())  # nor if it is frozen
+
+
+def test_a_router_that_standardises_tells_images_apart_whose_means_are_alike():
+    torch.manual_seed(0)
+    plain, standardised = DynamicConv(16, 8, 3), DynamicConv(16, 8, 3, standardize=True)
+    standardised.load_state_dict(plain.state_dict(), strict=False)
+    images = [torch.full((8, 16, 4, 4), 0.5) + 0.02 * torch.randn(8, 16, 1, 1) for _ in range(100)]
+    for batch in images:
+        standardised(batch)
+    spreads = [layer.eval().routing_weights(torch.cat(images)).std(0).mean().item() for layer in (plain, standardised)]
+    assert spreads[0] < 0.005 and spreads[1] > 0.08
+
+
 SETTINGS_YAML = """
 nc: 2
 backbone:
@@ -131,9 +184,12 @@ def build_row(module, settings):
 
 @pytest.mark.parametrize("module", ARGS)
 def test_settings_from_a_yaml(module):
-    model = build_row(module, "{num_experts: 3, router: softmax, temperature: 30, anneal_epochs: 10}")
+    model = build_row(
+        module, "{num_experts: 3, router: softmax, temperature: 30, anneal_epochs: 10, standardize: True}"
+    )
     layers = [m for m in model.modules() if isinstance(m, DynamicConv)]
     assert layers and all(m.cond_conv.num_experts == 3 and m.routing.temperature == 30 for m in layers)
+    assert all(m.routing.running_mean is not None for m in layers)
     for layer in layers:
         layer.routing.set_epoch(10, 20)
         assert layer.routing.temperature == 1
@@ -150,6 +206,7 @@ def test_settings_from_a_yaml(module):
         ("{temperature: 30}", "temperature and anneal_epochs are a softmax's: add router: softmax"),
         ("{router: softmax, anneal_epochs: 10}", "anneal_epochs lowers the temperature to 1, so that must be above 1"),
         ("{router: softmax, temperature: 9, anneal_epochs: 0.5}", "anneal_epochs must be a whole number of epochs"),
+        ("{standardize: 1}", "standardize must be True or False, not 1"),
         ("{num_experts: 0}", "num_experts must be a whole number from 1, not 0"),
         ("{experts: 8}", "unexpected keyword argument 'experts'"),
     ],
@@ -322,7 +379,7 @@ def test_the_activation_of_the_yaml_reaches_every_dynamic_convolution_with_norm(
         assert acts == {nn.Hardswish}
 
 
-@pytest.mark.parametrize("router", [{}, {"router": "softmax", "temperature": 30}])
+@pytest.mark.parametrize("router", [{}, {"router": "softmax", "temperature": 30}, {"standardize": True}])
 @pytest.mark.parametrize("experts", [1, 2, 4, 8])
 @pytest.mark.parametrize("bias", [True, False])
 def test_expanded_layer_is_the_static_convolution(router, experts, bias):

@@ -72,12 +72,22 @@ def test_every_yaml_gives_the_same_outputs(name):
         lambda: Conv(4, 8, 3, 2),
         lambda: ConvBnAct(8, 8, 3, skip=True),
         lambda: DynamicConvBnAct(4, 6, 3, 2, num_experts=3, router="softmax", temperature=30),
+        lambda: DynamicConvBnAct(4, 6, 3, 2, standardize=True),
         lambda: C2f_GhostResidual_DynamicConv(4, 8, 2, True),
         lambda: GhostModule(4, 7),
         lambda: GhostBottleneck(4, 6, stride=2),
         lambda: nn.Sequential(nn.Conv2d(4, 6, 3, bias=True), nn.BatchNorm2d(6, affine=False)),
     ],
-    ids=["Conv", "ConvBnAct", "DynamicConvBnAct", "C2f_GhostResidual", "GhostModule", "GhostBottleneck", "bias"],
+    ids=[
+        "Conv",
+        "ConvBnAct",
+        "DynamicConvBnAct",
+        "standardised",
+        "C2f_GhostResidual",
+        "GhostModule",
+        "GhostBottleneck",
+        "bias",
+    ],
 )
 def test_every_kind_of_pair(make, batch):
     torch.manual_seed(1)

@@ -343,6 +343,8 @@ def test_one_convolution_becomes_dynamic(own, source, router):
         ({"num_experts": 4}, {"num_experts": 8}),
         ({"num_experts": 4}, {"num_experts": 4, "router": "softmax"}),
         ({"num_experts": 4, "router": "softmax", "temperature": 3.0}, {"num_experts": 2}),
+        ({"num_experts": 4}, {"num_experts": 4, "standardize": True}),
+        ({"num_experts": 4, "standardize": True}, {"num_experts": 4}),
     ],
 )
 @torch.no_grad()

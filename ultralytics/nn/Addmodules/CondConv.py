@@ -14,6 +14,7 @@ from torch import Tensor, nn
 __all__ = ["CondConv2d", "Router"]
 
 ROUTERS = ("sigmoid", "softmax")
+MOMENTUM, EPS = 0.1, 1e-5  # of a router's running statistics
 Padding = str | int | tuple[int, int] | None
 
 
@@ -46,6 +47,10 @@ class Router(nn.Linear):
     are chosen. With `anneal_epochs` a training run lowers it in even steps to 1, reached that many epochs after the
     first, at the latest in the last. The bias is in the optimizer's group of biases, as every parameter of that name:
     its warm-up starts at warmup_bias_lr, which moves the weights of all images alike.
+
+    The means of channels behind an activation differ far more from each other than from image to image, and the weights
+    that a router makes of them hardly differ at all. With `standardize` it sees instead how each mean deviates from
+    what it is over the images of training, in running statistics, so that batches of one image can be trained on.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Router(nn.Linear):
         router: str = "sigmoid",
         temperature: float = 1.0,
         anneal_epochs: int = 0,
+        standardize: bool = False,
     ) -> None:
         if router not in ROUTERS:
             raise ValueError(f"router must be one of {', '.join(ROUTERS)}, not {router!r}")
@@ -68,10 +74,14 @@ class Router(nn.Linear):
             raise ValueError("temperature and anneal_epochs are a softmax's: add router: softmax")
         if anneal_epochs and temperature <= 1:
             raise ValueError(f"anneal_epochs lowers the temperature to 1, so that must be above 1, not {temperature!r}")
+        if type(standardize) is not bool:
+            raise ValueError(f"standardize must be True or False, not {standardize!r}")
         super().__init__(in_features, num_experts)
         self.first_temperature, self.anneal_epochs = float(temperature), anneal_epochs
         # A buffer, so that the average of a training run, its checkpoints and a resumed run have it too.
         self.register_buffer("temperature", torch.tensor(float(temperature)) if router == "softmax" else None)
+        self.register_buffer("running_mean", torch.zeros(in_features) if standardize else None)
+        self.register_buffer("running_var", torch.ones(in_features) if standardize else None)
 
     @property
     def even_weight(self) -> float:
@@ -89,8 +99,22 @@ class Router(nn.Linear):
         """(B, C, H, W) to (B, E) in 0..1, float32 whatever the rest is in."""
         with without_autocast(x.device):
             pooled = x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+            if self.running_mean is not None:
+                pooled = self._standardized(pooled)
             logits = F.linear(pooled, at_least_float32(self.weight), at_least_float32(self.bias))
             return logits.sigmoid() if self.temperature is None else (logits / self.temperature).softmax(1)
+
+    def _standardized(self, pooled: Tensor) -> Tensor:
+        """Means (B, C) as deviations from their running mean, in running standard deviations."""
+        mean, var = at_least_float32(self.running_mean), at_least_float32(self.running_var)
+        if self.training and self.weight.requires_grad:  # in a frozen row they are as fixed as its weights
+            with torch.no_grad():  # of a mixture, MOMENTUM of it this batch and the rest all before
+                step = pooled.mean(0) - mean
+                var = torch.lerp(var, pooled.var(0, correction=0), MOMENTUM) + MOMENTUM * (1 - MOMENTUM) * step**2
+                mean = mean + MOMENTUM * step
+                self.running_mean.copy_(mean)
+                self.running_var.copy_(var)
+        return (pooled - mean) * (var + EPS).rsqrt()
 
 
 class CondConv2d(nn.Module):

@@ -7,8 +7,9 @@ ParameterNet, CVPR 2024 (arXiv 2306.14525), on the mechanism of CondConv (arXiv 
 
 About E times the parameters at nearly the cost of one convolution. Maps are (B, C, H, W).
 
-Every block here passes `num_experts` and the settings of the `Router`, `router`, `temperature` and `anneal_epochs`, on
-to its dynamic convolutions. In a YAML they are the mapping that may end a row's args: `[256, 3, 2, {num_experts: 8}]`.
+Every block here passes `num_experts` and the settings of the `Router`, `router`, `temperature`, `anneal_epochs` and
+`standardize`, on to its dynamic convolutions. In a YAML they are the mapping that may end a row's args:
+`[256, 3, 2, {num_experts: 8}]`.
 """
 
 import math

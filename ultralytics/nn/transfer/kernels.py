@@ -31,7 +31,7 @@ class Kernel:
         return router is not None and len(router) > 1 and bool(router.any())
 
     def tensors(self, given: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Kernel and bias in float32; of a bank, what its experts amount to where the input is 0."""
+        """Kernel and bias in float32; of a bank, what its experts amount to by the router's bias alone."""
         own = {name.removeprefix(self.path): t.float() for name, t in given.items() if name.startswith(self.path)}
         weight, bias = mixture(own) if "routing.bias" in own else (own["weight"], own.get("bias"))
         weight = weight.view(self.shape)
