@@ -238,13 +238,13 @@ def outputs(model, images):
     return raw["boxes"], raw["scores"]
 
 
-@pytest.mark.parametrize("name", ["yolov8n-DynamicConvBnAct.yaml", "yolov8n-DynamicConv-late.yaml"])
-def test_a_static_network_goes_on_as_a_dynamic_one(trained, images, name):
-    static, dynamic = build("yolov8n.yaml"), build(name)
+@pytest.mark.parametrize(("where", "row"), [("BnAct", 7), ("-late", 7), ("-early", 0)])
+def test_a_static_network_goes_on_as_a_dynamic_one(trained, images, where, row):
+    static, dynamic = build("yolov8n.yaml"), build(f"yolov8n-DynamicConv{where}.yaml")
     static.load(trained)
     done = dynamic.load(trained)
     assert not done.missing and not done.unused and not done.changed
-    assert done.expanded["model.7.conv.cond_conv.weight"] == "model.7.conv.weight"
+    assert done.expanded[f"model.{row}.conv.cond_conv.weight"] == f"model.{row}.conv.weight"
     for found, expected in zip(outputs(dynamic, images), outputs(static, images), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     static.train(), dynamic.train()
