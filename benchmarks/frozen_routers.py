@@ -36,19 +36,23 @@ def fix(model: YOLO, routing: Routing) -> None:
 
 def main(words: list[str]) -> None:
     """Measure each of the weights; the table is last."""
-    data, *weights = (word for word in words if "=" not in word)
-    settings = SETTINGS | parse_overrides([word for word in words if "=" in word])
+    paths = [word for word in words if "=" not in word]
+    if len(paths) < 2:
+        sys.exit(__doc__)
+    data, *weights = paths
+    given = parse_overrides([word for word in words if "=" in word])
     images = list_images(load_data_yaml(data)["val"])
     lines = [HEAD]
     for path in weights:
         model = YOLO(path)
-        settings.setdefault("imgsz", model.ckpt.args["imgsz"])
+        settings = {"imgsz": model.ckpt.args["imgsz"], **SETTINGS, **given}
         routing = model.routing(images, **settings)
         before = model.val(data=data, **settings).box.map
         fix(model, routing)
         after = model.val(data=data, **settings).box.map
         spread = max(layer.spread.max() for layer in routing.layers)
-        name = Path(path).resolve().parents[1].name
+        folder = Path(path).resolve().parent
+        name = folder.parent.name if folder.name == "weights" else path
         lines.append(f"| {name} | {before:.4f} | {after:.4f} | {after - before:+.4f} | {spread:.3f} |")
     print("\n".join(lines))
 

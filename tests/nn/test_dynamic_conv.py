@@ -110,17 +110,13 @@ def test_running_statistics_are_those_of_the_images_seen(batches):
     """Newer batches weigh more; what was there before the first, mean 0 and variance 1, fades."""
     torch.manual_seed(0)
     layer = DynamicConv(4, 8, 3, standardize=True)
-    seen = [
-        torch.randn(batch, 4, 6, 6) * (1 + torch.rand(batch, 4, 1, 1)) + torch.arange(4).view(4, 1, 1)
-        for batch in batches
-    ]
+    offset = torch.arange(4).view(4, 1, 1)
+    seen = [torch.randn(n, 4, 6, 6) * (1 + torch.rand(n, 4, 1, 1)) + offset for n in batches]
     for images in seen:
         layer.routing_weights(images)
-    shares = [0.1 * 0.9 ** (len(batches) - 1 - i) for i in range(len(batches))]
+    shares = [0.1 * 0.9 ** (len(batches) - 1 - i) / n for i, n in enumerate(batches)]
+    share = torch.tensor(shares, dtype=torch.float64).repeat_interleave(torch.tensor(batches)).unsqueeze(1)
     pooled = torch.cat([images.mean((2, 3)) for images in seen]).double()
-    share = torch.cat([torch.full((n,), s / n, dtype=torch.float64) for n, s in zip(batches, shares, strict=True)])[
-        :, None
-    ]
     mean = (share * pooled).sum(0)
     square = (share * pooled**2).sum(0) + 0.9 ** len(batches)
     torch.testing.assert_close(layer.routing.running_mean.double(), mean, atol=1e-5, rtol=1e-5)
@@ -139,12 +135,9 @@ def test_routing_by_what_is_standardised(router):
     logits = nn.functional.linear(pooled, layer.routing.weight, layer.routing.bias)
     expected = (logits / 3).softmax(1) if router else logits.sigmoid()
     torch.testing.assert_close(layer.routing_weights(x), expected)
-    assert all(
-        torch.equal(value, before[name]) for name, value in layer.state_dict().items()
-    )  # only training moves them
-    layer.train().requires_grad_(False)
-    layer(x)
-    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())  # nor if it is frozen
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())  # only training moves
+    layer.train().requires_grad_(False)(x)  # them, and not if the layer is frozen
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
 def test_a_router_that_standardises_tells_images_apart_whose_means_are_alike():
