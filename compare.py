@@ -15,11 +15,11 @@ on one file: start the same command twice, and each takes what nobody is at.
 from pathlib import Path
 from typing import Any
 
-from ultralytics.engine.comparison.ledger import Ledger
-from ultralytics.engine.comparison.report import write_report
-from ultralytics.engine.comparison.training import train_missing
-from ultralytics.engine.comparison.variants import choose, plan_runs, read_variants
-from ultralytics.engine.script import run
+from ultralytics.comparison.ledger import Ledger
+from ultralytics.comparison.report import write_report
+from ultralytics.comparison.training import train_missing
+from ultralytics.comparison.variants import choose, plan_runs, read_variants
+from ultralytics.engine.cli import run
 from ultralytics.utils.errors import TrainingError
 
 # The first one is what the others are measured against. An entry is "net.yaml", "net.yaml+weights.pt", or a mapping:

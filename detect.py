@@ -9,7 +9,7 @@ python detect.py source=clip.mp4
 from typing import Any
 
 from ultralytics import YOLO
-from ultralytics.engine.script import newest_weights, run
+from ultralytics.engine.cli import newest_weights, run
 
 SETTINGS = {
     "model": None,  # weights; None: the newest best.pt below runs/train

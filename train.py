@@ -9,11 +9,11 @@ python train.py resume=runs/train/exp/weights/last.pt    resume=True: the newest
 from typing import Any
 
 from ultralytics import YOLO
-from ultralytics.engine.script import newest_weights, run
+from ultralytics.engine.cli import newest_weights, run
 
 SETTINGS = {
     "model": "yolov8n-DynamicConv.yaml",  # in ultralytics/cfg/models/v8; n, s, m, l or x behind yolov8 is the size
-    "data": "shapes.yaml",  # your data-set YAML; this one is drawn on first use
+    "data": "shapes.yaml",  # your dataset YAML; this one is drawn on first use
     # "load": "yolov8n.pt",  # start from these weights; on the command line pretrained=yolov8n.pt
     # "resume": "runs/train/exp/weights/last.pt",  # go on with an interrupted run
     "imgsz": 640,

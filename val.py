@@ -1,4 +1,4 @@
-"""Measure weights on a data set: edit the settings below, or change them on the command line.
+"""Measure weights on a dataset: edit the settings below, or change them on the command line.
 
 python val.py                                          the newest best.pt, on the data it was trained on
 python val.py model=runs/train/exp2/weights/best.pt data=my.yaml split=test
@@ -7,7 +7,7 @@ python val.py model=runs/train/exp2/weights/best.pt data=my.yaml split=test
 from typing import Any
 
 from ultralytics import YOLO
-from ultralytics.engine.script import newest_weights, run
+from ultralytics.engine.cli import newest_weights, run
 
 SETTINGS = {
     "model": None,  # weights; None: the newest best.pt below runs/train

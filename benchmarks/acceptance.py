@@ -35,7 +35,7 @@ SMOKE_EPOCHS = (2, 3)
 TASK_BELOW = 0.04  # how far below the reference, of which there is one seed, the mean of a bounded metric may end
 BOUNDED = ("mAP50", "mAP50-95", "accuracy_top1", "accuracy_top5")  # not precision and recall, at one confidence
 TASK_HEAD = (
-    "\n\n# Further tasks\n\nAs above, a data set, size and length for each task. The mean over our seeds of "
+    "\n\n# Further tasks\n\nAs above, a dataset, size and length for each task. The mean over our seeds of "
     f"{', '.join(BOUNDED)} may end {TASK_BELOW} below the reference, of which there is one seed.\n\n"
     "| task | metric | seeds | mean | reference | difference |\n|---|---|---|---|---|---|\n"
 )
@@ -43,7 +43,7 @@ TASK_HEAD = (
 
 @dataclass(frozen=True)
 class TaskRun:
-    """A reference run of a task: its data set, network, size and length, and the metrics of the last epoch's EMA."""
+    """A reference run of a task: its dataset, network, size and length, and the metrics of the last epoch's EMA."""
 
     data: str
     model: str
@@ -85,7 +85,7 @@ TASKS = {
             "metrics/mAP50(P)": 0.9773,
             "metrics/mAP50-95(P)": 0.8984,
         },
-        seeds=(0, 1, 2, 3),  # 23 validation pictures with 41 objects, of another colour than those trained on
+        seeds=(0, 1, 2, 3),  # 23 validation pictures with 41 objects, of another color than those trained on
     ),
     "obb": TaskRun(
         "nuclei_obb/data.yaml",
@@ -165,7 +165,7 @@ def killed(reference: Path) -> tuple[list[str], bool]:
 
 
 def copied(reference: Path, entry: str) -> Path:
-    """A data set of the reference, a YAML or a folder, in a copy beside which label caches may be written."""
+    """A dataset of the reference, a YAML or a folder, in a copy beside which label caches may be written."""
     folder = Path(entry).parts[0]
     shutil.copytree(reference / "data" / folder, RUNS / folder, dirs_exist_ok=True)
     return RUNS / entry

@@ -28,9 +28,9 @@ SHAPES = {  # channels in and out, kernel, stride, groups, side of the input
     "1x1, 32 to 16 at 80": (32, 16, 1, 1, 1, 80),
     "1x1, 64 to 32 at 40": (64, 32, 1, 1, 1, 40),
     "1x1, 128 to 64 at 20": (128, 64, 1, 1, 1, 20),
-    "depth-wise 3x3, 16 at 80": (16, 16, 3, 1, 16, 80),
-    "depth-wise 3x3, 32 at 40": (32, 32, 3, 1, 32, 40),
-    "depth-wise 3x3, 64 at 20": (64, 64, 3, 1, 64, 20),
+    "depthwise 3x3, 16 at 80": (16, 16, 3, 1, 16, 80),
+    "depthwise 3x3, 32 at 40": (32, 32, 3, 1, 32, 40),
+    "depthwise 3x3, 64 at 20": (64, 64, 3, 1, 64, 20),
 }
 Way = Callable[[CondConv2d, Tensor, Tensor], Tensor]
 

@@ -2,7 +2,7 @@
 
 usage: python benchmarks/pretrain.py [REFERENCE] [key=value ...]     the folder with data/, default ../shared
 
-The weights, runs/pretrain/exp/weights/last.pt, are what the warm starts of the study begin with. All of both data sets'
+The weights, runs/pretrain/exp/weights/last.pt, are what the warm starts of the study begin with. All of both datasets'
 images are trained on, validation images too: nothing is measured on them, so there is no best epoch either.
 """
 
@@ -24,7 +24,7 @@ ALWAYS = {"device": "cpu", "plots": False, "verbose": False, "project": "runs/pr
 
 
 def join(sources: list[Path], target: Path) -> Path:
-    """The YAML of one data set made of all images of several, whose classes follow each other."""
+    """The YAML of one dataset made of all images of several, whose classes follow each other."""
     names: list[str] = []
     for source in sources:
         known = yaml.safe_load((source / "data.yaml").read_text(encoding="utf-8"))["names"]

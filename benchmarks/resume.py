@@ -29,7 +29,7 @@ import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from ultralytics import YOLO  # noqa: E402
-from ultralytics.engine import table  # noqa: E402
+from ultralytics.engine import loggers as table  # noqa: E402
 from ultralytics.utils import checkpoint, files  # noqa: E402
 from ultralytics.utils.checkpoint import load_checkpoint  # noqa: E402
 
@@ -161,7 +161,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def copy_data(source: Path, target: Path, train: int = 22, val: int = 8) -> Path:
-    """The YAML of the first few images of a data set, copied."""
+    """The YAML of the first few images of a dataset, copied."""
     for split, count in (("train", train), ("val", val)):
         for image in sorted((source / "images" / split).iterdir())[:count]:
             for kind, name in (("images", image.name), ("labels", f"{image.stem}.txt")):

@@ -53,7 +53,7 @@ def golden(reference: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`dataset(name)`: folder of a copy of a reference data set, beside which label caches may be written."""
+    """`dataset(name)`: folder of a copy of a reference dataset, beside which label caches may be written."""
 
     @cache
     def copy(name: str) -> Path:
@@ -88,7 +88,7 @@ def detector(tmp_path: Path) -> "YOLO":
 
 @pytest.fixture(scope="session")
 def picture() -> np.ndarray:
-    """Blocks of random colours, (120, 160, 3) BGR."""
+    """Blocks of random colors, (120, 160, 3) BGR."""
     blocks = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
     picture = blocks.repeat(10, 0).repeat(10, 1)
     picture.flags.writeable = False

@@ -67,7 +67,7 @@ def measured(name: str, scale: str) -> tuple[int, float]:
 
 
 STUDY = pd.read_csv(ROOT / "benchmarks" / "study.csv")
-TABLES = {  # the data set, epochs and seeds that a table of the READMEs is about, in their order
+TABLES = {  # the dataset, epochs and seeds that a table of the READMEs is about, in their order
     "from scratch": ("bccd", 20, 3),
     "more seeds": ("bccd", 20, 5),
     "twice the learning rate": ("bccd", 20, 3),

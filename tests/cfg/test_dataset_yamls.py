@@ -1,4 +1,4 @@
-"""The shipped data-set YAMLs: complete, and nothing in them that fetches."""
+"""The shipped dataset YAMLs: complete, and nothing in them that fetches."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ import torch
 
 from ultralytics import cfg
 from ultralytics.cfg import Options, get_options, method_defaults, parse_overrides
-from ultralytics.cfg.options import LATER, NOT_TAKEN, OPTIONS
+from ultralytics.cfg.options import NOT_IMPLEMENTED, OPTIONS, UNSUPPORTED
 from ultralytics.utils.errors import ConfigError
 
 DEFAULTS = """
@@ -44,9 +44,9 @@ def test_every_row_of_default_yaml_has_a_comment():
 
 
 def test_the_three_lists_do_not_overlap():
-    assert not set(OPTIONS) & set(LATER)
-    assert not set(OPTIONS) & set(NOT_TAKEN)
-    assert not set(LATER) & set(NOT_TAKEN)
+    assert not set(OPTIONS) & set(NOT_IMPLEMENTED)
+    assert not set(OPTIONS) & set(UNSUPPORTED)
+    assert not set(NOT_IMPLEMENTED) & set(UNSUPPORTED)
 
 
 ACCEPTED = [
@@ -109,7 +109,7 @@ def test_any_source_is_taken_as_it_is():
     assert get_options({"source": image}).source is image
 
 
-REFUSED = [
+INVALID = [
     ("epochs", 0, "a whole number of at least 1"),
     ("epochs", 1.5, "a whole number of at least 1"),
     ("epochs", True, "a whole number of at least 1"),
@@ -157,7 +157,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "expected"), REFUSED)
+@pytest.mark.parametrize(("name", "value", "expected"), INVALID)
 def test_wrong_values_name_option_value_and_what_is_expected(name, value, expected):
     with pytest.raises(ConfigError) as caught:
         get_options({name: value})
@@ -175,17 +175,17 @@ def test_every_option_refuses_something_or_takes_all(name):
         get_options({name: {"a": object()}})
 
 
-@pytest.mark.parametrize("name", LATER)
+@pytest.mark.parametrize("name", NOT_IMPLEMENTED)
 def test_options_of_things_to_come_say_what_they_come_with(name):
-    with pytest.raises(ConfigError, match=f"^{name} comes with {LATER[name]}"):
+    with pytest.raises(ConfigError, match=f"^{name} comes with {NOT_IMPLEMENTED[name]}"):
         get_options({name: 1})
 
 
-@pytest.mark.parametrize("name", NOT_TAKEN)
+@pytest.mark.parametrize("name", UNSUPPORTED)
 def test_options_not_taken_say_why(name):
     with pytest.raises(ConfigError) as caught:
         get_options({name: 1})
-    assert str(caught.value) == f"{name} {NOT_TAKEN[name]}"
+    assert str(caught.value) == f"{name} {UNSUPPORTED[name]}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which file a bare name of a model or data set means."""
+"""Which file a bare name of a model or dataset means."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from ultralytics.utils.errors import DatasetError, ModelError
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
-    """A cfg folder with two models and a data set, and a current folder elsewhere."""
+    """A cfg folder with two models and a dataset, and a current folder elsewhere."""
     for name in ("models/v8/yolov8.yaml", "models/v8/yolov8-p2.yaml", "datasets/shapes.yaml"):
         path = tmp_path / "cfg" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def test_scale_letters_before_a_suffix(shipped):
 
 def test_data_sets_have_no_scale(shipped):
     assert resolve_yaml("shapes.yaml", "datasets") == shipped / "datasets" / "shapes.yaml"
-    with pytest.raises(DatasetError, match=r"no data-set YAML shape\.yaml.*shapes\.yaml"):
+    with pytest.raises(DatasetError, match=r"no dataset YAML shape\.yaml.*shapes\.yaml"):
         resolve_yaml("shape.yaml", "datasets")
 
 

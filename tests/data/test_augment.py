@@ -11,7 +11,7 @@ from scipy import stats
 
 from ultralytics.cfg import get_options
 from ultralytics.data import augment as A
-from ultralytics.data.instances import Objects, Sample
+from ultralytics.data.instances import Instances, Sample
 from ultralytics.utils.letterbox import letterbox
 
 SIZE = (96, 96)
@@ -21,17 +21,17 @@ GEOMETRY = {"degrees": 60, "shear": 20, "perspective": 0.002, "translate": 0.2, 
 
 def single(sample: Sample, options, seed: int = 0) -> Sample:
     """`sample` augmented without partners."""
-    return A.augment(sample, lambda: sample, A.Recipe(options, SIZE), np.random.default_rng(seed))
+    return A.augment(sample, lambda: sample, A.AugmentSettings(options, SIZE), np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("size", [(96, 96), (96, 61), (48, 96), (33, 96)])
 def test_nothing_changes_when_everything_is_0(options, size: tuple[int, int]) -> None:
     img = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    sample = Sample(img, Objects(np.zeros(1, np.float32), np.array([(3, 4, 30, 30)], np.float32)), "", size)
+    sample = Sample(img, Instances(np.zeros(1, np.float32), np.array([(3, 4, 30, 30)], np.float32)), "", size)
     boxed, _, (left, top) = letterbox(img, SIZE)
     found = single(sample, options())
     np.testing.assert_array_equal(found.img, boxed)
-    np.testing.assert_array_equal(found.objects.boxes, [(3 + left, 4 + top, 30 + left, 30 + top)])
+    np.testing.assert_array_equal(found.instances.boxes, [(3 + left, 4 + top, 30 + left, 30 + top)])
 
 
 @pytest.mark.parametrize(("turns", "angle"), [(1, 90), (2, 180), (3, 270)])
@@ -47,22 +47,22 @@ def test_warp_turns_by_right_angles_to_the_pixel(turns: int, angle: float) -> No
 
 @pytest.mark.parametrize("seed", range(15))
 @pytest.mark.parametrize("names", [("scale", "translate"), ("perspective",), ("perspective", "scale", "translate")])
-def test_boxes_follow_the_colours(options, painted, assert_boxes_on_colours, names, seed: int) -> None:
+def test_boxes_follow_the_colors(options, painted, assert_boxes_on_colors, names, seed: int) -> None:
     sample = painted((96, 80), [(30, 30, 44, 50), (50, 34, 62, 46)], [0, 1])
     found = single(sample, options(**{name: GEOMETRY[name] for name in names}), seed)
-    assert_boxes_on_colours(found, slack=1.01 if "perspective" in names else 0.51)
+    assert_boxes_on_colors(found, slack=1.01 if "perspective" in names else 0.51)
 
 
 @pytest.mark.parametrize("seed", range(15))
 def test_boxes_from_outlines_are_tight_however_the_picture_turns(
-    options, painted, assert_boxes_on_colours, seed: int
+    options, painted, assert_boxes_on_colors, seed: int
 ) -> None:
     sample = painted((96, 80), [(0, 0, 40, 40), (50, 34, 62, 66)], [0, 1])
-    rows = sample.objects.normalised(sample.size)
+    rows = sample.instances.normalized(sample.size)
     outlines = [row[:2] + SQUARE * row[2:] for row in rows]
-    objects = Objects.from_normalised(sample.objects.cls, rows, outlines, sample.size)
-    found = single(replace(sample, objects=objects), options(**GEOMETRY | {"perspective": 0}), seed)
-    assert_boxes_on_colours(found, slack=1.5)  # the last pixel of a sharp corner is pale
+    objects = Instances.from_normalized(sample.instances.cls, rows, outlines, sample.size)
+    found = single(replace(sample, instances=objects), options(**GEOMETRY | {"perspective": 0}), seed)
+    assert_boxes_on_colors(found, slack=1.5)  # the last pixel of a sharp corner is pale
 
 
 @settings(max_examples=60)
@@ -75,15 +75,15 @@ def test_boxes_from_outlines_are_tight_however_the_picture_turns(
 def test_boxes_always_lie_in_the_picture(rows: list[tuple[int, ...]], seed: int, mixing: dict, tilt: bool) -> None:
     boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in rows], np.float32).reshape(-1, 4)
     sample = Sample(
-        np.zeros((80, 96, 3), np.uint8), Objects(np.arange(len(boxes), dtype=np.float32), boxes), "", (80, 96)
+        np.zeros((80, 96, 3), np.uint8), Instances(np.arange(len(boxes), dtype=np.float32), boxes), "", (80, 96)
     )
     options = get_options(GEOMETRY | {"perspective": 0.002 * tilt, "flipud": 0.5, "mosaic": 0.0})
-    recipe = A.Recipe(options, SIZE, A.Mixing(**mixing))
-    found = A.augment(sample, lambda: sample, recipe, np.random.default_rng(seed))
+    settings = A.AugmentSettings(options, SIZE, A.MixProbs(**mixing))
+    found = A.augment(sample, lambda: sample, settings, np.random.default_rng(seed))
     assert found.img.shape == (*SIZE, 3) and found.img.dtype == np.uint8
-    assert len(found.objects.cls) == len(found.objects.boxes)
-    sides = found.objects.boxes[:, 2:] - found.objects.boxes[:, :2]
-    assert (found.objects.boxes >= 0).all() and (found.objects.boxes <= 96).all() and (sides > 0).all()
+    assert len(found.instances.cls) == len(found.instances.boxes)
+    sides = found.instances.boxes[:, 2:] - found.instances.boxes[:, :2]
+    assert (found.instances.boxes >= 0).all() and (found.instances.boxes <= 96).all() and (sides > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -97,22 +97,22 @@ def test_boxes_always_lie_in_the_picture(rows: list[tuple[int, ...]], seed: int,
     ],
 )
 def test_objects_stay_while_enough_of_them_is_seen(after: tuple[float, ...], kept: bool) -> None:
-    def of(box: tuple[float, ...]) -> Objects:
-        return Objects(np.zeros(1, np.float32), np.array([box], np.float32))
+    def of(box: tuple[float, ...]) -> Instances:
+        return Instances(np.zeros(1, np.float32), np.array([box], np.float32))
 
     before = of((0, 0, 20, 20)) if after[2] > 9 else of((0, 0, 30, 30))
     before = of((0, 0, 1, 1)) if after[3] > 10 else before
-    assert A.still_visible(before, of(after), 1.0).tolist() == [kept]
+    assert A.keep_mask(before, of(after), 1.0).tolist() == [kept]
     if after == (0, 0, 9, 9):
-        assert A.still_visible(before, of(after), 0.5).tolist() == [True]  # of 15 x 15
+        assert A.keep_mask(before, of(after), 0.5).tolist() == [True]  # of 15 x 15
 
 
 def test_an_outlined_object_stays_down_to_a_hundredth() -> None:
     row = np.array([(0.5, 0.5, 1, 1)], np.float32)
-    outlined = Objects.from_normalised(np.zeros(1), row, [SQUARE + 0.5], (100, 100))
+    has_polygon = Instances.from_normalized(np.zeros(1), row, [SQUARE + 0.5], (100, 100))
     for side, kept in ((9.9, False), (10.1, True)):
-        after = Objects(outlined.cls, np.array([(0, 0, side, side)], np.float32))
-        assert A.still_visible(outlined, after, 1.0).tolist() == [kept]
+        after = Instances(has_polygon.cls, np.array([(0, 0, side, side)], np.float32))
+        assert A.keep_mask(has_polygon, after, 1.0).tolist() == [kept]
 
 
 def matrices(options, n: int = 2000) -> np.ndarray:
@@ -139,7 +139,7 @@ def test_degrees_shear_translate_and_perspective_are_uniform(options) -> None:
 
 def test_scale_is_uniform(options, painted) -> None:
     sample, opts, rng = painted(SIZE, [(40, 40, 56, 56)], [0]), options(scale=0.4), np.random.default_rng(0)
-    boxes = [A.random_affine(sample, SIZE, opts, rng).objects.boxes[0] for _ in range(1000)]
+    boxes = [A.random_perspective(sample, SIZE, opts, rng).instances.boxes[0] for _ in range(1000)]
     assert uniform(np.array([(b[2] - b[0]) / 16 for b in boxes]), 0.6, 1.4)
 
 
@@ -168,7 +168,7 @@ def test_turning_shearing_and_tilting_compose_like_the_reference(options) -> Non
 def test_hsv_turns_hue_and_scales_saturation_and_value_rounded_down(options) -> None:
     hue, saturation, value = np.meshgrid(np.arange(0, 180, 4), np.arange(60, 256, 30), np.arange(60, 256, 30))
     before = np.stack((hue, saturation, value), -1).reshape(-1, 1, 3).astype(np.uint8)
-    sample = Sample(cv2.cvtColor(before, cv2.COLOR_HSV2BGR), Objects(np.zeros(0), np.zeros((0, 4))), "", (1, 1))
+    sample = Sample(cv2.cvtColor(before, cv2.COLOR_HSV2BGR), Instances(np.zeros(0), np.zeros((0, 4))), "", (1, 1))
     before = cv2.cvtColor(sample.img, cv2.COLOR_BGR2HSV).astype(float)
     draws = np.random.default_rng(5).uniform(-1, 1, 3) * (0.1, 0.3, 0.3)
     expected = np.floor(
@@ -185,8 +185,8 @@ def test_hsv_turns_hue_and_scales_saturation_and_value_rounded_down(options) -> 
 
 
 @pytest.mark.parametrize("name", ["hsv_h", "hsv_s", "hsv_v"])
-def test_each_colour_option_changes_its_own_channel(options, name: str) -> None:
-    sample = Sample(np.full((8, 8, 3), (60, 90, 150), np.uint8), Objects(np.zeros(0), np.zeros((0, 4))), "", (8, 8))
+def test_each_color_option_changes_its_own_channel(options, name: str) -> None:
+    sample = Sample(np.full((8, 8, 3), (60, 90, 150), np.uint8), Instances(np.zeros(0), np.zeros((0, 4))), "", (8, 8))
     assert A.hsv(sample, options(), np.random.default_rng(0)) is sample
     before, opts = cv2.cvtColor(sample.img, cv2.COLOR_BGR2HSV)[0, 0].astype(int), options(**{name: 0.3})
     found = [A.hsv(sample, opts, np.random.default_rng(seed)).img for seed in range(9)]
@@ -204,7 +204,7 @@ def test_hsv_changes_the_padding_too(options, painted) -> None:
 @pytest.mark.parametrize("name", ["flipud", "fliplr", "bgr"])
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_flips_and_bgr_happen_as_often_as_asked(
-    options, painted, assert_boxes_on_colours, name: str, probability: float
+    options, painted, assert_boxes_on_colors, name: str, probability: float
 ) -> None:
     sample = painted(SIZE, [(10, 20, 30, 50)], [0])
     turned = {"flipud": sample.img[::-1], "fliplr": sample.img[:, ::-1], "bgr": sample.img[..., ::-1]}[name]
@@ -215,15 +215,15 @@ def test_flips_and_bgr_happen_as_often_as_asked(
         assert changed or (found.img == sample.img).all()
         times += changed
         if name != "bgr":
-            assert_boxes_on_colours(found, 0)
+            assert_boxes_on_colors(found, 0)
     assert stats.binomtest(int(times), 300, probability).pvalue > 1e-3
 
 
-def test_flips_come_after_colours_and_the_picture_is_flipped_whole(options, painted) -> None:
+def test_flips_come_after_colors_and_the_picture_is_flipped_whole(options, painted) -> None:
     sample = painted((40, 96), [(10, 20, 30, 40)], [0])
     flipped, straight = (single(sample, options(fliplr=p, flipud=p, hsv_v=0.4)) for p in (1.0, 0.0))
     np.testing.assert_array_equal(flipped.img, straight.img[::-1, ::-1])
-    np.testing.assert_array_equal(flipped.objects.boxes, 96 - straight.objects.boxes[:, [2, 3, 0, 1]])
+    np.testing.assert_array_equal(flipped.instances.boxes, 96 - straight.instances.boxes[:, [2, 3, 0, 1]])
 
 
 @pytest.mark.parametrize("name", ["mosaic", "mixup", "cutmix"])
@@ -231,10 +231,10 @@ def test_pictures_join_as_often_as_asked(options, painted, name: str) -> None:
     main, other = painted(SIZE, [(2, 2, 12, 12)], [0]), painted(SIZE, [(20, 20, 90, 90)], [1])
     times = {0.0: 0, 0.4: 0, 1.0: 0}
     for probability in times:
-        recipe = A.Recipe(options(), SIZE, A.Mixing(**{name: probability}))
+        settings = A.AugmentSettings(options(), SIZE, A.MixProbs(**{name: probability}))
         for seed in range(200):
             drawn = []
-            A.augment(main, lambda: drawn.append(1) or other, recipe, np.random.default_rng(seed))  # noqa: B023
+            A.augment(main, lambda: drawn.append(1) or other, settings, np.random.default_rng(seed))  # noqa: B023
             assert len(drawn) in (0, 3 if name == "mosaic" else 1)
             times[probability] += bool(drawn)
     assert times[0.0] == 0 and times[1.0] == 200 and stats.binomtest(times[0.4], 200, 0.4).pvalue > 1e-3
@@ -242,22 +242,22 @@ def test_pictures_join_as_often_as_asked(options, painted, name: str) -> None:
 
 def test_mixup_partner_has_a_mosaic_of_its_own(options, painted) -> None:
     sample, drawn = painted(SIZE, [(20, 20, 90, 90)], [1]), []
-    recipe = A.Recipe(options(), SIZE, A.Mixing(mosaic=1.0, mixup=1.0))
-    A.augment(sample, lambda: drawn.append(1) or sample, recipe, np.random.default_rng(0))
+    settings = A.AugmentSettings(options(), SIZE, A.MixProbs(mosaic=1.0, mixup=1.0))
+    A.augment(sample, lambda: drawn.append(1) or sample, settings, np.random.default_rng(0))
     assert len(drawn) == 3 + 1 + 3
 
 
 @pytest.mark.parametrize(("epochs", "close", "first_closed"), [(10, 3, 7), (10, 0, 10), (5, 10, 0), (10, 10, 0)])
 def test_close_mosaic_ends_joining_in_the_last_epochs(options, epochs: int, close: int, first_closed: int) -> None:
     opts = options(epochs=epochs, close_mosaic=close, mosaic=0.5, mixup=0.2, cutmix=0.1)
-    mixing = [A.Mixing.at(opts, epoch) for epoch in range(epochs)]
-    assert mixing == [A.Mixing(0.5, 0.2, 0.1)] * first_closed + [A.Mixing()] * (epochs - first_closed)
+    mixing = [A.MixProbs.at(opts, epoch) for epoch in range(epochs)]
+    assert mixing == [A.MixProbs(0.5, 0.2, 0.1)] * first_closed + [A.MixProbs()] * (epochs - first_closed)
 
 
 def test_grey_pictures_go_through_everything(options, painted) -> None:
     sample = painted(SIZE, [(20, 20, 60, 60)], [0])
-    grey = Sample(sample.img[..., :1], sample.objects, "", SIZE)
+    gray = Sample(sample.img[..., :1], sample.instances, "", SIZE)
     opts = options(hsv_v=0.4, flipud=1.0, fliplr=1.0, bgr=1.0, degrees=10)
-    recipe = A.Recipe(opts, SIZE, A.Mixing(1.0, 1.0, 1.0))
+    settings = A.AugmentSettings(opts, SIZE, A.MixProbs(1.0, 1.0, 1.0))
     for seed in range(5):
-        assert A.augment(grey, lambda: grey, recipe, np.random.default_rng(seed)).img.shape == (*SIZE, 1)
+        assert A.augment(gray, lambda: gray, settings, np.random.default_rng(seed)).img.shape == (*SIZE, 1)

@@ -9,11 +9,12 @@ from ultralytics.cfg import get_options
 from ultralytics.data import augment as A
 from ultralytics.data.config import load_data_yaml
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.data.instances import Objects, Sample
-from ultralytics.data.labels import list_images, scan
+from ultralytics.data.instances import Instances, Sample
+from ultralytics.data.labels.files import list_images
+from ultralytics.data.labels.scan import scan
 
 # Mean and standard error within images, over four passes of the training split of `bccd` at 320 pixels: default options
-# but for the colours, which are off; partners from all images; mean sides per image as shares of the picture.
+# but for the colors, which are off; partners from all images; mean sides per image as shares of the picture.
 GEOMETRY = {
     1.0: {
         "boxes": (24.215635738831615, 0.3604867369017069),
@@ -31,7 +32,7 @@ GEOMETRY = {
     },
 }
 # Mean and standard deviation over 100 pictures of the median change of a pixel, and the range it may have.
-COLOUR = {
+COLOR = {
     "hue": (-0.71, 1.686979549372191, -3, 3),
     "saturation": (0.9777214303925823, 0.4275798872030162, 0.25, 1.75),
     "value": (1.0368979921467718, 0.211299740785551, 0.55, 1.45),
@@ -62,7 +63,7 @@ def bccd(reference):
 
 def measure(sample: Sample) -> dict[str, float]:
     """The figures of one picture."""
-    boxes = sample.objects.normalised(sample.size)
+    boxes = sample.instances.normalized(sample.size)
     sides = boxes[:, 2:].mean(0) if len(boxes) else (np.nan, np.nan)
     area = np.sqrt(boxes[:, 2:].prod(1)).mean() if len(boxes) else np.nan
     padding = (sample.img == 114).all(-1).mean()
@@ -80,7 +81,7 @@ def test_geometry(bccd, mosaic: float) -> None:
         assert abs(found - mean) < 3 * np.hypot(error, own_error), f"{name}: {found} instead of {mean}"
 
 
-def test_colour(bccd) -> None:
+def test_color(bccd) -> None:
     still = {"cache": False, "mosaic": 0, "scale": 0, "translate": 0, "fliplr": 0}
     changed, plain = bccd(**still), bccd(**still, hsv_h=0, hsv_s=0, hsv_v=0)
     changes = []
@@ -95,7 +96,7 @@ def test_colour(bccd) -> None:
             turn = np.median((after[:, 0] - before[:, 0] + 90) % 180 - 90)
             changes.append((turn, *np.median(after[:, 1:] / before[:, 1:], axis=0)))
     assert len(changes) > 40
-    for values, (name, (mean, std, low, high)) in zip(np.array(changes).T, COLOUR.items(), strict=True):
+    for values, (name, (mean, std, low, high)) in zip(np.array(changes).T, COLOR.items(), strict=True):
         assert abs(values.mean() - mean) < 3 * np.hypot(std / 10, values.std() / np.sqrt(len(values))), name
         assert values.std() == pytest.approx(std, rel=0.25), name
         assert values.min() >= low and values.max() <= high, name
@@ -104,14 +105,14 @@ def test_colour(bccd) -> None:
 def test_markers() -> None:
     """Three squares tell scale, shift and flip: both uniform, and half of the pictures flipped."""
     at = np.array([(0.4, 0.4), (0.6, 0.4), (0.4, 0.6)], np.float32) * SIDE
-    markers = Objects(np.arange(3, dtype=np.float32), np.concatenate((at - SIDE / 40, at + SIDE / 40), axis=1))
+    markers = Instances(np.arange(3, dtype=np.float32), np.concatenate((at - SIDE / 40, at + SIDE / 40), axis=1))
     sample = Sample(np.zeros((SIDE, SIDE, 3), np.uint8), markers, "", (SIDE, SIDE))
-    recipe = A.Recipe(get_options(), (SIDE, SIDE))
+    settings = A.AugmentSettings(get_options(), (SIDE, SIDE))
     found = {name: [] for name in MARKERS}
     for seed in range(2000):
-        objects = A.augment(sample, lambda: sample, recipe, np.random.default_rng(seed)).objects
+        objects = A.augment(sample, lambda: sample, settings, np.random.default_rng(seed)).instances
         if len(objects) == 3:
-            (x, y), (right, _), (_, low) = objects.normalised(sample.size)[:, :2]
+            (x, y), (right, _), (_, low) = objects.normalized(sample.size)[:, :2]
             found["scale x"].append(abs(right - x) / 0.2)
             found["scale y"].append((low - y) / 0.2)
             found["shift x"].append((x + right) / 2 - 0.5)

@@ -1,13 +1,14 @@
-"""Data-set YAMLs: where things are looked for, what the classes are called, and a sentence for every mistake."""
+"""Dataset YAMLs: where things are looked for, what the classes are called, and a sentence for every mistake."""
 
 from pathlib import Path
 
 import pytest
 
-from ultralytics.data import config, generate
+from ultralytics.data import config
 from ultralytics.data.config import load_data_yaml
-from ultralytics.data.shape_scenes import Recipe
-from ultralytics.data.shapes import FOLDERS, ROWS
+from ultralytics.data.shapes import generate
+from ultralytics.data.shapes.draw import FOLDERS, ROWS
+from ultralytics.data.shapes.scenes import Recipe
 from ultralytics.utils.errors import ConfigError, DatasetError
 
 
@@ -160,7 +161,7 @@ def test_a_split_of_another_kind_is_refused(home, value):
 
 
 def test_missing_yaml_names_near_ones():
-    with pytest.raises(DatasetError, match=r"no data-set YAML nowhere\.yaml"):
+    with pytest.raises(DatasetError, match=r"no dataset YAML nowhere\.yaml"):
         load_data_yaml("nowhere.yaml")
 
 
@@ -172,8 +173,8 @@ def test_a_folder_is_no_yaml(home):
 
 
 def test_unknown_keys_are_kept(home):
-    data = load_data_yaml(make(home, BASIC + "kpt_shape: [2, 3]\nflip_idx: [0, 1]\nlicence: CC0\n"))
-    assert (data["kpt_shape"], data["flip_idx"], data["licence"]) == ([2, 3], [0, 1], "CC0")
+    data = load_data_yaml(make(home, BASIC + "kpt_shape: [2, 3]\nflip_idx: [0, 1]\nlicense: CC0\n"))
+    assert (data["kpt_shape"], data["flip_idx"], data["license"]) == ([2, 3], [0, 1], "CC0")
 
 
 def test_download_is_never_run(home):
@@ -191,7 +192,7 @@ def test_generated_data_set_is_drawn_where_data_sets_live(home, monkeypatch):
             make(folder, "")
         drawn.append(folder)
 
-    monkeypatch.setattr("ultralytics.data.shapes.draw_shapes", draw)
+    monkeypatch.setattr("ultralytics.data.shapes.draw.draw_shapes", draw)
     file = make(home / "yamls", "path: shapes\ngenerate: shapes\n" + BASIC, splits=())
     for _ in range(2):
         assert load_data_yaml(file)["path"] == home.parent / "tree" / "datasets" / "shapes"
@@ -199,7 +200,7 @@ def test_generated_data_set_is_drawn_where_data_sets_live(home, monkeypatch):
 
 
 def test_an_installed_package_draws_under_the_current_folder(home, monkeypatch):
-    monkeypatch.setattr("ultralytics.data.shapes.draw_shapes", lambda folder: make(folder, ""))
+    monkeypatch.setattr("ultralytics.data.shapes.draw.draw_shapes", lambda folder: make(folder, ""))
     (home.parent / "tree" / "pyproject.toml").unlink()
     file = make(home / "yamls", "path: shapes\ngenerate: shapes\n" + BASIC, splits=())
     assert load_data_yaml(file)["path"] == home / "datasets" / "shapes"
@@ -213,7 +214,7 @@ def test_rows_of_drawn_data_sets(home, monkeypatch):
         drawn.update(how)
         make(folder, "")
 
-    monkeypatch.setattr("ultralytics.data.shapes.draw_shapes", draw)
+    monkeypatch.setattr("ultralytics.data.shapes.draw.draw_shapes", draw)
     names = "train: images/train\nval: images/val\nnames: [disc, star]\n"
     text = "path: outlines\ngenerate: {kind: shapes, rows: polygons}\n"
     load_data_yaml(make(home / "yamls", text + names, splits=()))

@@ -10,10 +10,12 @@ import torch
 from scipy import stats
 
 from ultralytics.data import dataset as D
-from ultralytics.data import pictures
+from ultralytics.data.cache import loading as pictures
 from ultralytics.data.config import load_data_yaml
-from ultralytics.data.labels import box_row_parser, list_images, scan
-from ultralytics.data.store import LabelStore
+from ultralytics.data.labels.files import list_images
+from ultralytics.data.labels.rows import box_row_parser
+from ultralytics.data.labels.scan import scan
+from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.letterbox import rect_shapes
 
@@ -27,8 +29,8 @@ def same(a, b) -> bool:
     """Whether two samples are equal."""
     return (
         np.array_equal(a.img, b.img)
-        and np.array_equal(a.objects.boxes, b.objects.boxes)
-        and np.array_equal(a.objects.cls, b.objects.cls)
+        and np.array_equal(a.instances.boxes, b.instances.boxes)
+        and np.array_equal(a.instances.cls, b.instances.cls)
         and a.im_file == b.im_file
     )
 
@@ -126,13 +128,13 @@ def test_classes_and_single_cls(numbered, build, augment: bool) -> None:
     def found(**changes) -> list[list[float]]:
         dataset = build(data, augment=augment, **changes)
         samples = [dataset[0, p] for p in range(10)]
-        return [sample.objects.cls.tolist() for sample in sorted(samples, key=lambda s: s.im_file)]
+        return [sample.instances.cls.tolist() for sample in sorted(samples, key=lambda s: s.im_file)]
 
     assert found() == [[i % 8] for i in range(10)]
     assert found(classes=[1, 5]) == [[i % 8] if i % 8 in (1, 5) else [] for i in range(10)]
     assert found(single_cls=True) == [[0]] * 10
     assert found(single_cls=True, classes=[1, 5]) == [[0] if i % 8 in (1, 5) else [] for i in range(10)]
-    with pytest.raises(ConfigError, match=r"classes=\[8, 99\]: the data set has the classes 0 to 7"):
+    with pytest.raises(ConfigError, match=r"classes=\[8, 99\]: the dataset has the classes 0 to 7"):
         found(classes=[99, 1, 8])
 
 
@@ -193,7 +195,7 @@ def test_the_users_transforms_join_in(numbered, build) -> None:
     data = numbered(4)
     for transforms, times in (([paint, paint], 2), (paint, 1)):
         sample = build(data, transforms=transforms)[0, 0]
-        assert (sample.img == 200).all() and sample.objects.cls.tolist() == [int(sample.im_file[-5]) + times]
+        assert (sample.img == 200).all() and sample.instances.cls.tolist() == [int(sample.im_file[-5]) + times]
 
 
 def test_an_image_that_becomes_unreadable_is_replaced_and_said_once(numbered, build, caplog) -> None:

@@ -71,7 +71,7 @@ def test_16_bit_grey_keeps_the_high_byte(tmp_path, suffix):
     np.testing.assert_array_equal(rgb(path), np.stack([gradient >> 8] * 3, -1))
 
 
-def test_16_bit_colour_keeps_the_high_byte(tmp_path):
+def test_16_bit_color_keeps_the_high_byte(tmp_path):
     path = tmp_path / "a.png"
     deep = photo().astype(np.uint16) * 257
     cv2.imwrite(str(path), deep[..., ::-1])
@@ -118,7 +118,7 @@ def test_palette_with_a_transparent_entry(tmp_path, suffix):
     assert (rgb(path)[5:] == [10, 200, 30]).all()
 
 
-def test_png_with_a_transparent_colour(tmp_path):
+def test_png_with_a_transparent_color(tmp_path):
     path = tmp_path / "a.png"
     pixels = photo()
     pixels[:5] = [1, 2, 3]
@@ -133,7 +133,7 @@ def test_every_mode_looks_as_pillow_shows_it(mode):
     np.testing.assert_array_equal(pillow_to_bgr(image)[..., ::-1], np.asarray(image.convert("RGB")))
 
 
-def test_cmyk_jpeg_has_the_colours_it_was_made_from(tmp_path):
+def test_cmyk_jpeg_has_the_colors_it_was_made_from(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(photo()).convert("CMYK").save(path, quality=100, subsampling=0)
     assert abs(rgb(path) - photo()).mean() < 2
@@ -147,7 +147,7 @@ def test_grey_jpeg(tmp_path):
     np.testing.assert_array_equal(read_image(path, channels=1), read_image(path)[..., :1])
 
 
-def test_one_channel_of_a_colour_image_is_its_luminance(tmp_path):
+def test_one_channel_of_a_color_image_is_its_luminance(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(photo()).save(path)
     luminance = np.asarray(Image.open(path).convert("L")).astype(int)
@@ -157,7 +157,7 @@ def test_one_channel_of_a_colour_image_is_its_luminance(tmp_path):
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tif"])
 def test_first_frame_of_several(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
-    frames = [Image.new("RGB", (30, 20), colour) for colour in ((200, 10, 10), (10, 200, 10), (10, 10, 200))]
+    frames = [Image.new("RGB", (30, 20), color) for color in ((200, 10, 10), (10, 200, 10), (10, 10, 200))]
     frames[0].save(path, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == "webp" else {}))
     assert (rgb(path) == [200, 10, 10]).all()
     assert check_image(path) == (20, 30)
@@ -181,7 +181,7 @@ def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(tmp_path):
 
 
 def test_truncated_jpegs_are_not_given_to_opencv(tmp_path, monkeypatch):
-    """Some of its versions fill up what is missing with grey."""
+    """Some of its versions fill up what is missing with gray."""
     Image.fromarray(photo()).save(tmp_path / "a.jpg")
     data = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(data[:-200])

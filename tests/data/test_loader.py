@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ultralytics.data import dataset as D
-from ultralytics.data import pictures
+from ultralytics.data.cache import loading as pictures
 from ultralytics.data.loader import build_loader
 from ultralytics.utils.errors import DatasetError
 
@@ -65,10 +65,10 @@ def test_batches_are_the_same_from_a_spawned_worker(numbered, build) -> None:
 def test_persistent_workers_see_epochs_and_close_mosaic(numbered, build, workers: int) -> None:
     loader = build_loader(build(numbered(16), mosaic=1.0, epochs=4, close_mosaic=2), workers)
     assert loader.persistent_workers == bool(workers)
-    colours = [
+    colors = [
         max(len(image.unique()) for batch in epoch for image in batch["img"]) for epoch in epochs(loader, (0, 1, 2, 3))
     ]
-    assert colours[0] > 1 and colours[1] > 1 and colours[2:] == [1, 1]
+    assert colors[0] > 1 and colors[1] > 1 and colors[2:] == [1, 1]
     first, again, other = (tuple(f for b in e for f in b["im_file"]) for e in epochs(loader, (2, 2, 3)))
     assert first == again != other
 

@@ -1,4 +1,4 @@
-"""Pictures that become one: labels lie where the colours are."""
+"""Pictures that become one: labels lie where the colors are."""
 
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ultralytics.data.instances import Objects, Sample
-from ultralytics.data.mosaic import CUT_MIN_VISIBLE, CUT_MIN_VISIBLE_OUTLINE, cutmix, mixup, mosaic4
+from ultralytics.data.augment import CUT_MIN_VISIBLE, CUT_MIN_VISIBLE_OUTLINE, cutmix, mixup, mosaic4
+from ultralytics.data.instances import Instances, Sample
 from ultralytics.data.polygons import resample
 
 SIZE = 64
@@ -21,19 +21,19 @@ def four(painted) -> list[Sample]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_mosaic_boxes_lie_on_the_colours(four: list[Sample], assert_boxes_on_colours, seed: int) -> None:
+def test_mosaic_boxes_lie_on_the_colors(four: list[Sample], assert_boxes_on_colors, seed: int) -> None:
     canvas = mosaic4(four, SIZE, np.random.default_rng(seed))
     assert canvas.size == (128, 128)
-    assert_boxes_on_colours(canvas, slack=0)
+    assert_boxes_on_colors(canvas, slack=0)
 
 
 def test_mosaic_pictures_meet_at_a_uniform_point_of_the_middle_half() -> None:
-    nothing = Objects(np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
-    grey = [Sample(np.full((64, 64, 3), i, np.uint8), nothing, "", (64, 64)) for i in range(4)]
+    nothing = Instances(np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
+    gray = [Sample(np.full((64, 64, 3), i, np.uint8), nothing, "", (64, 64)) for i in range(4)]
     rng = np.random.default_rng(0)
     points = []
     for _ in range(1000):
-        img = mosaic4(grey, SIZE, rng).img[..., 0]
+        img = mosaic4(gray, SIZE, rng).img[..., 0]
         rows, columns = np.nonzero(img == 3)
         x, y = columns.min(), rows.min()
         points.append((x, y))
@@ -49,7 +49,7 @@ def test_mosaic_drops_what_the_canvas_cuts_off(painted) -> None:
     samples = [painted((64, 64), [(0, 0, 4, 4)], [i]) for i in range(4)]
     seen = set()
     for seed in range(60):
-        objects = mosaic4(samples, SIZE, np.random.default_rng(seed)).objects
+        objects = mosaic4(samples, SIZE, np.random.default_rng(seed)).instances
         x, y = objects.boxes[-1, :2]  # where the pictures meet
         left, above = x > 60, y > 60
         expected = [c for c, kept in enumerate((left and above, above, left, True)) if kept]
@@ -66,20 +66,20 @@ def test_mixup_averages_pictures_and_joins_objects(painted) -> None:
         mixed = mixup(first, second, rng)
         weights.append(mixed.img[10, 10, 0] / 255)
         np.testing.assert_allclose(mixed.img[40, 40, 2] / 255, 1 - weights[-1], atol=1 / 255)
-    assert mixed.objects.cls.tolist() == [0, 2]
-    np.testing.assert_array_equal(mixed.objects.boxes, [(4, 4, 20, 20), (30, 30, 60, 50)])
+    assert mixed.instances.cls.tolist() == [0, 2]
+    np.testing.assert_array_equal(mixed.instances.boxes, [(4, 4, 20, 20), (30, 30, 60, 50)])
     blurred = np.array(weights) + rng.uniform(-0.5, 0.5, 500) / 255  # undoes the rounding to 8 bits
     assert stats.kstest(blurred, stats.beta(32, 32).cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_cutmix_boxes_lie_on_the_colours(painted, assert_boxes_on_colours, seed: int) -> None:
+def test_cutmix_boxes_lie_on_the_colors(painted, assert_boxes_on_colors, seed: int) -> None:
     first = painted((64, 64), [(2, 2, 12, 14)], [0])
     second = painted((64, 64), [(20, 20, 50, 30), (30, 40, 44, 60), (1, 1, 9, 9)], [1, 2, 3])
     mixed = cutmix(first, second, np.random.default_rng(seed))
-    assert mixed.objects.cls[0] == 0
-    assert_boxes_on_colours(mixed, slack=0.5)
-    added = len(mixed.objects) - 1
+    assert mixed.instances.cls[0] == 0
+    assert_boxes_on_colors(mixed, slack=0.5)
+    added = len(mixed.instances) - 1
     changed = (mixed.img != first.img).any()
     assert changed == (added > 0)
 
@@ -101,12 +101,12 @@ def test_cutmix_keeps_objects_of_which_a_tenth_is_seen(needed, painted) -> None:
     empty, other = painted((64, 64), [], []), painted((64, 64), [(0, 0, 64, 64)], [0])
     if needed == CUT_MIN_VISIBLE_OUTLINE:
         outline = np.array([(0, 0), (64, 0), (64, 64), (0, 64)], np.float32)
-        other = replace(other, objects=replace(other.objects, polygons=resample([outline])))
+        other = replace(other, instances=replace(other.instances, polygons=resample([outline])))
     rng, shares = np.random.default_rng(0), []
     for _ in range(2000):
         mixed = cutmix(empty, other, rng)
         share = (mixed.img != 0).any(-1).mean()
-        assert len(mixed.objects) == (share > 0)
+        assert len(mixed.instances) == (share > 0)
         shares.append(share)
     shares = np.array(shares)
     assert needed - 1e-6 <= shares[shares > 0].min() < needed + 0.02
@@ -119,11 +119,11 @@ def test_cutmix_changes_as_many_pictures_as_the_reference(k: int, changed: int) 
     pictures = []
     for i in range(40):
         sides = np.array([[*rng.uniform(0.1, 0.3, 2), *rng.random(2)] for _ in range(k)])
-        centre = sides[:, :2] / 2 + sides[:, 2:] * (1 - sides[:, :2])
-        rows = np.concatenate((centre, sides[:, :2]), 1).astype(np.float32)
-        objects = Objects.from_normalised(np.zeros(k, np.float32), rows, None, (size, size))
+        center = sides[:, :2] / 2 + sides[:, 2:] * (1 - sides[:, :2])
+        rows = np.concatenate((center, sides[:, :2]), 1).astype(np.float32)
+        objects = Instances.from_normalized(np.zeros(k, np.float32), rows, None, (size, size))
         pictures.append(Sample(np.full((size, size, 3), i, np.uint8), objects, "", (size, size)))
-    ours = sum(len(cutmix(pictures[i % 40], pictures[rng.integers(40)], rng).objects) > k for i in range(3200))
+    ours = sum(len(cutmix(pictures[i % 40], pictures[rng.integers(40)], rng).instances) > k for i in range(3200))
     ours *= 39 / 40  # a picture cut into itself does not look changed
     expected, spread = changed / 1600, np.sqrt(changed / 1600**2 + changed * 2 / 3200**2)
     assert abs(ours / 3200 - expected) < 3 * spread

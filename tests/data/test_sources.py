@@ -24,7 +24,7 @@ def save(path: Path, pixels: np.ndarray = BGR) -> Path:
 
 
 def save_video(path: Path, frames: int = 7) -> Path:
-    """A video whose frame i, from 0, has the grey value 30 * i."""
+    """A video whose frame i, from 0, has the gray value 30 * i."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 12, (32, 24))
     for i in range(frames):
@@ -88,12 +88,12 @@ def test_content_counts_and_not_the_name(tmp_path):
 
 
 def test_arrays():
-    grey = BGR[..., 0]
+    gray = BGR[..., 0]
     transparent = np.dstack([BGR, np.zeros((20, 30), np.uint8)])
     np.testing.assert_array_equal(only(BGR).image, BGR)
     np.testing.assert_array_equal(only(BGR[:, ::-1]).image, BGR[:, ::-1])
-    for array in (grey, grey[..., None]):
-        np.testing.assert_array_equal(only(array).image, np.stack([grey] * 3, -1))
+    for array in (gray, gray[..., None]):
+        np.testing.assert_array_equal(only(array).image, np.stack([gray] * 3, -1))
     assert (only(transparent).image == 255).all()
     assert only(BGR).path == "image0.jpg"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ultralytics.data.transforms import apply_transform
+from ultralytics.data.augment import apply_transform
 from ultralytics.utils.errors import DatasetError
 
 
@@ -16,7 +16,7 @@ class Shift:
         return {"image": np.roll(image, 10, axis=1), "bboxes": bboxes + np.array((10, 0, 10, 0)), "cls": cls}
 
 
-def test_pictures_come_as_rgb_and_boxes_move_along(painted, assert_boxes_on_colours) -> None:
+def test_pictures_come_as_rgb_and_boxes_move_along(painted, assert_boxes_on_colors) -> None:
     sample = painted((40, 60), [(5, 5, 20, 20), (48, 6, 55, 12)], [0, 1])
 
     def look(image, bboxes, cls):
@@ -26,22 +26,22 @@ def test_pictures_come_as_rgb_and_boxes_move_along(painted, assert_boxes_on_colo
     same = apply_transform(look, sample, np.random.default_rng(0))
     np.testing.assert_array_equal(same.img, sample.img)
     moved = apply_transform(Shift(), sample, np.random.default_rng(0))
-    assert moved.objects.boxes.tolist() == [[15, 5, 30, 20], [58, 6, 60, 12]]
-    assert_boxes_on_colours(replace(moved, objects=moved.objects.select(np.array([True, False]))))
+    assert moved.instances.boxes.tolist() == [[15, 5, 30, 20], [58, 6, 60, 12]]
+    assert_boxes_on_colors(replace(moved, instances=moved.instances.select(np.array([True, False]))))
 
 
 def test_boxes_are_clipped_and_empty_ones_dropped_lists_are_taken(painted) -> None:
     def far(image, bboxes, cls):
         return {"image": image, "bboxes": [(-5, 2, 10, 10), (70, 2, 90, 10)], "cls": [3, 4]}
 
-    found = apply_transform(far, painted((40, 60), [], []), np.random.default_rng(0)).objects
+    found = apply_transform(far, painted((40, 60), [], []), np.random.default_rng(0)).instances
     assert found.boxes.tolist() == [[0, 2, 10, 10]] and found.cls.tolist() == [3]
     nothing = apply_transform(
         lambda image, bboxes, cls: {"image": image, "bboxes": [], "cls": []},
         painted((40, 60), [(1, 1, 9, 9)], [0]),
         None,
     )
-    assert nothing.objects.boxes.shape == (0, 4)
+    assert nothing.instances.boxes.shape == (0, 4)
 
 
 def test_a_transform_that_asks_for_rng_draws_from_the_samples_generator(painted) -> None:

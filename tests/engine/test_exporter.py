@@ -13,11 +13,11 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.cfg import CFG_DIR
 from ultralytics.engine import exporter
-from ultralytics.engine.exported import as_list
+from ultralytics.engine.backends import as_list
 from ultralytics.nn import tasks
 from ultralytics.utils.errors import ConfigError, DependencyError, ModelError
 from ultralytics.utils.files import save_yaml
-from ultralytics.utils.flops import model_flops
+from ultralytics.utils.torch_utils import model_flops
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -26,7 +26,7 @@ TUTORIAL = ("yolov8n.yaml", "yolov8n-DynamicConv.yaml", "yolov8n-C2f-DynamicConv
 
 
 def pictures(batch: int, height: int, width: int) -> torch.Tensor:
-    """Images of coloured blocks, darker and brighter ones, (B, 3, H, W) in 0..1."""
+    """Images of colored blocks, darker and brighter ones, (B, 3, H, W) in 0..1."""
     blocks = torch.rand(batch, 3, height // 8, width // 8) * torch.linspace(0.5, 1, batch).view(-1, 1, 1, 1)
     return blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.engine.runs import rows_of
 from ultralytics import YOLO
-from ultralytics.engine.trainer import BAD_IN_A_ROW, Trainer
+from ultralytics.engine.trainer import MAX_CONSECUTIVE_NONFINITE, Trainer
 from ultralytics.utils import files
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ConfigError, DatasetError, TrainingError, YOLOError
@@ -45,7 +45,7 @@ def test_a_loss_that_is_not_finite_is_left_out_and_counted(train, monkeypatch, c
 
 
 def test_many_of_them_lead_back_to_the_last_checkpoint(train, monkeypatch, caplog):
-    spoil(monkeypatch, lambda i: 3 <= i < 3 + BAD_IN_A_ROW)
+    spoil(monkeypatch, lambda i: 3 <= i < 3 + MAX_CONSECUTIVE_NONFINITE)
     model = train(epochs=4)
     assert "going back to the weights of" in caplog.text and "lower lr0" in caplog.text
     assert finite(model.trainer.best) and len(rows_of(model.trainer.save_dir)) == 4
@@ -93,7 +93,7 @@ def test_a_data_set_deleted_half_way(train, network, data, workers):
             shutil.rmtree(data.parent / "images")
 
     model = YOLO(network)
-    with pytest.raises(DatasetError, match="check that the data set is still where it was") as error:
+    with pytest.raises(DatasetError, match="check that the dataset is still where it was") as error:
         train(model, epochs=3, workers=workers, callbacks={"on_fit_epoch_end": delete})
     assert "\n" not in str(error.value)
     assert load_checkpoint(model.trainer.last).epoch == 0

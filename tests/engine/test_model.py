@@ -202,7 +202,7 @@ def test_refused_calls(detector, picture):
         detector.train(resume="gone.pt", model="other.yaml")
     with pytest.raises(ConfigError, match="no callback event 'on_predict_begin', the nearest are: on_predict"):
         detector.add_callback("on_predict_begin", print)
-    with pytest.raises(ConfigError, match="no data set: give data="):
+    with pytest.raises(ConfigError, match="no dataset: give data="):
         detector.val()
 
 

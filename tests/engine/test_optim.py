@@ -12,16 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ultralytics.cfg import get_options
-from ultralytics.engine.optim import (
-    ModelEMA,
-    Schedule,
-    build_optimizer,
-    describe_optimizer,
-    param_groups,
-    resolve_optimizer,
-)
+from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, param_groups, resolve_optimizer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import TrainingError
+from ultralytics.utils.torch_utils import ModelEMA
 
 HERE = Path(__file__).parent
 GROUPS = json.loads((HERE / "groups.json").read_text(encoding="utf-8"))

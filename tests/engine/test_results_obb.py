@@ -79,7 +79,7 @@ def test_crops_are_the_bounds(tmp_path):
     assert abs(height - (1.02 * float(bounds[3] - bounds[1]) + 10)) < 2
 
 
-def outlined(mask, row, slack):
+def has_polygon(mask, row, slack):
     """Whether the pixels of `mask` lie on the edge of a box, and on all of it."""
     x, y, w, h, theta = row[:5]
     rows, columns = np.nonzero(mask)
@@ -92,7 +92,7 @@ def outlined(mask, row, slack):
 
 def test_drawn_as_rotated():
     picture = results([ROWS[0]]).plot(line_width=1, labels=False)
-    outlined((picture != 114).any(2), ROWS[0], slack=2)
+    has_polygon((picture != 114).any(2), ROWS[0], slack=2)
     row = [0.5, 0.5, 0.5, 0.25, 0.4]
     batch = torch.full((1, 3, 480, 480), 0.5)
     tile = plot_images(batch, torch.zeros(1), torch.zeros(1), torch.tensor([row]), names={0: ""})

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.engine.routing import LayerRouting, Recorder, Routing
 from ultralytics.nn.Addmodules.DynamicConv import C2f_GhostModule_DynamicConv, ConvBnAct, DynamicConv, GhostModule
+from ultralytics.nn.routing import LayerRouting, Recorder, Routing
 from ultralytics.utils.errors import ConfigError, ModelError
 
 
@@ -73,7 +73,7 @@ def test_identical_kernels_are_named(model, data):
         bank = model.model.model[2].cond_conv.weight
         bank[3] = bank[0] * 1.001
     found = model.routing(data.parent / "images" / "val", None, imgsz=64, device="cpu")
-    assert found.layers[0].troubles == [
+    assert found.layers[0].issues == [
         "2 (DynamicConv): experts 0 and 3 are identical, their kernels differ by less than 1%"
     ]
 
@@ -81,20 +81,20 @@ def test_identical_kernels_are_named(model, data):
 def test_experts_that_only_act_together_are_named():
     rows = np.random.default_rng(0).random((4, 3))
     rows[:, 2] = rows[:, 0]
-    assert ["0 and 2 act as one" in trouble for trouble in layer(*rows).troubles] == [True]
-    assert layer((0.4, 0.6), (0.6, 0.4)).troubles == []  # equal on average only
-    assert layer((0.51, 0.510003)).troubles == []  # and not by chance, as on one image of an untrained network
+    assert ["0 and 2 act as one" in trouble for trouble in layer(*rows).issues] == [True]
+    assert layer((0.4, 0.6), (0.6, 0.4)).issues == []  # equal on average only
+    assert layer((0.51, 0.510003)).issues == []  # and not by chance, as on one image of an untrained network
 
 
 def test_an_expert_that_one_image_needs_is_alive():
-    assert layer(*[(1.0, 0.0)] * 9, (0.5, 0.5)).troubles == []
+    assert layer(*[(1.0, 0.0)] * 9, (0.5, 0.5)).issues == []
 
 
 def test_a_softmax_is_measured_by_its_equal_share():
     eight = np.full((3, 8), 1.0) * np.linspace(0.9, 1.1, 8)
-    assert layer(*eight / eight.sum(1, keepdims=True)).troubles == []
+    assert layer(*eight / eight.sum(1, keepdims=True)).issues == []
     eight[:, 5] = 0.05
-    assert len(layer(*eight / eight.sum(1, keepdims=True)).troubles) == 1
+    assert len(layer(*eight / eight.sum(1, keepdims=True)).issues) == 1
 
 
 def test_a_long_list_of_troubles_is_cut():

@@ -13,7 +13,7 @@ import torch
 
 from tests.engine.runs import rows_of
 from ultralytics import YOLO
-from ultralytics.engine import tensorboard
+from ultralytics.engine import loggers as tensorboard
 from ultralytics.engine import trainer as trainer_module
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ModelError
@@ -183,7 +183,7 @@ def test_pretrained_weights_find_their_rows(train, network, tmp_path, caplog):
     longer.write_text(text.replace(row, f"  - [-1, 1, Conv, [16, 1, 1]]\n{row}"), encoding="utf-8")
     caplog.clear()
     model = train(YOLO(longer), epochs=1, pretrained=str(best), lr0=1e-9, warmup_bias_lr=0.0)
-    assert "rows that keep their initialisation: 2 Conv\n" in caplog.text
+    assert "rows that keep their initialization: 2 Conv\n" in caplog.text
     before, after = load_checkpoint(best).state_dict, load_checkpoint(model.trainer.best).state_dict
     for name, new in (("2.cond_conv", "3.cond_conv"), ("3.conv", "4.conv"), ("4.cv3.0.2", "5.cv3.0.2")):
         torch.testing.assert_close(before[f"model.{name}.weight"], after[f"model.{new}.weight"], atol=1e-4, rtol=1e-3)

@@ -9,7 +9,7 @@ from tests.engine.runs import rows_of
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.engine import trainer as trainer_module
-from ultralytics.engine.plan import inference_dtype, largest_batch, training_plan
+from ultralytics.engine.runtime import inference_dtype, largest_batch, runtime_settings
 from ultralytics.engine.validator import Validator
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ConfigError, DeviceError
@@ -174,7 +174,7 @@ def test_options_of_a_file(train, tmp_path):
 
 
 def test_no_data(train):
-    with pytest.raises(ConfigError, match="no data set"):
+    with pytest.raises(ConfigError, match="no dataset"):
         train(data=None)
 
 
@@ -191,7 +191,7 @@ def test_the_users_own_augmentation(train, network, settings):
 
 def plan(device: torch.device, **options):
     """What a run would do on a device that need not be there."""
-    return training_plan(get_options(options).resolve("train"), device)
+    return runtime_settings(get_options(options).resolve("train"), device)
 
 
 def test_plans_for_cuda():

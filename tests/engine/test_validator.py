@@ -10,8 +10,8 @@ import torch
 
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
-from ultralytics.engine import prepare
-from ultralytics.models.yolo.detect import DetectTask
+from ultralytics.engine import setup as prepare
+from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.utils import coco
 from ultralytics.utils.checkpoint import Checkpoint, save_checkpoint
 from ultralytics.utils.errors import ConfigError, DatasetError
@@ -21,7 +21,7 @@ COCO_KEYS = ("AP", "AP50", "AP75")
 
 @pytest.fixture
 def data(detector, picture, tmp_path):
-    """YAML of six pictures, in the splits val and test, labelled with the 20 surest boxes that `detector` finds."""
+    """YAML of six pictures, in the splits val and test, labeled with the 20 surest boxes that `detector` finds."""
     for split, count in (("val", 4), ("test", 2)):
         folder = tmp_path / "data" / "images" / split
         folder.mkdir(parents=True)
@@ -36,7 +36,7 @@ def data(detector, picture, tmp_path):
 
 @pytest.fixture
 def val(detector, data, tmp_path):
-    """`val(**options)`: metrics of `detector` on squares of 160 pixels, as they were when the data were labelled."""
+    """`val(**options)`: metrics of `detector` on squares of 160 pixels, as they were when the data were labeled."""
     usual = {"data": data, "imgsz": 160, "rect": False, "workers": 0, "plots": False, "project": tmp_path / "runs"}
     return lambda **options: detector.val(**{**usual, "verbose": False, **options})
 
@@ -49,7 +49,7 @@ def summary(metrics):
     return [*metrics.results_dict.values(), *metrics.box.maps, *metrics.confusion_matrix.matrix.flatten()]
 
 
-def test_a_network_finds_what_it_has_labelled(val, detector):
+def test_a_network_finds_what_it_has_labeled(val, detector):
     metrics = val(conf=0.25, max_det=20)
     assert metrics is detector.metrics
     assert (

@@ -50,9 +50,9 @@ def test_pictures(save, write, picture, detector):
     assert names(folder) == ["红 ä.png"]
     assert (read(folder / "红 ä.png") == detector.predictor.results[0].plot()).all()
     assert names(save(picture, save=True)) == ["image0.jpg"]
-    grey = write("g.png").with_name("g.pgm")
-    grey.write_bytes(cv2.imencode(".pgm", picture[..., 0])[1])
-    folder = save(grey, save=True)
+    gray = write("g.png").with_name("g.pgm")
+    gray.write_bytes(cv2.imencode(".pgm", picture[..., 0])[1])
+    folder = save(gray, save=True)
     assert names(folder) == ["g.jpg"] and read(folder / "g.jpg").shape == picture.shape
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ultralytics.engine import script
+from ultralytics.engine import cli as script
 from ultralytics.models import yolo
 
 SETTINGS = {"model": "yolov8n-DynamicConv.yaml", "data": "shapes.yaml", "device": None, "epochs": 3}
@@ -14,7 +14,7 @@ SETTINGS = {"model": "yolov8n-DynamicConv.yaml", "data": "shapes.yaml", "device"
 def other(monkeypatch):
     """A second task, called other."""
 
-    task = SimpleNamespace(starters={"model": "other.yaml", "data": "shapes-other.yaml"})
+    task = SimpleNamespace(default_settings={"model": "other.yaml", "data": "shapes-other.yaml"})
     find = yolo.task_class
     monkeypatch.setattr(yolo, "task_class", lambda name: task if name == "other" else find(name))
 

@@ -61,7 +61,7 @@ def test_output_variance_is_that_of_one_convolution(groups, bias, experts, route
     torch.manual_seed(0)
     x = torch.randn(8, 64, 12, 12)
 
-    def power(make):  # of several, as a layer has few kernels to average over where it is depth-wise
+    def power(make):  # of several, as a layer has few kernels to average over where it is depthwise
         return torch.stack([make()(x).square().mean() for _ in range(12)]).mean()
 
     dynamic = power(lambda: DynamicConv(64, 64, 3, groups=groups, bias=bias, num_experts=experts, **router))
@@ -142,12 +142,12 @@ def test_routing_by_what_is_standardised(router):
 
 def test_a_router_that_standardises_tells_images_apart_whose_means_are_alike():
     torch.manual_seed(0)
-    plain, standardised = DynamicConv(16, 8, 3), DynamicConv(16, 8, 3, standardize=True)
-    standardised.load_state_dict(plain.state_dict(), strict=False)
+    plain, standardized = DynamicConv(16, 8, 3), DynamicConv(16, 8, 3, standardize=True)
+    standardized.load_state_dict(plain.state_dict(), strict=False)
     images = [torch.full((8, 16, 4, 4), 0.5) + 0.02 * torch.randn(8, 16, 1, 1) for _ in range(100)]
     for batch in images:
-        standardised(batch)
-    spreads = [layer.eval().routing_weights(torch.cat(images)).std(0).mean().item() for layer in (plain, standardised)]
+        standardized(batch)
+    spreads = [layer.eval().routing_weights(torch.cat(images)).std(0).mean().item() for layer in (plain, standardized)]
     assert spreads[0] < 0.005 and spreads[1] > 0.08
 
 

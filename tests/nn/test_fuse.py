@@ -82,7 +82,7 @@ def test_every_yaml_gives_the_same_outputs(name):
         "Conv",
         "ConvBnAct",
         "DynamicConvBnAct",
-        "standardised",
+        "standardized",
         "C2f_GhostResidual",
         "GhostModule",
         "GhostBottleneck",

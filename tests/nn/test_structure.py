@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultralytics.nn.transfer.structure import Matching, Part, best_alignment
+from ultralytics.nn.transfer.structure import Matching, Node, best_alignment
 
 
 def matched(own, given, labels=({}, {})):
     """{entry of `own`: entry of `given`}, for two mappings of names to shapes."""
-    pairs = Matching(lambda a, b: False, labels).common(Part("", own), Part("", given))
+    pairs = Matching(lambda a, b: False, labels).common(Node("", own), Node("", given))
     return {a.path + name: b.path + name for a, b in pairs for name in a.shapes}
 
 
@@ -37,13 +37,13 @@ likenesses = st.integers(0, 5).flatmap(
 
 
 @given(likenesses)
-def test_the_alignment_is_the_best_of_all(likeness):
+def test_the_alignment_is_the_best_of_all(similarity):
     def worth(pairs):
-        return sum(likeness[i][j] for i, j in pairs)
+        return sum(similarity[i][j] for i, j in pairs)
 
-    found = best_alignment(likeness)
+    found = best_alignment(similarity)
     assert all(i < k and j < m for (i, j), (k, m) in pairwise(found))
-    every_row, every_column = range(len(likeness)), range(len(likeness[0]) if likeness else 0)
+    every_row, every_column = range(len(similarity)), range(len(similarity[0]) if similarity else 0)
     assert worth(found) == max(
         worth(zip(some, others, strict=True))
         for size in range(min(len(every_row), len(every_column)) + 1)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.nn import mistakes, tasks
+from ultralytics.nn import diagnostics as mistakes
+from ultralytics.nn import tasks
 from ultralytics.nn.Addmodules.DynamicConv import ConvBnAct, DynamicConv
 from ultralytics.nn.modules import C2f, Conv
 from ultralytics.nn.tasks import DetectionModel, find_task, parse_model, register_module, yaml_model_load

@@ -388,12 +388,12 @@ def test_the_long_report_goes_row_by_row(trained, said):
     assert lines[0] == "Transferred 361/373 items from pretrained weights"
     assert lines[5:9] == [
         "  row 4 C2f: 36 copied",
-        "  row 5 Conv: 6 re-initialised",
+        "  row 5 Conv: 6 re-initialized",
         "  row 6 DynamicConvBnAct from row 5: 5 copied, 3 expanded",
         "  row 7 C2f from row 6: 36 copied",
     ]
     assert lines[18:20] == [
-        "  row 23 Detect from row 22: 79 copied, 6 re-initialised",
+        "  row 23 Detect from row 22: 79 copied, 6 re-initialized",
         "    model.23.cv3.0.2.weight: (3, 64, 1, 1) in the weights, (4, 64, 1, 1) in the network",
     ]
     assert len(lines) == 25
@@ -416,7 +416,7 @@ def test_the_short_report_names_rows_on_one_side_only(trained, said):
     more = [[-1, 1, "Conv", [256, 3, 1]]] * 6
     assert said(edited(5, *more), trained) == [
         first("355/391"),
-        "  rows that keep their initialisation: 5 Conv, 6 Conv, 7 Conv, 8 Conv and 2 more",
+        "  rows that keep their initialization: 5 Conv, 6 Conv, 7 Conv, 8 Conv and 2 more",
     ]
 
 
@@ -438,7 +438,7 @@ def test_the_short_report_says_that_experts_which_are_mixed_otherwise_compute_so
 def test_the_short_report_names_rows_that_got_only_a_part(trained, said):
     """A static network of a dynamic one has its norms and not its kernels; one of a fused one lacks the norms."""
     dynamic, fused = build("yolov8n-DynamicConv-late.yaml"), build("yolov8n.yaml")
-    part = "  rows that got only a part of their weights, the rest keeps its initialisation: "
+    part = "  rows that got only a part of their weights, the rest keeps its initialization: "
     assert said("yolov8n.yaml", dynamic.state_dict())[1:] == [f"{part}7 Conv, 16 Conv, 19 Conv"]
     assert said("yolov8n.yaml", fused.fuse(verbose=False).state_dict())[1:] == [
         f"{part}0 Conv, 1 Conv, 2 C2f, 3 Conv and 13 more"

@@ -15,10 +15,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ultralytics.utils import charts, curves, figures
+from ultralytics.utils.annotator import colors
 from ultralytics.utils.ap import ap_per_class
+from ultralytics.utils.charts import metrics as metric_charts
+from ultralytics.utils.charts import style as figures
+from ultralytics.utils.charts import training as charts
 from ultralytics.utils.errors import TrainingError, YOLOError
-from ultralytics.utils.palette import colors
 
 THREE = {0: "RBC", 1: "WBC", 2: "Platelets"}
 EIGHTY = {i: f"name of class {i}" for i in range(80)}
@@ -70,7 +72,7 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> list[Saved]:
     monkeypatch.setattr(figures, "DPI", 100)  # half the work
     monkeypatch.setattr(Text, "draw", note)
     monkeypatch.setattr(figures, "atomic_write", lambda path, write: write(io.BytesIO()))
-    for module in (charts, curves):
+    for module in (charts, metric_charts):
         monkeypatch.setattr(module, "save_figure", keep)
     return kept
 
@@ -88,7 +90,7 @@ def test_labels_chart_shows_the_objects():
     rng = np.random.default_rng(0)
     boxes, cls = rng.uniform(0.2, 0.5, (60, 4)), np.repeat([0, 2], (40, 20))
     fig = charts.labels_figure(boxes, cls, THREE)
-    histogram, overlay, centres, sizes = fig.axes
+    histogram, overlay, centers, sizes = fig.axes
     assert [bar.get_height() for bar in histogram.patches] == [40, 0, 20]
     assert [to_hex(bar.get_facecolor()) for bar in histogram.patches] == [
         to_hex(np.array(colors(i)) / 255) for i in range(3)
@@ -100,9 +102,9 @@ def test_labels_chart_shows_the_objects():
     np.testing.assert_allclose(np.ptp(corners, axis=0), boxes[7, 2:])
     np.testing.assert_allclose((corners.min(0) + corners.max(0)) / 2, 0.5)
     x, y = (int(v * 50) for v in boxes[7, :2])
-    assert centres.images[0].get_array()[y, x] > 0 and centres.images[0].get_array().sum() == 60
+    assert centers.images[0].get_array()[y, x] > 0 and centers.images[0].get_array().sum() == 60
     assert sizes.images[0].get_array().sum() == 60
-    assert centres.yaxis_inverted() and not sizes.yaxis_inverted()
+    assert centers.yaxis_inverted() and not sizes.yaxis_inverted()
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_results_without_rows_say_so(tmp_path, text):
 @pytest.mark.parametrize("names", [{0: "nucleus"}, THREE, EIGHTY, LONG], ids=["1", "3", "80", "long"])
 def test_curves_show_their_classes(names, tmp_path, saved):
     found = metric(names)
-    paths = charts.plot_curves(found, names, tmp_path, prefix="Box")
+    paths = metric_charts.plot_curves(found, names, tmp_path, prefix="Box")
     assert [p.name for p in paths] == [f"Box{k}_curve.png" for k in ("PR", "F1", "P", "R")]
     values = (found.prec_values, found.f1_curve, found.p_curve, found.r_curve)
     for one, y in zip(saved, values, strict=True):
@@ -225,7 +227,7 @@ def test_curves_show_their_classes(names, tmp_path, saved):
 
 def test_legends_give_the_numbers_of_the_table(tmp_path, saved):
     found = metric(THREE)
-    charts.plot_curves(found, THREE, tmp_path)
+    metric_charts.plot_curves(found, THREE, tmp_path)
     last = [one.legend()[-1] for one in saved]
     assert last[0] == f"all classes  {found.map50:.3f} mAP50"
     assert last[2] == f"all classes  {found.mp:.3f} at {found.conf:.3f}"
@@ -234,10 +236,10 @@ def test_legends_give_the_numbers_of_the_table(tmp_path, saved):
     assert saved[1].axes[0].lines[-1].get_xdata()[0] == found.conf  # the confidence is marked
 
 
-def test_curves_of_some_classes_keep_their_colours(tmp_path, saved):
+def test_curves_of_some_classes_keep_their_colors(tmp_path, saved):
     true = np.array([0, 2, 2])
     found = ap_per_class(np.ones((3, 10), bool), np.array([0.9, 0.8, 0.7]), true, true, 3)
-    charts.plot_curves(found, THREE, tmp_path)
+    metric_charts.plot_curves(found, THREE, tmp_path)
     lines = saved[0].axes[0].lines
     assert [line.get_color() for line in lines[:2]] == [figures.hex_color(0), figures.hex_color(2)]
     assert [text.split()[0] for text in saved[1].legend()] == ["RBC", "Platelets", "all"]
@@ -245,24 +247,27 @@ def test_curves_of_some_classes_keep_their_colours(tmp_path, saved):
 
 def test_curves_of_nothing_and_of_nan(tmp_path, saved):
     nothing = np.zeros(0)
-    charts.plot_curves(ap_per_class(np.zeros((0, 10), bool), nothing, nothing, nothing, 3), THREE, tmp_path)
-    assert "no labelled objects" in [text.get_text() for text in saved[0].texts]
+    metric_charts.plot_curves(ap_per_class(np.zeros((0, 10), bool), nothing, nothing, nothing, 3), THREE, tmp_path)
+    assert "no labeled objects" in [text.get_text() for text in saved[0].texts]
     x = np.linspace(0, 1, 5)
-    fig = curves.mc_figure(x, np.array([x, np.full(5, np.nan)]), {0: "a", 1: "b"}, "F1")
+    fig = metric_charts.mc_figure(x, np.array([x, np.full(5, np.nan)]), {0: "a", 1: "b"}, "F1")
     np.testing.assert_allclose(fig.axes[0].lines[2].get_ydata(), x)
 
 
 def test_curve_files_of_ones_own(tmp_path):
     x = np.linspace(0, 1, 50)
-    assert charts.plot_mc_curve(x, x[None] ** 2, {0: "a"}, tmp_path / "mine.png", "F1").stat().st_size > 1000
-    assert charts.plot_pr_curve(x, 1 - x[None], np.array([0.5]), {0: "a"}, tmp_path / "pr.png").stat().st_size > 1000
+    assert metric_charts.plot_mc_curve(x, x[None] ** 2, {0: "a"}, tmp_path / "mine.png", "F1").stat().st_size > 1000
+    assert (
+        metric_charts.plot_pr_curve(x, 1 - x[None], np.array([0.5]), {0: "a"}, tmp_path / "pr.png").stat().st_size
+        > 1000
+    )
 
 
 MATRIX = np.array([[700, 3, 5, 210], [2, 76, 0, 4], [4, 0, 60, 15], [60, 1, 5, 0]])
 
 
 def test_confusion_matrix_shows_its_numbers(tmp_path, saved):
-    charts.plot_confusion_matrix(MATRIX, THREE, tmp_path)
+    metric_charts.plot_confusion_matrix(MATRIX, THREE, tmp_path)
     ax = saved[0].axes[0]
     assert {(t.get_position(), t.get_text()) for t in ax.texts} == {
         ((column, row), str(MATRIX[row, column])) for row in range(4) for column in range(4) if MATRIX[row, column]
@@ -272,8 +277,10 @@ def test_confusion_matrix_shows_its_numbers(tmp_path, saved):
     saved[0].assert_readable()
 
 
-def test_normalised_confusion_matrix_has_shares_of_the_true_class(tmp_path, saved):
-    assert charts.plot_confusion_matrix(MATRIX, THREE, tmp_path, normalize=True).name.endswith("matrix_normalized.png")
+def test_normalized_confusion_matrix_has_shares_of_the_true_class(tmp_path, saved):
+    assert metric_charts.plot_confusion_matrix(MATRIX, THREE, tmp_path, normalize=True).name.endswith(
+        "matrix_normalized.png"
+    )
     shown = {t.get_position(): float(t.get_text()) for t in saved[0].axes[0].texts}
     shares = MATRIX / MATRIX.sum(0)
     assert shown == {(c, r): pytest.approx(shares[r, c], abs=0.005) for c, r in shown}
@@ -290,15 +297,15 @@ def test_confusion_matrix_is_readable(names, normalize, tmp_path, saved):
     n = len(names) + 1
     matrix = np.random.default_rng(0).integers(0, 12345, (n, n))
     matrix[:, 0] = 0
-    charts.plot_confusion_matrix(matrix, names, tmp_path, normalize)
+    metric_charts.plot_confusion_matrix(matrix, names, tmp_path, normalize)
     assert len(saved[0].axes[0].get_xticklabels()) == n  # every class is named
     saved[0].assert_readable()
 
 
 def test_confusion_matrix_of_nothing_and_of_many(tmp_path, saved):
-    charts.plot_confusion_matrix(np.full((2, 2), np.nan), {0: "a"}, tmp_path, normalize=True)
+    metric_charts.plot_confusion_matrix(np.full((2, 2), np.nan), {0: "a"}, tmp_path, normalize=True)
     many = {i: f"class {i}" for i in range(400)}
-    charts.plot_confusion_matrix(np.eye(401), many, tmp_path)
+    metric_charts.plot_confusion_matrix(np.eye(401), many, tmp_path)
     assert 100 < len(saved[1].axes[0].get_xticklabels()) < 210
     saved[1].assert_readable()
 
@@ -311,7 +318,7 @@ def test_long_names_lose_their_middle():
 
 def test_files_can_be_read_back(tmp_path):
     folder = tmp_path / "训练"
-    charts.plot_confusion_matrix(MATRIX, {0: "红细胞", 1: "a_b^c$d", 2: "é"}, folder)
+    metric_charts.plot_confusion_matrix(MATRIX, {0: "红细胞", 1: "a_b^c$d", 2: "é"}, folder)
     charts.plot_labels(np.full((4, 4), 0.5), np.zeros(4), THREE, folder)
     for name in ("confusion_matrix.png", "labels.jpg"):
         image = cv2.imdecode(np.fromfile(folder / name, np.uint8), cv2.IMREAD_COLOR)
@@ -322,9 +329,9 @@ def test_files_can_be_read_back(tmp_path):
 def test_files_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(YOLOError, match="cannot be written"):
-        charts.plot_confusion_matrix(MATRIX, THREE, tmp_path / "file")
+        metric_charts.plot_confusion_matrix(MATRIX, THREE, tmp_path / "file")
 
 
 def test_a_character_in_no_font_is_a_box_and_not_a_warning_of_matplotlibs(tmp_path, recwarn):
-    charts.plot_confusion_matrix(MATRIX, {0: "a \ue123", 1: "b", 2: "c"}, tmp_path)
+    metric_charts.plot_confusion_matrix(MATRIX, {0: "a \ue123", 1: "b", 2: "c"}, tmp_path)
     assert not [str(warning.message) for warning in recwarn]

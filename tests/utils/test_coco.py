@@ -11,8 +11,7 @@ import torch
 
 from ultralytics.utils.coco import coco_ground_truth, evaluate_coco, save_predictions, to_coco_predictions
 from ultralytics.utils.errors import DatasetError, DependencyError
-from ultralytics.utils.matching import box_iou, match_predictions
-from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import xywhn2xyxy
 
@@ -95,8 +94,8 @@ def test_mistakes_are_named(tmp_path, monkeypatch):
         evaluate_coco(truth, [row])
 
 
-def labelled_images(root: Path) -> list[tuple]:
-    """File, (height, width), classes, boxes of every image of a data set on disk."""
+def labeled_images(root: Path) -> list[tuple]:
+    """File, (height, width), classes, boxes of every image of a dataset on disk."""
     images = []
     for file in sorted(root.glob("images/*/*.jpg")):
         label = root / "labels" / file.parent.name / f"{file.stem}.txt"
@@ -151,7 +150,7 @@ def assert_agree(images: list[tuple], detections: list[torch.Tensor], names: dic
 
 @pytest.mark.parametrize("seed", range(3))
 def test_agreement_on_jittered_ground_truth(reference, seed):
-    images = labelled_images(reference / "data" / "coco_mini")
+    images = labeled_images(reference / "data" / "coco_mini")
     rng = np.random.default_rng(seed)
     detections = [noisy(image, rng, 80) for image in images]
     metrics = assert_agree(images, detections, {i: str(i) for i in range(80)})

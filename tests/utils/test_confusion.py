@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultralytics.utils.confusion import ConfusionMatrix
+from ultralytics.utils.metrics import ConfusionMatrix
 
 BACKGROUND = 3
 BOX = [0.0, 0.0, 100.0, 100.0]

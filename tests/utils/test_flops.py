@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.utils.flops import model_flops
+from ultralytics.utils.torch_utils import model_flops
 
 
 def test_convolution_and_linear_by_hand():

@@ -21,7 +21,7 @@ IMGSZ = st.sampled_from([64, 224, 320, 640, 1280])
 
 
 def checker(h: int, w: int) -> np.ndarray:
-    """A smooth colour gradient: bilinear scaling keeps it, so that its position can be read off."""
+    """A smooth color gradient: bilinear scaling keeps it, so that its position can be read off."""
     y, x = np.mgrid[:h, :w]
     return np.stack([255 * x // max(w - 1, 1), 255 * y // max(h - 1, 1), np.full_like(x, 200)], -1).astype(np.uint8)
 
@@ -101,7 +101,7 @@ def test_boxes_return_to_the_pixel(h, w, imgsz, corners):
     np.testing.assert_allclose((inside - [left, top, left, top]) / [gain_w, gain_h, gain_w, gain_h], box, atol=1e-6)
 
 
-def test_letterbox_centres_the_image_on_114():
+def test_letterbox_centers_the_image_on_114():
     image = checker(240, 320)
     out, gain, (left, top) = letterbox(image, 320, (320, 320))
     assert gain == (1, 1)

@@ -153,7 +153,7 @@ def test_padding_sorts_objects_by_image():
     assert mask.squeeze(-1).tolist() == [[True, True], [False, False], [True, True]]
 
 
-def test_dfl_is_cross_entropy_between_the_neighbouring_bins():
+def test_dfl_is_cross_entropy_between_the_neighboring_bins():
     logits, target = torch.randn(3 * 4, 16), torch.rand(3, 4) * 14.9
     lower = target.long().flatten()
     share = target.flatten() - lower

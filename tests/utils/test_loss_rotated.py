@@ -11,8 +11,9 @@ from tests.steps import assert_reference_steps, reference_arrays
 from ultralytics.cfg import get_options
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checkpoint import load_checkpoint
-from ultralytics.utils.loss_rotated import RotatedAssigner, RotatedBboxLoss, angle_loss, v8OBBLoss
-from ultralytics.utils.rotated import probiou
+from ultralytics.utils.loss import RotatedBboxLoss, angle_loss, v8OBBLoss
+from ultralytics.utils.metrics import probiou
+from ultralytics.utils.tal import RotatedAssigner
 
 HEAD = SimpleNamespace(stride=(8, 16, 32), nc=3, reg_max=16)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ultralytics.utils.letterbox import padding, resize_shape
-from ultralytics.utils.masks import decode_masks, decode_masks_on_picture, mask_iou, outline, resize_masks, within
+from ultralytics.utils.masks import decode_masks, decode_masks_native, mask_iou, outline, resize_masks, within
 
 
 def axis(old, new):
@@ -82,7 +82,7 @@ def test_masks_of_the_picture(mixture, shape):
         seen = fine[top // step : (top + height) // step, left // step : (left + width) // step]
         assert seen.shape == (height // step, width // step) and not height % step and not width % step
         expected.append(bilinear(seen, shape))
-    found = decode_masks_on_picture(coefficients, proto, boxes, (96, 160), shape)
+    found = decode_masks_native(coefficients, proto, boxes, (96, 160), shape)
     assert_same_but_for_rounding(found, expected, boxes)
 
 
@@ -98,7 +98,7 @@ def test_no_objects(mixture):
     _, proto = mixture
     none = torch.zeros(0, 4)
     assert decode_masks(none, proto, none, (96, 160)).shape == (0, 96, 160)
-    assert decode_masks_on_picture(none, proto, none, (96, 160), (50, 60)).shape == (0, 50, 60)
+    assert decode_masks_native(none, proto, none, (96, 160), (50, 60)).shape == (0, 50, 60)
     assert mask_iou(torch.zeros(0, 4, 4), torch.ones(3, 4, 4)).shape == (0, 3)
 
 

@@ -7,7 +7,7 @@ import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultralytics.utils.matching import IOU_THRESHOLDS, assign, box_iou, match_predictions
+from ultralytics.utils.metrics import IOU_THRESHOLDS, box_iou, match_greedily, match_predictions
 
 
 def plain_assign(iou: np.ndarray, threshold: float) -> list[int]:
@@ -49,7 +49,7 @@ def test_box_iou_of_half_precision_is_computed_in_float32():
 @given(images())
 def test_assignment_is_the_plain_loop(image):
     iou, _, _ = image
-    taken = assign(iou, IOU_THRESHOLDS)
+    taken = match_greedily(iou, IOU_THRESHOLDS)
     for k, threshold in enumerate(IOU_THRESHOLDS):
         assert taken[:, k].tolist() == plain_assign(iou, threshold)
 
@@ -61,7 +61,7 @@ def test_every_object_is_used_once_and_only_by_its_class(image):
     assert tp.shape == (len(pred_cls), 10)
     for c in (0, 1):
         assert (tp[pred_cls == c].sum(0) <= (true_cls == c).sum()).all()
-    for column in assign(iou, IOU_THRESHOLDS).T:
+    for column in match_greedily(iou, IOU_THRESHOLDS).T:
         used = column[column >= 0]
         assert len(set(used)) == len(used)
 
@@ -93,6 +93,6 @@ def test_classes_do_not_see_each_other(image):
 
 def test_the_confident_one_goes_first_and_the_other_falls_back():
     iou = np.array([[0.9, 0.95], [0.0, 0.6]])
-    assert assign(iou, np.array([0.5, 0.95])).tolist() == [[0, -1], [1, 0]]
+    assert match_greedily(iou, np.array([0.5, 0.95])).tolist() == [[0, -1], [1, 0]]
     tp = match_predictions(np.zeros(2), np.zeros(2), iou)
     assert tp.sum(1).tolist() == [9, 4]  # up to 0.90; object 1 up to 0.60 and object 0 at 0.95

@@ -1,4 +1,4 @@
-"""IoU and its generalisations against torchvision, and the metrics object of a validation."""
+"""IoU and its generalizations against torchvision, and the metrics object of a validation."""
 
 import numpy as np
 import pytest

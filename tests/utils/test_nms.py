@@ -6,18 +6,18 @@ import torch
 from torchvision.ops import batched_nms, box_convert, box_iou
 
 from ultralytics.utils import nms
+from ultralytics.utils.metrics import probiou
 from ultralytics.utils.nms import non_max_suppression, rotated_non_max_suppression
-from ultralytics.utils.rotated import probiou
 
 
 def predictions(batch: int = 2, nc: int = 3, anchors: int = 70, extra: int = 0, seed: int = 0) -> torch.Tensor:
     """(batch, 4 + nc + extra, anchors) with scores that do not tie."""
     generator = torch.Generator().manual_seed(seed)
-    centre = torch.rand(batch, 2, anchors, generator=generator) * 150
+    center = torch.rand(batch, 2, anchors, generator=generator) * 150
     size = torch.rand(batch, 2, anchors, generator=generator) * 80 + 20
     scores = torch.stack([torch.randperm(nc * anchors, generator=generator) for _ in range(batch)]) / (nc * anchors)
     more = torch.randn(batch, extra, anchors, generator=generator)
-    return torch.cat((centre, size, scores.view(batch, nc, anchors), more), 1)
+    return torch.cat((center, size, scores.view(batch, nc, anchors), more), 1)
 
 
 def candidates(image: torch.Tensor, nc: int, conf: float, multi_label: bool) -> torch.Tensor:

@@ -7,15 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_convert, clip_boxes_to_image
 
-from ultralytics.utils.ops import (
-    clip_boxes,
-    make_divisible,
-    scale_boxes,
-    xywh2xyxy,
-    xywhn2xyxy,
-    xyxy2xywh,
-    xyxy2xywhn,
-)
+from ultralytics.utils.ops import clip_boxes, make_divisible, scale_boxes, xywh2xyxy, xywhn2xyxy, xyxy2xywh, xyxy2xywhn
 
 SIDE = st.integers(10, 3000)
 
@@ -54,7 +46,7 @@ def test_round_trips(corner, size, w, h):
     np.testing.assert_allclose(xywhn2xyxy(xyxy2xywhn(xyxy, w, h), w, h), xyxy, atol=1e-9)
 
 
-def test_normalised_boxes_are_moved_into_the_padded_image():
+def test_normalized_boxes_are_moved_into_the_padded_image():
     assert xywhn2xyxy(np.array([0.5, 0.5, 0.5, 0.25]), 200, 100, padw=3, padh=7).tolist() == [53, 44.5, 153, 69.5]
 
 
@@ -64,7 +56,7 @@ def test_clipping_agrees_with_torchvision():
     np.testing.assert_array_equal(clip_boxes(boxes.numpy(), (60, 80, 3)), clip_boxes_to_image(boxes, (60, 80)))
 
 
-def test_normalising_can_clip_short_of_the_edge():
+def test_normalizing_can_clip_short_of_the_edge():
     boxes = xyxy2xywhn(np.array([[-10.0, 20.0, 150.0, 90.0]]), w=100, h=80, clip=True, eps=1)
     np.testing.assert_allclose(boxes, [[0.495, 49.5 / 80, 0.99, 59 / 80]])
 

@@ -1,4 +1,4 @@
-"""Annotator, colours, fonts and pictures of batches."""
+"""Annotator, colors, fonts and pictures of batches."""
 
 import logging
 from pathlib import Path
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ultralytics.utils import fonts
+from ultralytics.utils.annotator import PALETTE, contrast, readable
 from ultralytics.utils.errors import ConfigError, YOLOError
-from ultralytics.utils.palette import PALETTE, contrast, readable
 from ultralytics.utils.plotting import Annotator, class_name, colors, plot_images, write_image
 
 GREY = 90
@@ -29,14 +29,14 @@ def changed(im: np.ndarray, value: int = GREY) -> tuple[np.ndarray, np.ndarray]:
     return np.nonzero((im != value).any(2))
 
 
-def test_colours_repeat_and_swap_channels():
+def test_colors_repeat_and_swap_channels():
     assert colors(3) == PALETTE[3] == colors(3 + len(PALETTE))
     assert colors(3, bgr=True) == colors(3)[::-1]
     assert colors(torch.tensor(2.0)) == PALETTE[2]
 
 
 def oklab(rgb: np.ndarray) -> np.ndarray:
-    """Björn Ottosson's perceptual colour space (2020), (n, 3) 0..255 to (n, 3)."""
+    """Björn Ottosson's perceptual color space (2020), (n, 3) 0..255 to (n, 3)."""
     x = rgb / 255
     linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
     cones = linear @ np.array([[0.4122, 0.2119, 0.0883], [0.5363, 0.6807, 0.2817], [0.0514, 0.1074, 0.6300]])
@@ -48,12 +48,12 @@ def test_palette_can_be_told_apart():
     distance = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 9 * np.eye(len(lab))
     assert len(set(PALETTE)) == 20
     assert distance.min() > 0.12
-    assert distance[:5, :5].min() > 0.2  # the few classes of most data sets
+    assert distance[:5, :5].min() > 0.2  # the few classes of most datasets
     assert lab[:, 0].max() < 0.85  # lines show on white
 
 
 @pytest.mark.parametrize("wanted", [(255, 255, 255), (0, 0, 0)])
-def test_text_can_be_read_on_every_class_colour(wanted):
+def test_text_can_be_read_on_every_class_color(wanted):
     for i in range(len(PALETTE)):
         background = colors(i, bgr=True)
         assert contrast(readable(wanted, background), background) >= 3
@@ -61,7 +61,7 @@ def test_text_can_be_read_on_every_class_colour(wanted):
     assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
 
 
-def test_box_edges_have_the_colour_and_the_place():
+def test_box_edges_have_the_color_and_the_place():
     im = blank()
     Annotator(im, line_width=1).box_label([50.2, 60.4, 119.8, 150.0], color=RED)
     rows, columns = changed(im)
@@ -111,7 +111,7 @@ def test_labels_of_one_place_do_not_cover_each_other():
     assert min(areas) > 0.9 * max(areas)
 
 
-def test_label_has_letters_in_a_colour_that_can_be_read():
+def test_label_has_letters_in_a_color_that_can_be_read():
     for background in (RED, (0, 255, 255), (250, 250, 250)):
         im = blank()
         Annotator(im, font_size=30).label((50, 80, 150, 150), "HHH", background)
@@ -151,8 +151,8 @@ def test_draws_in_place_where_it_can():
 
 
 def test_grey_and_pil_pictures():
-    for grey in (np.full((50, 60), 7, np.uint8), np.full((50, 60, 1), 7, np.uint8)):
-        assert (Annotator(grey).result() == blank(50, 60, 7)).all()
+    for gray in (np.full((50, 60), 7, np.uint8), np.full((50, 60, 1), 7, np.uint8)):
+        assert (Annotator(gray).result() == blank(50, 60, 7)).all()
     red = Image.new("RGB", (60, 50), (255, 0, 0))
     annotator = Annotator(red)
     assert tuple(annotator.result()[0, 0]) == RED
@@ -228,9 +228,9 @@ def test_pictures_go_to_any_path(tmp_path, name):
 
 
 def test_pictures_that_cannot_be_written_say_why(tmp_path):
-    with pytest.raises(YOLOError, match=r"a\.xyz: no picture format"):
+    with pytest.raises(YOLOError, match=r"a\.xyz: no image format"):
         write_image(tmp_path / "a.xyz", blank())
-    with pytest.raises(YOLOError, match="no picture format"):
+    with pytest.raises(YOLOError, match="no image format"):
         write_image(tmp_path / "a", blank())
     (tmp_path / "file").write_text("")
     with pytest.raises(YOLOError, match=r"a\.png cannot be written: \w+"):
@@ -238,7 +238,7 @@ def test_pictures_that_cannot_be_written_say_why(tmp_path):
 
 
 def batch(count: int, size: int = 64) -> dict:
-    """Grey RGB images, each with one object of its own class in the middle."""
+    """Gray RGB images, each with one object of its own class in the middle."""
     return {
         "images": torch.full((count, 3, size, size), GREY, dtype=torch.uint8),
         "batch_idx": torch.arange(count).float(),

@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ultralytics.utils.rotated import dist2rbox, probiou, to_frame, xywhr2xyxyxyxy
+from ultralytics.utils.metrics import probiou
+from ultralytics.utils.ops import to_frame, xywhr2xyxyxyxy
+from ultralytics.utils.tal import dist2rbox
 
 sides = st.floats(2, 60)
 boxes = st.tuples(st.floats(-50, 50), st.floats(-50, 50), sides, sides, st.floats(-math.pi, math.pi))

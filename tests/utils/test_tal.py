@@ -13,7 +13,7 @@ from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, mak
 SETTINGS = {"topk": 10, "num_classes": 3, "alpha": 0.5, "beta": 6.0, "stride": (8, 16, 32)}
 
 
-def test_anchor_points_are_cell_centres_row_by_row():
+def test_anchor_points_are_cell_centers_row_by_row():
     feats = [torch.zeros(1, 3, 2, 3), torch.zeros(1, 3, 1, 2)]
     points, strides = make_anchors(feats, torch.tensor([8.0, 16.0]))
     assert points.tolist() == [
@@ -135,8 +135,8 @@ def random_case(seed, counts, side, ties):
     boxes = np.empty((images, len(points), 4))
     objects, labels = np.zeros((images, most, 4)), np.zeros((images, most, 1))
     for i, count in enumerate(counts):
-        centre, size = rng.uniform(0, 64, (count, 2)), rng.uniform(*side, (count, 2))
-        objects[i, :count] = np.concatenate((centre - size / 2, centre + size / 2), 1)
+        center, size = rng.uniform(0, 64, (count, 2)), rng.uniform(*side, (count, 2))
+        objects[i, :count] = np.concatenate((center - size / 2, center + size / 2), 1)
         labels[i, :count, 0] = rng.integers(0, 3, count)
         copies = np.flatnonzero(rng.random(count) < ties)
         objects[i, copies], labels[i, copies] = objects[i, :1], labels[i, :1]

@@ -133,7 +133,7 @@ def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
 
 
 def resolve_yaml(name: str | Path, kind: Literal["models", "datasets"] = "models") -> Path:
-    """Path of a model or data-set YAML: a file that exists, or a bare name found in cfg/models or cfg/datasets.
+    """Path of a model or dataset YAML: a file that exists, or a bare name found in cfg/models or cfg/datasets.
 
     The scale letter of a model's name need not be part of the file's: `yolov8n-p2.yaml` finds `yolov8-p2.yaml`.
     Raises ModelError or DatasetError with the nearest names.
@@ -148,6 +148,6 @@ def resolve_yaml(name: str | Path, kind: Literal["models", "datasets"] = "models
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    error, what = (ModelError, "model") if kind == "models" else (DatasetError, "data-set")
+    error, what = (ModelError, "model") if kind == "models" else (DatasetError, "dataset")
     near = ", ".join(nearest(bare, shipped) or sorted(shipped))
     raise error(f"there is no {what} YAML {name}, neither as a path nor in {folder}; the nearest there: {near}")

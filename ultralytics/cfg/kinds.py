@@ -10,7 +10,7 @@ from typing import Any
 
 from ultralytics.utils.files import parse_value
 
-REFUSED = object()  # what `Kind.read` gives for a value that is not of the kind
+INVALID = object()  # what `OptionType.read` gives for a value that is not of the kind
 
 _FLAG_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NOTHING_WORDS = ("", "none", "null")
@@ -42,7 +42,7 @@ def _parse_source(word: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Kind:
+class OptionType:
     """`read` gives the value to use, or REFUSED; `parse` reads a word; `alternatives` say what is expected."""
 
     alternatives: tuple[str, ...]
@@ -56,104 +56,104 @@ class Kind:
         return f"{', '.join(first)} or {last}" if first else last
 
 
-def whole(low: int, high: float = math.inf) -> Kind:
+def integer(low: int, high: float = math.inf) -> OptionType:
     """Integers from `low` to `high`."""
 
     def read(value: Any) -> Any:
         fits = isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= value <= high
-        return int(value) if fits else REFUSED
+        return int(value) if fits else INVALID
 
     span = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-    return Kind((f"a whole number {span}",), read)
+    return OptionType((f"a whole number {span}",), read)
 
 
-def number(low: float, high: float = math.inf) -> Kind:
+def number(low: float, high: float = math.inf) -> OptionType:
     """Finite numbers from `low` to `high`."""
 
     def read(value: Any) -> Any:
         fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-        return float(value) if fits and low <= value <= high else REFUSED
+        return float(value) if fits and low <= value <= high else INVALID
 
-    return Kind((f"a number from {low} to {high}" if high < math.inf else f"a number of at least {low}",), read)
+    return OptionType((f"a number from {low} to {high}" if high < math.inf else f"a number of at least {low}",), read)
 
 
-def positive(high: float = math.inf) -> Kind:
+def positive(high: float = math.inf) -> OptionType:
     """Finite numbers above 0, up to `high`."""
 
     def read(value: Any) -> Any:
         found = number(0, high).read(value)
-        return REFUSED if found == 0 else found
+        return INVALID if found == 0 else found
 
-    return Kind((f"a number above 0, up to {high}" if high < math.inf else "a number above 0",), read)
+    return OptionType((f"a number above 0, up to {high}" if high < math.inf else "a number above 0",), read)
 
 
-def choice(*names: str | int) -> Kind:
+def choice(*names: str | int) -> OptionType:
     """One of a few values; upper and lower case are the same."""
     known = {str(name).lower(): name for name in names}
 
     def read(value: Any) -> Any:
         plain = isinstance(value, (str, int)) and not isinstance(value, bool)
-        return known.get(str(value).lower(), REFUSED) if plain else REFUSED
+        return known.get(str(value).lower(), INVALID) if plain else INVALID
 
-    return Kind(tuple(map(str, names)), read)
+    return OptionType(tuple(map(str, names)), read)
 
 
-def either(*kinds: Kind, parse: Callable[[str], Any] = _parse_plain) -> Kind:
+def any_of(*kinds: OptionType, parse: Callable[[str], Any] = _parse_plain) -> OptionType:
     """The first of several kinds that takes the value."""
 
     def read(value: Any) -> Any:
-        return next((found for kind in kinds if (found := kind.read(value)) is not REFUSED), REFUSED)
+        return next((found for kind in kinds if (found := kind.read(value)) is not INVALID), INVALID)
 
-    return Kind(tuple(text for kind in kinds for text in kind.alternatives), read, parse)
+    return OptionType(tuple(text for kind in kinds for text in kind.alternatives), read, parse)
 
 
-def optional(kind: Kind) -> Kind:
+def optional(kind: OptionType) -> OptionType:
     """None, or an empty text, as well."""
 
     def read(value: Any) -> Any:
         return None if value is None or (isinstance(value, str) and not value) else kind.read(value)
 
-    return Kind((*kind.alternatives, "nothing"), read, kind.parse)
+    return OptionType((*kind.alternatives, "nothing"), read, kind.parse)
 
 
-def many(kind: Kind) -> Kind:
+def list_of(kind: OptionType) -> OptionType:
     """A list of one kind; a value alone is a list of one."""
 
     def read(value: Any) -> Any:
         items = [kind.read(item) for item in (value if isinstance(value, (list, tuple)) else [value])]
-        return REFUSED if any(item is REFUSED for item in items) else items
+        return INVALID if any(item is INVALID for item in items) else items
 
-    return Kind((*kind.alternatives, "a list of such"), read)
+    return OptionType((*kind.alternatives, "a list of such"), read)
 
 
-def pair(kind: Kind, what: str) -> Kind:
+def pair(kind: OptionType, what: str) -> OptionType:
     """A list of exactly two of one kind."""
 
     def read(value: Any) -> Any:
-        return many(kind).read(value) if isinstance(value, (list, tuple)) and len(value) == 2 else REFUSED
+        return list_of(kind).read(value) if isinstance(value, (list, tuple)) and len(value) == 2 else INVALID
 
-    return Kind((what,), read)
+    return OptionType((what,), read)
 
 
 def _read_flag(value: Any) -> Any:
     if isinstance(value, str):
-        return _FLAG_WORDS.get(value.lower(), REFUSED)
-    return value if isinstance(value, bool) else REFUSED
+        return _FLAG_WORDS.get(value.lower(), INVALID)
+    return value if isinstance(value, bool) else INVALID
 
 
 def _read_text(value: Any) -> Any:
-    return str(value) if isinstance(value, (str, PurePath)) and str(value) else REFUSED
+    return str(value) if isinstance(value, (str, PurePath)) and str(value) else INVALID
 
 
 def _read_torch_device(value: Any) -> Any:
-    return str(value) if type(value).__module__ == "torch" and type(value).__name__ == "device" else REFUSED
+    return str(value) if type(value).__module__ == "torch" and type(value).__name__ == "device" else INVALID
 
 
-FLAG = Kind(("True", "False"), _read_flag)
-SHARE = number(0, 1)
-TEXT = Kind(("text (in quotes if it looks like a number)",), _read_text, _parse_text)
-PATH = Kind(("a path",), _read_text, _parse_text)
-FLAG_OR_PATH = either(FLAG, PATH, parse=_parse_flag_or_text)
-_ANY_DEVICE = either(whole(0), Kind((), _read_text), Kind((), _read_torch_device))
-DEVICE = Kind(("an index such as 0", "cuda:0", "cpu", "mps"), either(_ANY_DEVICE, many(_ANY_DEVICE)).read)
-SOURCE = Kind(("anything to predict on",), lambda value: value, _parse_source)
+FLAG = OptionType(("True", "False"), _read_flag)
+FRACTION = number(0, 1)
+TEXT = OptionType(("text (in quotes if it looks like a number)",), _read_text, _parse_text)
+PATH = OptionType(("a path",), _read_text, _parse_text)
+FLAG_OR_PATH = any_of(FLAG, PATH, parse=_parse_flag_or_text)
+_ANY_DEVICE = any_of(integer(0), OptionType((), _read_text), OptionType((), _read_torch_device))
+DEVICE = OptionType(("an index such as 0", "cuda:0", "cpu", "mps"), any_of(_ANY_DEVICE, list_of(_ANY_DEVICE)).read)
+SOURCE = OptionType(("anything to predict on",), lambda value: value, _parse_source)

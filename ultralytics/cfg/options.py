@@ -7,20 +7,20 @@ from ultralytics.cfg.kinds import (
     DEVICE,
     FLAG,
     FLAG_OR_PATH,
+    FRACTION,
+    INVALID,
     PATH,
-    REFUSED,
-    SHARE,
     SOURCE,
     TEXT,
-    Kind,
+    OptionType,
+    any_of,
     choice,
-    either,
-    many,
+    integer,
+    list_of,
     number,
     optional,
     pair,
     positive,
-    whole,
 )
 from ultralytics.models.yolo import TASKS
 from ultralytics.utils.errors import ConfigError
@@ -29,57 +29,57 @@ from ultralytics.utils.files import nearest
 
 def _read_task(value: Any) -> Any:
     """A task of the table in models/yolo, where a new one is added."""
-    return value if isinstance(value, str) and value in TASKS else REFUSED
+    return value if isinstance(value, str) and value in TASKS else INVALID
 
 
 def _read_multi_scale(value: Any) -> Any:
     """True means half as much more or less, False none."""
     flag = FLAG.read(value)
-    return SHARE.read(value) if flag is REFUSED else 0.5 * flag
+    return FRACTION.read(value) if flag is INVALID else 0.5 * flag
 
 
-OPTIONS: dict[str, Kind] = {
-    "task": optional(Kind(tuple(TASKS), _read_task)),
+OPTIONS: dict[str, OptionType] = {
+    "task": optional(OptionType(tuple(TASKS), _read_task)),
     **dict.fromkeys(("model", "data", "cfg"), optional(PATH)),
     "device": optional(DEVICE),
     **dict.fromkeys(("project", "name"), optional(TEXT)),
     **dict.fromkeys(("exist_ok", "verbose", "deterministic"), FLAG),
-    "seed": whole(0),
+    "seed": integer(0),
     # training
-    "epochs": whole(1),
+    "epochs": integer(1),
     "time": optional(positive()),
-    "patience": whole(0),
-    "batch": optional(either(choice(-1), whole(1))),
-    "imgsz": either(whole(32), pair(whole(32), "[height, width]")),
+    "patience": integer(0),
+    "batch": optional(any_of(choice(-1), integer(1))),
+    "imgsz": any_of(integer(32), pair(integer(32), "[height, width]")),
     "save": optional(FLAG),
-    "save_period": whole(-1),
-    "cache": either(FLAG, choice("ram", "disk")),
-    "workers": whole(0),
+    "save_period": integer(-1),
+    "cache": any_of(FLAG, choice("ram", "disk")),
+    "workers": integer(0),
     "pretrained": optional(FLAG_OR_PATH),
     "optimizer": choice("auto", "SGD", "Adam", "AdamW", "NAdam", "RMSProp"),
     "rect": optional(FLAG),
-    "close_mosaic": whole(0),
+    "close_mosaic": integer(0),
     "resume": optional(FLAG_OR_PATH),
-    "amp": either(FLAG, choice("bf16")),
+    "amp": any_of(FLAG, choice("bf16")),
     "fraction": positive(1),
-    "freeze": optional(either(whole(0), many(either(whole(0), Kind(("a layer's name",), TEXT.read))))),
-    "multi_scale": Kind((*FLAG.alternatives, *SHARE.alternatives), _read_multi_scale),
+    "freeze": optional(any_of(integer(0), list_of(any_of(integer(0), OptionType(("a layer's name",), TEXT.read))))),
+    "multi_scale": OptionType((*FLAG.alternatives, *FRACTION.alternatives), _read_multi_scale),
     **dict.fromkeys(("single_cls", "cos_lr", "compile", "channels_last", "val", "plots"), FLAG),
-    "nbs": whole(1),
+    "nbs": integer(1),
     "dropout": number(0, 0.9999),
     # validation and prediction
     "split": choice("train", "val", "test"),
-    "conf": optional(SHARE),
-    "iou": SHARE,
-    "max_det": whole(1),
+    "conf": optional(FRACTION),
+    "iou": FRACTION,
+    "max_det": integer(1),
     "source": SOURCE,
-    "vid_stride": whole(1),
-    "classes": optional(many(whole(0))),
+    "vid_stride": integer(1),
+    "classes": optional(list_of(integer(0))),
     **dict.fromkeys(("save_json", "half", "agnostic_nms", "show"), FLAG),
     **dict.fromkeys(("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes"), FLAG),
-    "line_width": optional(whole(1)),
+    "line_width": optional(integer(1)),
     **dict.fromkeys(("overlap_mask", "retina_masks"), FLAG),
-    "mask_ratio": whole(1, 32),
+    "mask_ratio": integer(1, 32),
     # export
     "format": choice("onnx", "torchscript"),
     **dict.fromkeys(("dynamic", "simplify"), FLAG),
@@ -89,22 +89,22 @@ OPTIONS: dict[str, Kind] = {
     **dict.fromkeys(("box", "cls", "dfl", "pose", "kobj", "angle"), number(0)),
     **dict.fromkeys(("momentum", "warmup_momentum"), number(0, 0.9999)),
     # augmentation
-    **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate", "scale"), SHARE),
-    **dict.fromkeys(("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"), SHARE),
-    "copy_paste": SHARE,
+    **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate", "scale"), FRACTION),
+    **dict.fromkeys(("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"), FRACTION),
+    "copy_paste": FRACTION,
     "copy_paste_mode": choice("flip", "mixup"),
-    "erasing": SHARE,
+    "erasing": FRACTION,
     "auto_augment": optional(choice("randaugment", "augmix", "autoaugment")),
     "degrees": number(0, 180),
     "shear": number(0, 89),
     "perspective": number(0, 0.01),
 }
 
-LATER: dict[str, str] = {
+NOT_IMPLEMENTED: dict[str, str] = {
     "tracker": "tracking",
     "stream_buffer": "live streams",
     "save_frames": "saving single frames of a video",
-    "visualize": "pictures of feature maps",
+    "visualize": "images of feature maps",
     "embed": "image embeddings",
     "augment": "test-time augmentation",
 }
@@ -113,7 +113,7 @@ _NEWER = "belongs to networks newer than YOLOv8; the losses of YOLOv8 are weight
 _TEACHER = (
     "belongs to distillation, which is not part of this tree; start from a trained network with pretrained=best.pt"
 )
-NOT_TAKEN: dict[str, str] = {
+UNSUPPORTED: dict[str, str] = {
     "mode": "is not needed, as the method called decides: model.train(), model.val() or model.predict()",
     "profile": "is not taken, as speed is measured by the scripts in benchmarks/ and stands in the results' `speed`",
     "dnn": "is not taken, as ONNX files run with onnxruntime, not with OpenCV's DNN module",
@@ -122,9 +122,9 @@ NOT_TAKEN: dict[str, str] = {
     "cls_pw": "is not taken, as classes are not weighted by how rare they are; list images of rare classes more often",
     **dict.fromkeys(("rle", "dlog", "dgrad", "dlam"), _NEWER),
     "cls_remap": "is not taken, as class numbers are those of the label files; edit those, or pick some with classes",
-    "int8": "is not taken, as quantising needs pictures of yours; give the .onnx to onnxruntime's quantize_static",
+    "int8": "is not taken, as quantizing needs images of yours; give the .onnx to onnxruntime's quantize_static",
     "nms": "is not taken, as exported files give all boxes, of which predict and val keep the best themselves",
-    "optimize": "is not taken, as torch has given up its optimiser for phones; give the .onnx to the phone's runtime",
+    "optimize": "is not taken, as torch has given up its optimizer for phones; give the .onnx to the phone's runtime",
     "workspace": "is TensorRT's; it makes an engine of the .onnx: trtexec --onnx=best.onnx --memPoolSize=workspace:4G",
     "quantize": "is not taken; half=True runs the network in float16 on a GPU",
 }
@@ -134,10 +134,10 @@ def check_name(name: str) -> None:
     """Refuse a name that is not an option: with its reason, or with the nearest names."""
     if name in OPTIONS:
         return
-    if name in LATER:
-        raise ConfigError(f"{name} comes with {LATER[name]}, which is not there yet: leave it out")
-    if name in NOT_TAKEN:
-        raise ConfigError(f"{name} {NOT_TAKEN[name]}")
+    if name in NOT_IMPLEMENTED:
+        raise ConfigError(f"{name} comes with {NOT_IMPLEMENTED[name]}, which is not there yet: leave it out")
+    if name in UNSUPPORTED:
+        raise ConfigError(f"{name} {UNSUPPORTED[name]}")
     near = nearest(str(name), OPTIONS)
     hint = f"did you mean {' or '.join(near)}?" if near else "ultralytics/cfg/default.yaml lists all"
     raise ConfigError(f"there is no option {name!r}: {hint}")
@@ -147,7 +147,7 @@ def check_value(name: str, value: Any) -> Any:
     """The value an option takes, in its type; ConfigError names option, value and what was expected."""
     check_name(name)
     found = OPTIONS[name].read(value)
-    if found is REFUSED:
+    if found is INVALID:
         raise ConfigError(f"{name}={value!r}: expected {OPTIONS[name].expected}")
     return found
 

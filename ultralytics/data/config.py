@@ -1,4 +1,4 @@
-"""The YAML that says where a data set is and what its classes are called."""
+"""The YAML that says where a dataset is and what its classes are called."""
 
 import os
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import resolve_yaml
-from ultralytics.data.generate import generate
+from ultralytics.data.shapes.generate import generate
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import load_yaml
 
@@ -15,7 +15,7 @@ SOURCE_TREE = Path(__file__).resolve().parents[2]
 
 
 def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> dict[str, Any]:
-    """A data-set YAML, its places resolved and its classes checked; a built-in data set is drawn on first use.
+    """A dataset YAML, its places resolved and its classes checked; a built-in dataset is drawn on first use.
 
     `train`, `val`, `test` become lists of existing folders, .txt lists or images (empty where the YAML names none; only
     those of `need` have to be there), `path` the folder they are in, `names` a dict from 0 to `nc` - 1; `yaml_file` and
@@ -23,7 +23,7 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     """
     if Path(path).is_dir():
         raise DatasetError(
-            f"data={path} is a folder: give the YAML that describes the data set, such as {Path(path) / 'data.yaml'}; "
+            f"data={path} is a folder: give the YAML that describes the dataset, such as {Path(path) / 'data.yaml'}; "
             "folders of classes are for task=classify"
         )
     file = resolve_yaml(path, "datasets").absolute()
@@ -48,7 +48,7 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
 
 
 def places(entry: Any, beside: Path) -> list[Path]:
-    """Where a data set may be: beside the YAML, in the current folder, in `datasets` of that or of this source tree."""
+    """Where a dataset may be: beside the YAML, in the current folder, in `datasets` of that or of this source tree."""
     folders = [beside, Path.cwd(), Path.cwd() / "datasets"]
     if (SOURCE_TREE / "pyproject.toml").is_file():
         folders.append(SOURCE_TREE / "datasets")
@@ -73,9 +73,7 @@ def _split(data: dict, split: str, roots: Sequence[Path], needed: bool, file: Pa
         there = [place for place in places if place.exists()]
         if needed and not there:
             hint = (
-                "its `download:` is never run, so fetch the data set yourself"
-                if "download" in data
-                else "mend the path"
+                "its `download:` is never run, so fetch the dataset yourself" if "download" in data else "mend the path"
             )
             raise DatasetError(f"{file}: `{split}: {entry}` is not there; tried {', '.join(map(str, places))}; {hint}")
         found.append((there or places)[0])
@@ -118,5 +116,5 @@ def _short(names: dict) -> str:
 def _channels(data: dict, file: Path) -> int:
     channels = data.get("channels", 3)
     if channels not in (1, 3):
-        raise DatasetError(f"{file}: `channels: {channels}`, expected 3 (colour) or 1 (grey)")
+        raise DatasetError(f"{file}: `channels: {channels}`, expected 3 (color) or 1 (gray)")
     return channels

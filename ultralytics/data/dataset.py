@@ -1,4 +1,4 @@
-"""A labelled data set: from (epoch, position) to a sample, and from samples to a batch."""
+"""A labeled dataset: from (epoch, position) to a sample, and from samples to a batch."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ultralytics.data.augment import Mixing, Recipe, augment
-from ultralytics.data.buffer import DecodeBuffer
-from ultralytics.data.cache import available_memory
-from ultralytics.data.instances import Objects, Sample, Size
-from ultralytics.data.labels import LabelStore, labels_cache, list_images, parse_box_rows, scan
-from ultralytics.data.pictures import Pictures
-from ultralytics.data.rows import RowParser
-from ultralytics.data.transforms import Transform
+from ultralytics.data.augment import AugmentSettings, MixProbs, Transform, augment
+from ultralytics.data.cache.loading import ImageLoader
+from ultralytics.data.cache.ring import DecodeBuffer
+from ultralytics.data.cache.whole import available_memory
+from ultralytics.data.instances import Instances, Sample, Size
+from ultralytics.data.labels.files import labels_cache, list_images
+from ultralytics.data.labels.rows import RowParser, parse_box_rows
+from ultralytics.data.labels.scan import scan
+from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.letterbox import pad as pad_to
@@ -26,7 +27,7 @@ from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
 WINDOW_BATCHES, WINDOW_MAX = 8, 1000
 
 Key = int | tuple[int, int]
-Extend = Callable[[Objects, np.ndarray, Size], Objects]
+Extend = Callable[[Instances, np.ndarray, Size], Instances]
 Targets = Callable[[Sequence[Sample]], dict[str, torch.Tensor]]
 
 
@@ -35,22 +36,22 @@ def box_targets(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
 
     A task that learns more brings a function like this one; its entries go into the batch as they are.
     """
-    objects = [sample.objects for sample in samples]
+    objects = [sample.instances for sample in samples]
     counts = torch.tensor([len(o) for o in objects])
     return {
         "cls": torch.from_numpy(np.concatenate([o.cls for o in objects]))[:, None],
-        "bboxes": torch.from_numpy(np.concatenate([s.objects.normalised(s.size) for s in samples])),
+        "bboxes": torch.from_numpy(np.concatenate([s.instances.normalized(s.size) for s in samples])),
         "batch_idx": torch.arange(len(samples), dtype=torch.float32).repeat_interleave(counts),
     }
 
 
 class YOLODataset(Dataset):
-    """Samples of a data set, for training (`augment`) or validation.
+    """Samples of a dataset, for training (`augment`) or validation.
 
     `dataset[(epoch, position)]` is a pure function of seed, epoch and position, which name a place in the shuffled
     order of an epoch; `dataset[i]` is position `i` of epoch 0. Validation goes through the images in their order, or,
     with `rect`, by aspect ratio, each batch with a shape of its own; training then shuffles whole batches and joins no
-    pictures. `batch` is the batch size, `pad` a margin of rectangular batches in strides; `objects` is the kind of
+    images. `batch` is the batch size, `pad` a margin of rectangular batches in strides; `objects` is the kind of
     objects in samples, to which `extend(objects, numbers, size)` adds what the label store has as `extra` numbers.
     """
 
@@ -67,10 +68,10 @@ class YOLODataset(Dataset):
         pad: float = 0.5,
         transforms: Transform | Sequence[Transform] = (),
         targets: Targets = box_targets,
-        objects: type[Objects] = Objects,
+        objects: type[Instances] = Instances,
         extend: Extend | None = None,
     ) -> None:
-        self.targets, self.objects, self.extend = targets, objects, extend
+        self.targets, self.instances, self.extend = targets, objects, extend
         self.options, self.augment, self.batch, self.rect = options, augment, batch, rect
         self.transforms = (transforms,) if callable(transforms) else tuple(transforms)
         self.canvases = torch.tensor([(options.imgsz, options.imgsz)])
@@ -78,15 +79,15 @@ class YOLODataset(Dataset):
             order, canvases = rect_shapes(labels.shapes, batch, options.imgsz, stride, pad)
             labels, self.canvases = labels.select(order), torch.from_numpy(canvases)
         self.labels = labels
-        self.pictures = Pictures(labels, options.imgsz, data["channels"], options.cache)
+        self.images = ImageLoader(labels, options.imgsz, data["channels"], options.cache)
         self.buffer: DecodeBuffer | None = None
         self.kept_classes = None
         if options.classes is not None:
             there = np.arange(_nc_in_files(data))
             if gone := sorted(set(options.classes) - set(there.tolist())):
-                raise ConfigError(f"classes={gone}: the data set has the classes 0 to {there[-1]}; leave out others")
+                raise ConfigError(f"classes={gone}: the dataset has the classes 0 to {there[-1]}; leave out others")
             self.kept_classes = np.isin(there, options.classes)
-        if rect and augment and Mixing.at(options, 0):
+        if rect and augment and MixProbs.at(options, 0):
             LOGGER.info("rect=True: batches have shapes of their own, so mosaic, copy_paste, mixup and cutmix are off")
         self._order: tuple[int, np.ndarray] | None = None
 
@@ -97,7 +98,7 @@ class YOLODataset(Dataset):
         epoch, position = key if isinstance(key, tuple) else (0, key)
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} is not in 0..{len(self) - 1}")
-        return self._training_sample(epoch, position) if self.augment else self._plain_sample(position)
+        return self._training_sample(epoch, position) if self.augment else self._val_sample(position)
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Samples as a batch, see `collate_fn`."""
@@ -108,9 +109,9 @@ class YOLODataset(Dataset):
         """How many positions back, its own included, the partners of a sample come from."""
         return min(WINDOW_BATCHES * self.batch, WINDOW_MAX, len(self))
 
-    def mixing(self, epoch: int) -> Mixing:
-        """How likely pictures are joined in an epoch."""
-        return Mixing() if self.rect or not self.augment else Mixing.at(self.options, epoch)
+    def mixing(self, epoch: int) -> MixProbs:
+        """How likely images are joined in an epoch."""
+        return MixProbs() if self.rect or not self.augment else MixProbs.at(self.options, epoch)
 
     def order(self, epoch: int) -> np.ndarray:
         """Image index of each position of an epoch, (n,)."""
@@ -119,14 +120,14 @@ class YOLODataset(Dataset):
         return self._order[1]
 
     def share(self, ahead: int, lock: AbstractContextManager) -> None:
-        """Get ready for workers, which together load up to `ahead` positions at a time: each picture is decoded once.
+        """Get ready for workers, which together load up to `ahead` positions at a time: each image is decoded once.
 
-        Where memory is short, each worker keeps decoded pictures for itself, which takes more time.
+        Where memory is short, each worker keeps decoded images for itself, which takes more time.
         """
-        self.pictures.share()
-        if self.pictures.in_memory or not self.mixing(0):
+        self.images.share()
+        if self.images.in_memory or not self.mixing(0):
             return
-        size = (self.window + ahead, self.pictures.imgsz, self.pictures.channels)
+        size = (self.window + ahead, self.images.imgsz, self.images.channels)
         needed, free = DecodeBuffer.nbytes(*size), available_memory()
         if free is None or needed < free / 2:
             with suppress(RuntimeError):  # shared memory may be smaller than all memory
@@ -156,20 +157,20 @@ class YOLODataset(Dataset):
         main = self._at(epoch, position, keep=bool(mixing))
 
         def partner() -> Sample:
-            if self.pictures.in_memory:
+            if self.images.in_memory:
                 return self._sample(*self._load(int(rng.integers(len(self)))))
             return self._at(epoch, int(rng.integers(max(0, position - self.window + 1), position + 1)), keep=True)
 
-        recipe = Recipe(self.options, self._canvas(int(order[position])), mixing, self.transforms)
-        return augment(main, partner, recipe, rng)
+        settings = AugmentSettings(self.options, self._canvas(int(order[position])), mixing, self.transforms)
+        return augment(main, partner, settings, rng)
 
-    def _plain_sample(self, index: int) -> Sample:
-        """The picture letterboxed into its batch's canvas."""
+    def _val_sample(self, index: int) -> Sample:
+        """The image letterboxed into its batch's canvas."""
         sample = self._sample(*self._load(index))
         canvas = self._canvas(index)
         img, (left, top) = pad_to(sample.img, canvas)
         gain = (sample.size[0] / sample.ori_shape[0], sample.size[1] / sample.ori_shape[1])
-        objects = sample.objects.translate(left, top)
+        objects = sample.instances.translate(left, top)
         return Sample(img, objects, sample.im_file, sample.ori_shape, (gain, (left, top)))
 
     def _canvas(self, index: int) -> Size:
@@ -177,11 +178,11 @@ class YOLODataset(Dataset):
         return height, width
 
     def _at(self, epoch: int, position: int, keep: bool) -> Sample:
-        """The loaded picture at a position, decoded once while it may be drawn again (`keep`)."""
-        if not keep or self.pictures.in_memory:
+        """The loaded image at a position, decoded once while it may be drawn again (`keep`)."""
+        if not keep or self.images.in_memory:
             return self._sample(*self._load(int(self.order(epoch)[position])))
         if self.buffer is None:
-            self.buffer = DecodeBuffer(self.window, self.pictures.imgsz, self.pictures.channels)
+            self.buffer = DecodeBuffer(self.window, self.images.imgsz, self.images.channels)
         found = self.buffer.get(epoch, position)
         if found is None:
             img, index = self._load(int(self.order(epoch)[position]))
@@ -189,9 +190,9 @@ class YOLODataset(Dataset):
         return self._sample(*found)
 
     def _sample(self, img: np.ndarray, index: int) -> Sample:
-        """A loaded picture and its objects, in pixels, of the classes asked for."""
+        """A loaded image and its objects, in pixels, of the classes asked for."""
         found = self.labels.objects(index)
-        objects = self.objects.from_normalised(found.cls, found.boxes, found.polygons, img.shape[:2])
+        objects = self.instances.from_normalized(found.cls, found.boxes, found.polygons, img.shape[:2])
         if self.extend is not None:
             objects = self.extend(objects, self.labels.extra(index), img.shape[:2])
         if self.kept_classes is not None:
@@ -202,8 +203,8 @@ class YOLODataset(Dataset):
         return Sample(img, objects, self.labels.file(index), (height, width))
 
     def _load(self, index: int) -> tuple[np.ndarray, int]:
-        """The picture of an image, or of one in its place, and the index of that; made smaller if it has to fit."""
-        img, found = self.pictures.load(index)
+        """The image of an image, or of one in its place, and the index of that; made smaller if it has to fit."""
+        img, found = self.images.load(index)
         height, width = self._canvas(index)
         fits = img.shape[0] <= height and img.shape[1] <= width  # one of another `rect` batch may not
         return (img if fits else resize(img, resize_shape(*img.shape[:2], (height, width)))), found
@@ -221,10 +222,10 @@ def build_dataset(
     parse: RowParser = parse_box_rows,
     transforms: Transform | Sequence[Transform] = (),
     targets: Targets = box_targets,
-    objects: type[Objects] = Objects,
+    objects: type[Instances] = Instances,
     extend: Extend | None = None,
 ) -> YOLODataset:
-    """The data set of one `split` of a data-set YAML as `load_data_yaml` gives it; `fraction` of it for training.
+    """The dataset of one `split` of a dataset YAML as `load_data_yaml` gives it; `fraction` of it for training.
 
     Raises DatasetError if there is not a single image that can be used.
     """
@@ -264,7 +265,7 @@ def collate_fn(samples: Sequence[Sample], targets: Targets = box_targets) -> dic
 
 
 def _images(imgs: Sequence[np.ndarray]) -> torch.Tensor:
-    """BGR pictures (H, W, C) as (B, C, H, W), the channels in reverse."""
+    """BGR images (H, W, C) as (B, C, H, W), the channels in reverse."""
     height, width, channels = imgs[0].shape
     out = torch.empty((len(imgs), channels, height, width), dtype=torch.uint8)
     for img, planes in zip(imgs, out.numpy(), strict=True):

@@ -27,7 +27,7 @@ _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 
 
 def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
-    """Pixels of an image file, (H, W, 3) uint8 BGR, or (H, W, 1) grey with `channels` 1.
+    """Pixels of an image file, (H, W, 3) uint8 BGR, or (H, W, 1) gray with `channels` 1.
 
     Raises DatasetError saying what is wrong with the file.
     """
@@ -96,8 +96,8 @@ def _stored_bgr(image: Image.Image) -> np.ndarray:
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
     if image.mode.startswith("I"):
-        grey = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
-        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+        gray = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
+        return cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
     if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
         paper = Image.new("RGBA", image.size, "white")
         paper.alpha_composite(image.convert("RGBA"))
@@ -108,7 +108,7 @@ def _stored_bgr(image: Image.Image) -> np.ndarray:
 def _open(file: BinaryIO) -> Image.Image:
     """A Pillow image of which only the header has been read."""
     image = Image.open(file)
-    if image.format not in _PILLOW_FORMATS:  # others may start programs (EPS) or are no pictures at all
+    if image.format not in _PILLOW_FORMATS:  # others may start programs (EPS) or are no images at all
         raise UnidentifiedImageError
     return image
 
@@ -119,7 +119,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         # The base class reads the header alone, where PNG's own method would decode the pixels to look behind them.
         found = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
-    except Exception:  # broken metadata do not make a picture unreadable
+    except Exception:  # broken metadata do not make a image unreadable
         return 1
     return found if found in range(1, 9) else 1
 

@@ -1,4 +1,4 @@
-"""Batches of a data set, loaded by any number of workers."""
+"""Batches of a dataset, loaded by any number of workers."""
 
 import math
 import os
@@ -35,7 +35,7 @@ class EpochSampler(Sampler):
 
 
 class Loader(DataLoader):
-    """Batches of one epoch after another; the data set's `collate` says what is in them."""
+    """Batches of one epoch after another; the dataset's `collate` says what is in them."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, of the iterations that start from now on."""
@@ -51,7 +51,7 @@ class Loader(DataLoader):
 def build_loader(
     dataset: YOLODataset, workers: int = 0, *, pin_memory: bool = False, start_method: str | None = None
 ) -> Loader:
-    """Loader of a data set in batches of `dataset.batch`; the last one may be smaller.
+    """Loader of a dataset in batches of `dataset.batch`; the last one may be smaller.
 
     The batches are the same for any number of `workers`, of which no more are started than there are batches or
     processors. They live as long as the loader. `start_method` (fork, spawn, forkserver) is the system's if None.

@@ -42,9 +42,9 @@ class Polygons:
         return [self.points[start : start + n] for start, n in zip(self.starts, self.counts, strict=True)]
 
     def visible_bounds(self, width: float, height: float) -> np.ndarray:
-        """Bounds (k, 4) xyxy of what of each outline lies in the picture; zeros where nothing does or none is known.
+        """Bounds (k, 4) xyxy of what of each outline lies in the image; zeros where nothing does or none is known.
 
-        Taken from the vertices inside, the places where edges cross the border, and the picture's corners inside the
+        Taken from the vertices inside, the places where edges cross the border, and the image's corners inside the
         outline.
         """
         bounds = np.zeros((len(self.counts), 4), np.float32)
@@ -84,7 +84,7 @@ def resample(polygons: Sequence[np.ndarray], n: int = 1000) -> Polygons:
 
 
 def concatenate(parts: Sequence[Polygons]) -> Polygons:
-    """Outlines of several pictures as those of one."""
+    """Outlines of several images as those of one."""
     points = np.concatenate([p.points.T for p in parts], axis=1)
     return Polygons(points.T, np.concatenate([p.counts for p in parts]))
 
@@ -100,7 +100,7 @@ def unknown(k: int) -> Polygons:
 
 
 def visible_points(outline: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Points (m, 2) float64 with the hull of what of a closed outline (n, 2) lies in the picture; nothing: no rows."""
+    """Points (m, 2) float64 with the hull of what of a closed outline (n, 2) lies in the image; nothing: no rows."""
     p = outline.astype(np.float64)
     p, q = p[:-1], p[1:]
     enter, leave = _liang_barsky(p, q, width, height)
@@ -117,7 +117,7 @@ def _bounds(low: np.ndarray, high: np.ndarray, starts: np.ndarray) -> np.ndarray
 
 
 def _cut_bounds(points: np.ndarray, starts: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Bounds (k, 4) of closed outlines intersected with the picture; zeros where they do not meet."""
+    """Bounds (k, 4) of closed outlines intersected with the image; zeros where they do not meet."""
     p = points.astype(np.float64)
     q = np.roll(p, -1, axis=0)
     real = np.ones(len(p), bool)
@@ -139,7 +139,7 @@ def _cut_bounds(points: np.ndarray, starts: np.ndarray, width: float, height: fl
 
 
 def _liang_barsky(p: np.ndarray, q: np.ndarray, width: float, height: float) -> tuple[np.ndarray, np.ndarray]:
-    """Parts of the segments p -> q (n, 2) where they enter and leave the picture; enter > leave: they miss it.
+    """Parts of the segments p -> q (n, 2) where they enter and leave the image; enter > leave: they miss it.
 
     Liang and Barsky, "A New Concept and Method for Line Clipping", ACM TOG 1984.
     """

@@ -11,20 +11,22 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, pillow_to_bgr, read_image
-from ultralytics.data.listing import read_list
+from ultralytics.data.labels.files import read_list
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError, SourceError
+from ultralytics.utils.letterbox import letterbox_batch
 
 _NOT_FILES = ("http://", "https://", "rtsp://", "rtmp://", "tcp://", "udp://", "screen")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture (H, W, 3) uint8 BGR and where it is from.
+    """One image (H, W, 3) uint8 BGR and where it is from.
 
-    `tensor` (3, H, W) is the picture as it was given, if that was a floating-point tensor. `item` counts the images and
+    `tensor` (3, H, W) is the image as it was given, if that was a floating-point tensor. `item` counts the images and
     videos of the source from 1; `frame` the used frames of a video from 1, up to `frames` if their number is known;
     `fps` is the file's.
     """
@@ -46,7 +48,7 @@ class ImageFile:
     path: str
 
     def frames(self) -> Iterator[Frame]:
-        """Its picture. Raises DatasetError if it cannot be read."""
+        """Its image. Raises DatasetError if it cannot be read."""
         yield Frame(read_image(self.path), self.path)
 
 
@@ -83,21 +85,21 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Picture:
+class MemoryImage:
     """An image in memory."""
 
     image: np.ndarray | torch.Tensor | Image.Image
     path: str
 
     def frames(self) -> Iterator[Frame]:
-        """It as a frame. Raises SourceError if it is no picture."""
+        """It as a frame. Raises SourceError if it is no image."""
         try:
             yield Frame(to_bgr(self.image), self.path, _floating(self.image))
         except (ValueError, OSError) as exc:
             raise SourceError(f"{self.path}: {exc}") from exc
 
 
-Item = ImageFile | Video | Picture
+Item = ImageFile | Video | MemoryImage
 
 
 class Source:
@@ -117,8 +119,8 @@ class Source:
 
     @property
     def in_memory(self) -> bool:
-        """Whether all of it are pictures in memory, nothing of which is to be read."""
-        return all(isinstance(item, Picture) for item in self._items)
+        """Whether all of it are images in memory, nothing of which is to be read."""
+        return all(isinstance(item, MemoryImage) for item in self._items)
 
     def __iter__(self) -> Iterator[Frame]:
         self.skipped = []
@@ -142,7 +144,7 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
     """Frames of what somebody wants predictions on.
 
     A path, folder (those in its subfolders if it holds none), pattern such as `shots/**/*.jpg`, .txt list, image, video
-    or camera number; an array (H, W, 3) BGR, (H, W) grey or (H, W, 4) BGRA, uint8; a Pillow image; a tensor ([B,] 3, H,
+    or camera number; an array (H, W, 3) BGR, (H, W) gray or (H, W, 4) BGRA, uint8; a Pillow image; a tensor ([B,] 3, H,
     W) RGB, uint8 or 0..1; a list of such.
     Raises SourceError for anything else, and for what is not there.
     """
@@ -163,9 +165,9 @@ def _items(source: Any, index: int, stride: int) -> list[Item]:
     if isinstance(source, int) and not isinstance(source, bool):
         return [Video(str(source), stride, camera=source)]
     if isinstance(source, torch.Tensor) and source.ndim == 4:
-        return [Picture(image, f"image{i}.jpg") for i, image in enumerate(source, index)]
+        return [MemoryImage(image, f"image{i}.jpg") for i, image in enumerate(source, index)]
     if isinstance(source, np.ndarray | torch.Tensor | Image.Image):
-        return [Picture(source, getattr(source, "filename", "") or f"image{index}.jpg")]
+        return [MemoryImage(source, getattr(source, "filename", "") or f"image{index}.jpg")]
     raise SourceError(
         f"A {type(source).__name__} is no source; give a path, an array, a Pillow image, a tensor or a list"
     )
@@ -254,3 +256,18 @@ def _array_to_bgr(array: np.ndarray) -> np.ndarray:
     if channels == 4:
         return pillow_to_bgr(Image.fromarray(cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA)))
     return array if channels == 3 else cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_GRAY2BGR)
+
+
+def letterboxed(frames: list[Frame], imgsz: int | list[int], stride: int, rect: bool) -> Tensor:
+    """Images (B, 3, H, W) RGB 0..1 float: tensors of one shape that fits the stride as they are, else letterboxed."""
+    if (given := stack_if_tensors(frames, stride)) is not None:
+        return given
+    stacked = letterbox_batch([frame.image for frame in frames], imgsz, stride, rect)
+    return torch.from_numpy(np.ascontiguousarray(stacked[..., ::-1].transpose(0, 3, 1, 2))).float() / 255
+
+
+def stack_if_tensors(frames: list[Frame], stride: int) -> Tensor | None:
+    """Frames that came as tensors of one shape that fits the stride, as one (B, 3, H, W); None of any others."""
+    shapes = {frame.tensor.shape if frame.tensor is not None else () for frame in frames}
+    fit = len(shapes) == 1 and all(shape and not any(side % stride for side in shape[1:]) for shape in shapes)
+    return torch.stack([frame.tensor for frame in frames]) if fit else None

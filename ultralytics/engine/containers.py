@@ -1,4 +1,4 @@
-"""Rows of predictions of one picture, on a device or as arrays."""
+"""Rows of predictions of one image, on a device or as arrays."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -8,15 +8,14 @@ import numpy as np
 import torch
 
 from ultralytics.utils.masks import outline
-from ultralytics.utils.ops import letterbox_geometry, xyxy2xywh
-from ultralytics.utils.rotated import xywhr2xyxyxyxy
+from ultralytics.utils.ops import letterbox_geometry, xywhr2xyxyxyxy, xyxy2xywh
 
 Array = torch.Tensor | np.ndarray
 Rows = TypeVar("Rows", bound="Predictions")
 
 
 class Predictions:
-    """One row per object: `data` (n, …), a tensor or an array; `orig_shape` (height, width) of the picture."""
+    """One row per object: `data` (n, …), a tensor or an array; `orig_shape` (height, width) of the image."""
 
     def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
         self.data = data
@@ -60,7 +59,7 @@ class Predictions:
 
 
 class Probs(Predictions):
-    """How likely each class is for the whole picture: (nc,)."""
+    """How likely each class is for the whole image: (nc,)."""
 
     @property
     def top1(self) -> int:
@@ -85,7 +84,7 @@ class Probs(Predictions):
 
 
 class Keypoints(Predictions):
-    """Points of each object: x, y in pixels of the original picture (n, K, 2), or also how likely seen (n, K, 3)."""
+    """Points of each object: x, y in pixels of the original image (n, K, 2), or also how likely seen (n, K, 3)."""
 
     def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
         """Points of a single object (K, D) become (1, K, D)."""
@@ -115,7 +114,7 @@ class Keypoints(Predictions):
         return self.data[..., 2] if self.has_visible else None
 
 
-class Tracked(Predictions):
+class RowsWithConf(Predictions):
     """Rows that end in an optional track number, confidence and class, after `size` numbers of their own."""
 
     size: int
@@ -154,8 +153,8 @@ class Tracked(Predictions):
         return self.data.new_tensor(values) if tensor else np.array(values, self.data.dtype)
 
 
-class Boxes(Tracked):
-    """Boxes (n, 6): x1, y1, x2, y2 in pixels of the original picture, confidence, class.
+class Boxes(RowsWithConf):
+    """Boxes (n, 6): x1, y1, x2, y2 in pixels of the original image, confidence, class.
 
     (n, 7) has the number of a track before the confidence. A single row (6,) or (7,) becomes (1, 6) or (1, 7).
     """
@@ -169,18 +168,18 @@ class Boxes(Tracked):
 
     @property
     def xywh(self) -> Array:
-        """Centre, width and height (n, 4), pixels."""
+        """Center, width and height (n, 4), pixels."""
         return xyxy2xywh(self.xyxy)
 
     @property
     def xyxyn(self) -> Array:
         """Corners (n, 4), 0..1."""
-        return self._normalised(self.xyxy)
+        return self._normalized(self.xyxy)
 
     @property
     def xywhn(self) -> Array:
-        """Centre, width and height (n, 4), 0..1."""
-        return self._normalised(self.xywh)
+        """Center, width and height (n, 4), 0..1."""
+        return self._normalized(self.xywh)
 
     def corners(self, normalize: bool = False) -> Array:
         """Left top and right bottom (n, 2, 2), pixels or 0..1."""
@@ -191,13 +190,13 @@ class Boxes(Tracked):
         """What stands between class and confidence in a label file, (n, 4)."""
         return self.xywhn
 
-    def _normalised(self, boxes: Array) -> Array:
+    def _normalized(self, boxes: Array) -> Array:
         height, width = self.orig_shape
         return boxes / self._like((width, height, width, height))
 
 
-class OBB(Tracked):
-    """Rotated boxes (n, 7): centre, width and height in pixels of the original picture, theta, confidence, class.
+class OBB(RowsWithConf):
+    """Rotated boxes (n, 7): center, width and height in pixels of the original image, theta, confidence, class.
 
     Theta turns the width's direction from x towards y, in radians. (n, 8) has a track number before the confidence.
     """
@@ -206,17 +205,17 @@ class OBB(Tracked):
 
     @property
     def xywhr(self) -> Array:
-        """Centre, width, height, pixels, and theta (n, 5)."""
+        """Center, width, height, pixels, and theta (n, 5)."""
         return self.data[:, :5]
 
     @property
     def xyxyxyxy(self) -> Array:
-        """Corners (n, 4, 2), pixels, which may lie outside the picture."""
+        """Corners (n, 4, 2), pixels, which may lie outside the image."""
         return self._typed(xywhr2xyxyxyxy(torch.as_tensor(self.xywhr)))
 
     @property
     def xyxyxyxyn(self) -> Array:
-        """Corners (n, 4, 2), 0..1 in the picture."""
+        """Corners (n, 4, 2), 0..1 in the image."""
         height, width = self.orig_shape
         return self.xyxyxyxy / self._like((width, height))
 
@@ -241,7 +240,7 @@ class OBB(Tracked):
 
 
 class Masks(Predictions):
-    """Masks (n, h, w) of 0 and 1: of the network's input, padding included, or with `retina_masks` of the picture.
+    """Masks (n, h, w) of 0 and 1: of the network's input, padding included, or with `retina_masks` of the image.
 
     A single mask (h, w) becomes (1, h, w).
     """
@@ -251,7 +250,7 @@ class Masks(Predictions):
 
     @cached_property
     def xy(self) -> list[np.ndarray]:
-        """The outer contour of each mask, (k, 2) float32 x, y in pixels of the original picture; parts are joined."""
+        """The outer contour of each mask, (k, 2) float32 x, y in pixels of the original image; parts are joined."""
         height, width = self.orig_shape
         (gain_h, gain_w), (left, top) = letterbox_geometry(self.shape[1:], self.orig_shape)
         contours = [outline(mask) for mask in np.asarray(self.cpu().data, np.uint8)]
@@ -264,8 +263,8 @@ class Masks(Predictions):
         height, width = self.orig_shape
         return [points / np.array((width, height), np.float32) for points in self.xy]
 
-    def on_picture(self) -> list[np.ndarray]:
-        """The part of each mask (h, w) uint8 that shows the picture, at the masks' own size."""
+    def on_image(self) -> list[np.ndarray]:
+        """The part of each mask (h, w) uint8 that shows the image, at the masks' own size."""
         (gain_h, gain_w), (left, top) = letterbox_geometry(self.shape[1:], self.orig_shape)
         height, width = round(self.orig_shape[0] * gain_h), round(self.orig_shape[1] * gain_w)
         return list(np.asarray(self.cpu().data, np.uint8)[:, top : top + height, left : left + width])

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 import ultralytics
-from ultralytics.engine.exported import FORMATS, as_list
+from ultralytics.engine.backends import FORMATS, as_list
 from ultralytics.utils import LOGGER
-from ultralytics.utils.devices import select_device
 from ultralytics.utils.errors import ConfigError, DependencyError, DeviceError, ModelError
 from ultralytics.utils.files import atomic_write, import_extra
-from ultralytics.utils.flops import model_flops
 from ultralytics.utils.letterbox import as_shape
+from ultralytics.utils.torch_utils import model_flops, select_device
 
 OPSET = 18  # of ONNX 1.13 (2022): read by every runtime in use
 AUTHOR = "yolo-addmodules"
@@ -88,7 +87,7 @@ def stride_of(model: nn.Module) -> int:
 
 
 def blocks(shape: Sequence[int], network: nn.Module) -> Tensor:
-    """Images of coloured blocks, each of its own brightness, for a network; always the same.
+    """Images of colored blocks, each of its own brightness, for a network; always the same.
 
     Noise would not do: what it makes of a deep layer is the same for all images.
     """

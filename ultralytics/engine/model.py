@@ -9,22 +9,26 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import DEFAULT_YAML, Options, get_options
+from ultralytics.engine.backends import ExportedNetwork, is_exported, open_exported
 from ultralytics.engine.callbacks import Callbacks
-from ultralytics.engine.exported import ExportedNetwork, is_exported, open_exported
-from ultralytics.engine.inference import InferenceCopy
-from ultralytics.engine.plan import inference_dtype
 from ultralytics.engine.results import Results
+from ultralytics.engine.runtime import FusedCopy, inference_dtype
 from ultralytics.models.yolo import task_class
 from ultralytics.nn.tasks import find_task, yaml_model_load
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ultralytics.utils.devices import select_device
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, SourceError
 from ultralytics.utils.files import nearest
 from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.torch_utils import select_device
 
 KEPT_OPTIONS = ("data", "imgsz", "single_cls")  # what a checkpoint tells later calls about its training
-LATER = {"benchmark": "a comparison of formats", "track": "tracking", "embed": "image embeddings", "tune": "tuning"}
+NOT_IMPLEMENTED = {
+    "benchmark": "a comparison of formats",
+    "track": "tracking",
+    "embed": "image embeddings",
+    "tune": "tuning",
+}
 
 
 class YOLO:
@@ -55,7 +59,7 @@ class YOLO:
         self.predictor: Any = None
         self.trainer: Any = None
         self.metrics: Any = None
-        self._inference = InferenceCopy()
+        self._inference = FusedCopy()
         self._has_weights = False
         if Path(model).suffix in (".yaml", ".yml"):
             self._build(str(model), nc, verbose)
@@ -112,18 +116,18 @@ class YOLO:
         `source` and `options` as for `predict`. Draws `file`, layers x experts, unless it is None; says which experts
         are dead or identical. ModelError for a network without routers.
         """
-        from ultralytics.engine import routing
+        from ultralytics.nn import routing
 
         self._layers("routing")
         if file is not None and not Path(file).suffix:
-            raise ConfigError(f"file={file}: give it the suffix of a picture, such as {file}.png; None draws nothing")
+            raise ConfigError(f"file={file}: give it the suffix of a image, such as {file}.png; None draws nothing")
         options = self._options("predict", options | {"source": source})
         network = self._network(options)
-        return routing.report(routing.look(self._task, network, options), file)
+        return routing.report(routing.collect(self._task, network, options), file)
 
     def val(self, **options: Any) -> Any:
         """Metrics on a split of `data`, by default that of the data the weights were trained on."""
-        from ultralytics.engine import prepare
+        from ultralytics.engine import setup as prepare
 
         if batch := self._val_batch():  # the metrics depend a little on the shapes of rectangular batches
             options = {"batch": batch} | options
@@ -148,12 +152,12 @@ class YOLO:
         return str(exporter.export(self.model, checked, stem, known | {"val_batch": self._val_batch()}))
 
     def train(self, augmentations: Sequence[Callable] = (), **options: Any) -> Any:
-        """Train on `data`, leave weights and pictures in a run folder, and return the metrics of the best weights.
+        """Train on `data`, leave weights and images in a run folder, and return the metrics of the best weights.
 
-        `augmentations` are the user's own steps for training pictures, data/transforms.py says what they get.
+        `augmentations` are the user's own steps for training images, data/transforms.py says what they get.
         `resume=True` goes on with the last.pt this was made of, `resume="path/last.pt"` with another one.
         """
-        from ultralytics.engine.start import Start, resumed
+        from ultralytics.engine.setup import Start, resumed
         from ultralytics.engine.trainer import Trainer
 
         self._layers("train")
@@ -228,8 +232,8 @@ class YOLO:
 
     def __getattr__(self, name: str) -> Any:
         """Only called for what is not there."""
-        if name in LATER:
-            raise AttributeError(f"YOLO.{name} comes with {LATER[name]}, which is not there yet")
+        if name in NOT_IMPLEMENTED:
+            raise AttributeError(f"YOLO.{name} comes with {NOT_IMPLEMENTED[name]}, which is not there yet")
         near = nearest(name, [n for n in dir(self) if not n.startswith("_")])
         raise AttributeError(f"YOLO has no {name!r}" + (f", the nearest are: {', '.join(near)}" if near else ""))
 
@@ -263,7 +267,7 @@ class YOLO:
             where = "" if "task" in options.given else f" in {DEFAULT_YAML}"
             raise ConfigError(
                 f"task={options.task}{where}, but {self.overrides['model']} has a head for {self.task}: leave task "
-                f"out, or take a model for it, such as {task_class(options.task).starters['model']}"
+                f"out, or take a model for it, such as {task_class(options.task).default_settings['model']}"
             )
         options = options.resolve(method, {method: {"task": self.task} | self._task.defaults.get(method, {})})
         if options.model != self.overrides["model"] and not options.resume:

@@ -1,12 +1,11 @@
-"""Optimizers, the schedule of their settings, and the moving average of the weights."""
+"""Optimizers and the schedule of their settings."""
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from ultralytics.utils.errors import TrainingError
@@ -17,15 +16,15 @@ AUTO_LONG_RUN = 10_000  # optimizer steps above which SGD is chosen
 def param_groups(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
     """Parameters by name, in the order of the model, in three groups.
 
-    `bias` holds every parameter with "bias" in its name, `bn` the others of normalisation layers, `weight` the rest:
+    `bias` holds every parameter with "bias" in its name, `bn` the others of normalization layers, `weight` the rest:
     only the rest decays. Frozen parameters are among them, so that they can be unfrozen during a run; an optimizer
     passes over what has no gradient.
     """
     groups: dict[str, dict[str, nn.Parameter]] = {"weight": {}, "bn": {}, "bias": {}}
     for name, parameter in model.named_parameters():
         owner = model.get_submodule(name.rpartition(".")[0])
-        normalises = any("Norm" in base.__name__ for base in type(owner).__mro__)
-        groups["bias" if "bias" in name else "bn" if normalises else "weight"][name] = parameter
+        normalizes = any("Norm" in base.__name__ for base in type(owner).__mro__)
+        groups["bias" if "bias" in name else "bn" if normalizes else "weight"][name] = parameter
     return groups
 
 
@@ -137,41 +136,3 @@ class Schedule:
 def _between(start: float, end: float, share: float) -> float:
     """The point `share` of the way from start to end; `end` itself, not almost, at 1."""
     return end if share == 1 else start + (end - start) * share
-
-
-class ModelEMA:
-    """Exponential moving average of a model's weights and statistics; the average is what is validated and saved.
-
-    Its decay grows with the updates, so that early weights, hardly trained, are soon forgotten. `ema` is the averaged
-    model in eval mode; with its state dict and `updates` an average goes on where it was.
-    """
-
-    def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000) -> None:
-        """Start from a copy of the model; after `tau` updates 63 % of the final decay are reached."""
-        self.ema = copy.deepcopy(model, _detached(model)).eval().requires_grad_(False)
-        self.updates = 0
-        self.final_decay, self.tau = decay, tau
-
-    def decay(self, updates: int) -> float:
-        """Share of the average that the update with this number keeps, counted from 1."""
-        return self.final_decay * (1 - math.exp(-updates / self.tau))
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the average towards the model; whole-number state, such as counters, is taken over."""
-        self.updates += 1
-        current = model.state_dict()
-        floating = {}  # by address: a tensor that two modules share moves once
-        for name, average in self.ema.state_dict().items():
-            if average.is_floating_point():
-                floating[average.data_ptr()] = average, current[name]
-            else:
-                average.copy_(current[name])
-        averages, values = zip(*floating.values(), strict=True)
-        torch._foreach_lerp_(averages, values, 1 - self.decay(self.updates))
-
-
-def _detached(model: nn.Module) -> dict[int, Tensor]:
-    """Memo for `deepcopy`: tensors that a module keeps from a forward pass, which cannot be copied with their graph."""
-    kept = (value for module in model.modules() for value in vars(module).values())
-    return {id(value): value.detach().clone() for value in kept if isinstance(value, Tensor) and not value.is_leaf}

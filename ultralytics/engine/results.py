@@ -1,4 +1,4 @@
-"""What a network found in one picture, to read, draw and save."""
+"""What a network found in one image, to read, draw and save."""
 
 import json
 import re
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ultralytics.engine.containers import OBB, Array, Boxes, Keypoints, Masks, Predictions, Probs, Tracked
+from ultralytics.engine.containers import OBB, Array, Boxes, Keypoints, Masks, Predictions, Probs, RowsWithConf
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import import_extra
 from ultralytics.utils.ops import clip_boxes, xyxy2xywh
-from ultralytics.utils.plotting import Annotator, class_name, colors, label_place, picture_name, write_image, writing
+from ultralytics.utils.plotting import Annotator, class_name, colors, image_name, label_place, write_image, writing
 
 __all__ = ["OBB", "Boxes", "Keypoints", "Masks", "Probs", "Results"]
 
@@ -24,7 +24,7 @@ CROP_GAIN, CROP_PAD = 1.02, 10  # a crop shows a little more than its box
 
 
 class Results:
-    """Everything found in one picture.
+    """Everything found in one image.
 
     `orig_img` (H, W, 3) BGR as it was read from `path`, `names` of the classes, `speed` in milliseconds by stage.
     `len`, indexing and iteration are over the objects.
@@ -58,7 +58,7 @@ class Results:
         self.speed = speed or dict.fromkeys(("preprocess", "inference", "postprocess"))
 
     def new(self) -> "Results":
-        """The same picture without any objects."""
+        """The same image without any objects."""
         return Results(self.orig_img, self.path, self.names, speed=self.speed)
 
     def update(
@@ -68,7 +68,7 @@ class Results:
         obb: Array | None = None,
         keypoints: Array | None = None,
     ) -> None:
-        """Replace the boxes by others (n, 6) or (n, 7), moved into the picture, and everything else as it is."""
+        """Replace the boxes by others (n, 6) or (n, 7), moved into the image, and everything else as it is."""
         if boxes is not None:
             self.boxes = Boxes(clip_boxes(boxes, self.orig_shape), self.orig_shape)
         if masks is not None:
@@ -106,7 +106,7 @@ class Results:
         return next((rows for name in self.containers if (rows := getattr(self, name)) is not None), None)
 
     @property
-    def _boxes(self) -> Tracked | None:
+    def _boxes(self) -> RowsWithConf | None:
         """The boxes, upright or rotated."""
         return self.boxes if self.boxes is not None else self.obb
 
@@ -124,7 +124,7 @@ class Results:
         return f"Results({self.path!r}, {width}x{height}: {self.verbose().rstrip(', ')})"
 
     def verbose(self) -> str:
-        """The objects counted by class, such as "4 RBCs, 1 WBC, "; of a whole picture "cat 0.93, dog 0.05, "."""
+        """The objects counted by class, such as "4 RBCs, 1 WBC, "; of a whole image "cat 0.93, dog 0.05, "."""
         if self.probs is not None:
             return ", ".join(f"{class_name(self.names, c)} {conf:.2f}" for c, conf in self._likeliest()) + ", "
         if not len(self):
@@ -136,7 +136,7 @@ class Results:
         """One dictionary per object, of plain values: name, class, confidence, box and, where known, more.
 
         The box has the corners x1, y1, x2, y2, a rotated one also x3, y3, x4, y4. There may be a track_id, and of a
-        mask `segments`, the x and y of its contour, and `keypoints`, their x, y and perhaps visible. Of a whole picture
+        mask `segments`, the x and y of its contour, and `keypoints`, their x, y and perhaps visible. Of a whole image
         there is one for each of the five likeliest classes, without a box.
         """
         if self.probs is not None:
@@ -195,21 +195,21 @@ class Results:
         save: bool = False,
         filename: str | Path | None = None,
     ) -> np.ndarray | Image.Image:
-        """The picture (or `img`, of the same size) with the objects: (H, W, 3) BGR, or with `pil` a PIL image.
+        """The image (or `img`, of the same size) with the objects: (H, W, 3) BGR, or with `pil` a PIL image.
 
         Keypoints are discs of `kpt_radius` pixels, by `kpt_line` joined to limbs. `color_mode` "class" gives each class
-        its colour, "instance" each object. `save` also writes it, see `save()`.
+        its color, "instance" each object. `save` also writes it, see `save()`.
         """
         if color_mode not in ("class", "instance"):
             raise ConfigError(f"color_mode={color_mode!r}: expected 'class' or 'instance'")
         known = self._boxes.numpy() if self._boxes is not None else ()
         found = known if boxes else ()
         texts = [self._label(box, conf) for box in found]
-        picture = (self.orig_img if img is None else img).copy()
-        annotator = Annotator(picture, line_width, font_size, example="".join(texts))
+        image = (self.orig_img if img is None else img).copy()
+        annotator = Annotator(image, line_width, font_size, example="".join(texts))
         keys = [box.cls[0] if color_mode == "class" else i for i, box in enumerate(known)]
         if masks and self.masks is not None:
-            shown = zip(self.masks.on_picture(), keys, strict=True)
+            shown = zip(self.masks.on_image(), keys, strict=True)
             annotator.masks([(mask, colors(key, bgr=True)) for mask, key in shown])
         if self.keypoints is not None:
             for points, key in reversed(list(zip(self.keypoints.numpy().data, keys, strict=True))):
@@ -226,22 +226,22 @@ class Results:
         return annotator.result(pil)
 
     def _likeliest(self) -> list[tuple[int, float]]:
-        """Class and probability of the five likeliest classes of the whole picture."""
+        """Class and probability of the five likeliest classes of the whole image."""
         return list(zip(self.probs.top5, self.probs.top5conf.tolist(), strict=True))
 
     def _draw_scores(self, annotator: Annotator, conf: bool) -> None:
-        """The likeliest classes of the whole picture, in its left top corner."""
+        """The likeliest classes of the whole image, in its left top corner."""
         rows = [class_name(self.names, c) + (f" {score:.2f}" if conf else "") for c, score in self._likeliest()]
         margin = annotator.font_size // 2
         annotator.text((margin, margin), "\n".join(rows), box_color=SCORES_BACKGROUND)
 
-    def _label(self, box: Tracked, conf: bool) -> str:
+    def _label(self, box: RowsWithConf, conf: bool) -> str:
         """Text at a single box: its track, class and confidence."""
         track = f"id:{int(box.id[0])} " if box.is_track else ""
         return track + class_name(self.names, box.cls[0]) + (f" {box.conf[0]:.2f}" if conf else "")
 
     def _file_name(self) -> str:
-        return f"results_{picture_name(self.path)}"
+        return f"results_{image_name(self.path)}"
 
     def show(self, wait: int = 0, **drawing: Any) -> None:
         """Show the plot in a window for `wait` milliseconds at least (0: until a key or the window's closing).
@@ -253,7 +253,7 @@ class Results:
         show_image(self.path, self.plot(**drawing), wait)
 
     def save(self, filename: str | Path | None = None, **drawing: Any) -> str:
-        """Write the plot, in the current folder as results_<name of the picture> unless named; returns the path.
+        """Write the plot, in the current folder as results_<name of the image> unless named; returns the path.
 
         `drawing` goes to `plot`.
         """
@@ -263,7 +263,7 @@ class Results:
         """Append a row `class x y w h [confidence] [track]` per object, 0..1, to a file that only objects create.
 
         Of a rotated box the four corners stand in place of x, y, w, h, of a mask the points of its contour; contours of
-        less than three are left out. Keypoints follow the box: x, y and, if known, visibility. Of a whole picture there
+        less than three are left out. Keypoints follow the box: x, y and, if known, visibility. Of a whole image there
         are rows `0.93 name` of the five likeliest classes.
         """
         path = Path(txt_file)
@@ -302,10 +302,10 @@ class Results:
                 write_image(_unused(folder, Path(file_name).stem), crop)
 
 
-def _span(centre: float, side: float, limit: int) -> slice:
-    """Pixels of a crop along one axis of the picture."""
+def _span(center: float, side: float, limit: int) -> slice:
+    """Pixels of a crop along one axis of the image."""
     half = (side * CROP_GAIN + CROP_PAD) / 2
-    return slice(*(min(max(int(end), 0), limit) for end in (centre - half, centre + half)))
+    return slice(*(min(max(int(end), 0), limit) for end in (center - half, center + half)))
 
 
 def _unused(folder: Path, stem: str) -> Path:

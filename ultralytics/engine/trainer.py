@@ -11,20 +11,22 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ultralytics.engine import prepare, report, routing, state
+from ultralytics.engine import loggers as report
+from ultralytics.engine import setup as prepare
+from ultralytics.engine import state
 from ultralytics.engine.callbacks import Callbacks
-from ultralytics.engine.optim import ModelEMA, Schedule, build_optimizer, describe_optimizer, resolve_optimizer
-from ultralytics.engine.plan import Deterministic, inference_dtype, training_plan
-from ultralytics.engine.table import ResultsTable
-from ultralytics.engine.tensorboard import Board
+from ultralytics.engine.loggers import Board, ResultsTable
+from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
+from ultralytics.engine.runtime import Deterministic, inference_dtype, runtime_settings
+from ultralytics.nn import routing
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
-from ultralytics.utils.devices import select_device
 from ultralytics.utils.errors import TrainingError
+from ultralytics.utils.torch_utils import ModelEMA, select_device
 
 CLIP_NORM = 10.0
-BAD_IN_A_ROW = 5  # losses in a row that are not finite before the run goes back to its last checkpoint
-GO_BACKS = 3
+MAX_CONSECUTIVE_NONFINITE = 5  # losses in a row that are not finite before the run goes back to its last checkpoint
+MAX_ROLLBACKS = 3
 PICTURES = 3  # training batches that are drawn
 
 
@@ -41,7 +43,7 @@ class Trainer:
         save_dir: Path | None = None,
         transforms: Sequence[Callable] = (),
     ) -> None:
-        """`build` makes the network, pretrained weights and all, for the mapping of a data-set YAML.
+        """`build` makes the network, pretrained weights and all, for the mapping of a dataset YAML.
 
         `resume` is the checkpoint to go on from, in the run folder `save_dir`.
         """
@@ -49,7 +51,7 @@ class Trainer:
         self.args = options
         self.callbacks = callbacks
         self.device = select_device(options.device)
-        self.plan = training_plan(options, self.device)
+        self.plan = runtime_settings(options, self.device)
         self.data = prepare.data(task, options)
         self.batch_size = options.batch
         self.save_dir = save_dir or prepare.run_folder(options)
@@ -83,7 +85,7 @@ class Trainer:
                 f"the GPU has no memory left with batch={self.batch_size} and imgsz={self.args.imgsz}: lower one"
             ) from exc
         except KeyboardInterrupt:
-            LOGGER.warning("interrupted in epoch %d; %s", self.epoch + 1, report.how_to_go_on(self))
+            LOGGER.warning("interrupted in epoch %d; %s", self.epoch + 1, report.resume_hint(self))
             raise
         finally:
             self.train_loader = self.validator = None  # and with them their workers
@@ -159,7 +161,7 @@ class Trainer:
         prepare.train_mode(self.model)
         self.tloss, self._counted = None, 0
         self.train_loader.set_epoch(self.epoch)
-        prepare.tell_epoch(self)
+        prepare.set_epoch_of_modules(self)
         self.callbacks.run("on_train_epoch_start", self)
         with tqdm(self.train_loader, disable=not self.args.verbose) as bar:
             for i, batch in enumerate(bar):
@@ -215,14 +217,14 @@ class Trainer:
         self.skipped += 1
         self._bad_in_a_row += 1
         LOGGER.warning("epoch %d: a %s that is not finite is left out, %d so far", self.epoch + 1, what, self.skipped)
-        if self._bad_in_a_row < BAD_IN_A_ROW and state.is_finite(self.model):
+        if self._bad_in_a_row < MAX_CONSECUTIVE_NONFINITE and state.is_finite(self.model):
             return
         advice = "try a lower lr0 or amp=False, and look at labels.jpg and train_batch0.jpg"
-        if self._go_backs == GO_BACKS or not self.args.save:
+        if self._go_backs == MAX_ROLLBACKS or not self.args.save:
             raise TrainingError(f"epoch {self.epoch + 1}: the {what} is not finite again and again; {advice}")
         LOGGER.warning("going back to the weights of %s; should it happen again, %s", self.last, advice)
         state.go_back(self, load_checkpoint(self.last))
-        prepare.tell_epoch(self)
+        prepare.set_epoch_of_modules(self)
         self._go_backs += 1
         self._bad_in_a_row = 0
 

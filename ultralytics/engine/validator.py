@@ -1,9 +1,7 @@
-"""Measures a network on a split of a data set."""
+"""Measures a network on a split of a dataset."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -12,38 +10,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.runtime import Stopwatch, speed_line
 from ultralytics.utils import LOGGER
 
 STAGES = ("preprocess", "inference", "loss", "postprocess")
 PICTURES = 3  # batches that are drawn
-
-
-class Stopwatch:
-    """Adds up the time spent in named stages."""
-
-    def __init__(self, device: torch.device, stages: Sequence[str]) -> None:
-        self.device = device
-        self.seconds = dict.fromkeys(stages, 0.0)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = self._now()
-        yield
-        self.seconds[stage] += self._now() - start
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return perf_counter()
-
-    def per_image(self, images: int) -> dict[str, float]:
-        """Milliseconds per image by stage."""
-        return {stage: 1e3 * seconds / max(images, 1) for stage, seconds in self.seconds.items()}
-
-
-def speed_line(speed: dict[str, float]) -> str:
-    """Milliseconds by stage, in words."""
-    return f"Speed: {', '.join(f'{ms:.1f}ms {stage}' for stage, ms in speed.items())} per image"
 
 
 class Validator:
@@ -98,4 +69,4 @@ class Validator:
 
     def _draw(self, batch: dict, found: list[Tensor], i: int) -> None:
         self.task.plot_batch(batch, self.save_dir / f"val_batch{i}_labels.jpg", self.data["names"])
-        self.task.plot_found(batch, found, self.save_dir / f"val_batch{i}_pred.jpg", self.data["names"])
+        self.task.plot_predictions(batch, found, self.save_dir / f"val_batch{i}_pred.jpg", self.data["names"])

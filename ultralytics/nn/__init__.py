@@ -1,1 +1,1 @@
-"""Networks: modules, add-on modules, and how a model YAML becomes one. Knows nothing of data sets or loops."""
+"""Networks: modules, add-on modules, and how a model YAML becomes one. Knows nothing of datasets or loops."""

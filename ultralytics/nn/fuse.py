@@ -1,16 +1,18 @@
-"""Folding a batch normalisation into the convolution before it, which changes no output in eval mode."""
+"""Folding a batch normalization into the convolution before it, which changes no output in eval mode."""
 
 from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from ultralytics.utils.torch_utils import affine
 
 
 def foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
     """(parent, name of the convolution, name of the norm behind it) wherever nothing stands between the two.
 
-    That is known of a module that has `forward_fuse`, and of neighbours in a Sequential.
+    That is known of a module that has `forward_fuse`, and of neighbors in a Sequential.
     """
     for parent in model.modules():
         names = list(parent._modules)
@@ -53,11 +55,3 @@ def fold(conv: nn.Module, norm: nn.BatchNorm2d) -> None:
     trains, like = conv.weight.requires_grad, conv.weight
     conv.weight = nn.Parameter((like.double() * scale.view(-1, 1, 1, 1)).to(like.dtype), trains)
     conv.bias = nn.Parameter(bias.to(like.dtype), trains)
-
-
-def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """(scale, shift), both (C,) float64, with norm(x) = x * scale + shift in eval mode."""
-    scale = torch.rsqrt(norm.running_var.double() + norm.eps)
-    scale = scale if norm.weight is None else scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.double()

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .mistakes import naming_row, run
+from ultralytics.nn.diagnostics import row_context, run
+
 from .model_yaml import rows
 
 SIZE = 256  # pixels; whole cells up to stride 256, and room for the windows of attention blocks
@@ -29,7 +30,7 @@ def probe_strides(model: nn.Module, d: dict[str, Any], ch: int) -> Tensor:
     x: Any = torch.zeros(1, ch, SIZE, SIZE, device=next(model.parameters()).device)
     outputs: list[Any] = []
     for i, (layer, row) in enumerate(zip(layers, rows(d), strict=False)):
-        with naming_row(d, i, row):
+        with row_context(d, i, row):
             x = run(layer, gather(layer.f, x, outputs), row[2])
         outputs.append(x)
     model.train()

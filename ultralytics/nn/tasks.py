@@ -16,14 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ultralytics.nn import Addmodules, modules
+from ultralytics.nn import diagnostics as mistakes
+from ultralytics.nn.fuse import fold_all, foldable
+from ultralytics.nn.info import table_head, table_row
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.torch_utils import model_info
 
-from . import Addmodules, mistakes, modules
-from .fuse import fold_all, foldable
-from .info import model_info, table_head, table_row
 from .model_yaml import (
     check_row,
     class_count,
@@ -107,7 +109,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
     if verbose:
         LOGGER.info(table_head())
     for i, row in enumerate(rows(d)):
-        with mistakes.naming_row(d, i, row):
+        with mistakes.row_context(d, i, row):
             check_row(row, i)
             f, n, name, args = row
             m = find_module(name)
@@ -179,7 +181,7 @@ def find_module(name: str) -> type[nn.Module]:
 def find_task(d: dict[str, Any]) -> str:
     """What the network of a model YAML does, as its last row, the head, says."""
     i, row = len(rows(d)) - 1, rows(d)[-1]
-    with mistakes.naming_row(d, i, row):
+    with mistakes.row_context(d, i, row):
         check_row(row, i)
         task = getattr(find_module(row[2]), "task", None)
         if not isinstance(task, str):
@@ -304,7 +306,7 @@ class BaseModel(nn.Module):
 class DetectionModel(BaseModel):
     """A network whose head looks at feature maps of several strides, which a run over an empty image measures.
 
-    Weights are PyTorch's initialisation; every BatchNorm2d has the eps and momentum of the YOLO family.
+    Weights are PyTorch's initialization; every BatchNorm2d has the eps and momentum of the YOLO family.
     """
 
     def __init__(
@@ -337,7 +339,7 @@ class PoseModel(DetectionModel):
 
 
 class ClassificationModel(BaseModel):
-    """A network whose head gives the whole picture one class. Weights and norms are as PyTorch initialises them."""
+    """A network whose head gives the whole image one class. Weights and norms are as PyTorch initializes them."""
 
     imgsz = 224
 

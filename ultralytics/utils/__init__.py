@@ -1,4 +1,4 @@
-"""Small tools that know nothing of networks, data sets or loops."""
+"""Small tools that know nothing of networks, datasets or loops."""
 
 import logging
 import sys

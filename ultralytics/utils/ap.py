@@ -115,7 +115,7 @@ class Metric:
 
 
 def ap_per_class(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray, nc: int) -> Metric:
-    """Measure the detections of a whole data set.
+    """Measure the detections of a whole dataset.
 
     `tp` (N, 10) bool from `match_predictions`, `conf`, `pred_cls` (N,), in any order; `target_cls` (M,) of all objects.
     """

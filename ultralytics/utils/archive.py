@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils.errors import CheckpointError
-from ultralytics.utils.pickled import Storage, TensorRef
-from ultralytics.utils.unpickle import load_plain
+from ultralytics.utils.unpickling import Storage, TensorRef, load_plain
 
 _DTYPES = {
     "FloatStorage": torch.float32,

@@ -23,7 +23,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.archive import Archive, open_archive
 from ultralytics.utils.errors import CheckpointError
 from ultralytics.utils.files import atomic_write, nearest
-from ultralytics.utils.pickled import Global, Record, TensorRef
+from ultralytics.utils.unpickling import Global, Record, TensorRef
 
 FORMAT = "yolo-plain-1"
 _MOST_MODULES = 10_000  # modules that contain each other have no end

@@ -10,7 +10,7 @@ import torch
 
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import atomic_write, import_extra
-from ultralytics.utils.keypoints import SHARE_OF_BOX
+from ultralytics.utils.metrics import BOX_AREA_FRACTION
 
 MAX_DETS = 300  # per image and category; COCO's papers use 100, which crowded images exceed
 _PARTS = {"images", "annotations", "categories"}
@@ -41,7 +41,7 @@ def coco_ground_truth(
     names: dict[int, str],
     category_ids: Sequence[int] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Annotations of images given as file, (height, width), classes (k,), boxes (k, 4) xywh normalised.
+    """Annotations of images given as file, (height, width), classes (k,), boxes (k, 4) xywh normalized.
 
     A fifth entry may be k mappings of what annotations have beside or in place of that, as `mask_annotation` makes.
     """
@@ -82,7 +82,7 @@ def keypoints_annotation(points: np.ndarray, box: np.ndarray) -> dict[str, Any]:
 
     The area of the object, by which COCO judges distances, is taken to be 0.53 of its box.
     """
-    area = SHARE_OF_BOX * float(box[2] * box[3])
+    area = BOX_AREA_FRACTION * float(box[2] * box[3])
     return {
         "keypoints": points.astype(float).ravel().tolist(),
         "num_keypoints": int((points[:, 2] != 0).sum()),

@@ -11,14 +11,14 @@ import numpy as np
 
 from ultralytics.utils.errors import DeviceError
 
-WINDOW = 1280  # pixels: longest side of a window; larger pictures are shown smaller
+WINDOW = 1280  # pixels: longest side of a window; larger images are shown smaller
 _PROBE = "import cv2, sys; cv2.namedWindow('probe'); cv2.destroyAllWindows(); print('ok', flush=True); sys.stdin.read()"
-_ADVICE = "save pictures instead of showing them"
+_ADVICE = "save images instead of showing them"
 _working: set[str] = set()  # displays on which a window was opened
 
 
 def show_image(title: str, image: np.ndarray, wait: int = 0) -> None:
-    """Show a BGR picture for `wait` milliseconds at least (0: until a key or the window's closing).
+    """Show a BGR image for `wait` milliseconds at least (0: until a key or the window's closing).
 
     Raises DeviceError where no window can be opened.
     """

@@ -14,7 +14,7 @@ class ModelError(YOLOError):
 
 
 class DatasetError(YOLOError):
-    """A data-set YAML or what it points to."""
+    """A dataset YAML or what it points to."""
 
 
 class CheckpointError(YOLOError):

@@ -1,4 +1,4 @@
-"""Fonts that can spell the class names at hand, for pictures and charts alike. Looked for only when text is drawn."""
+"""Fonts that can spell the class names at hand, for images and charts alike. Looked for only when text is drawn."""
 
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Families with many scripts in an even, sans-serif style come first, whatever else is installed.
 _PREFERRED = ("notosanscjk", "sourcehansans", "msyh", "pingfang", "hiragino", "wqy-microhei", "droidsansfallback")
-_UNUSABLE = ("emoji", "lastresort")  # coloured bitmaps of one size; glyphs that are all boxes
+_UNUSABLE = ("emoji", "lastresort")  # colored bitmaps of one size; glyphs that are all boxes
 ELLIPSIS = "…"
 
 

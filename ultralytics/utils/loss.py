@@ -1,18 +1,29 @@
-"""The detection loss: CIoU and distribution focal loss on the assigned boxes, binary cross entropy on all classes.
+"""The losses of all tasks; a task with more to learn than boxes and classes extends v8DetectionLoss.
 
 Legend: B images, M objects of an image (padded), N objects of the batch, A anchor points, P positives.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from ultralytics.utils.metrics import bbox_iou
-from ultralytics.utils.ops import xywh2xyxy
-from ultralytics.utils.tal import Assignment, TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
+from ultralytics.utils.masks import within
+from ultralytics.utils.metrics import bbox_iou, oks_exponent, oks_sigmas, probiou
+from ultralytics.utils.ops import to_frame, xywh2xyxy
+from ultralytics.utils.tal import (
+    Assignment,
+    RotatedAssigner,
+    TaskAlignedAssigner,
+    bbox2dist,
+    dist2bbox,
+    dist2rbox,
+    make_anchors,
+)
 
 
 class DFLoss(nn.Module):
@@ -76,7 +87,7 @@ class BboxLoss(nn.Module):
 
 
 @dataclass(frozen=True)
-class Matched:
+class Assigned:
     """Predictions of a batch beside what they shall be; coordinates of anchor points and boxes in stride units."""
 
     anchor_points: Tensor  # (A, 2)
@@ -123,7 +134,7 @@ class v8DetectionLoss:
         """The losses times their gains, (3,)."""
         return torch.stack(self.detection_losses(self.match(raw, batch)))
 
-    def match(self, raw: dict[str, Any], batch: dict[str, Any]) -> Matched:
+    def match(self, raw: dict[str, Any], batch: dict[str, Any]) -> Assigned:
         """Decode the raw output and assign the batch's objects to anchor points."""
         dist, scores = (raw[key].float().permute(0, 2, 1).contiguous() for key in ("boxes", "scores"))
         anchor_points, strides = make_anchors(raw["feats"], self.stride)
@@ -134,9 +145,9 @@ class v8DetectionLoss:
         pixels = self.scaled(boxes.detach(), strides)
         target = self.assigner(scores.detach().sigmoid(), pixels, anchor_points * strides, labels, true_boxes, mask)
         score_sum = target.target_scores.sum().clamp(min=1)
-        return Matched(anchor_points, strides, dist, scores, boxes, target, score_sum)
+        return Assigned(anchor_points, strides, dist, scores, boxes, target, score_sum)
 
-    def detection_losses(self, m: Matched) -> tuple[Tensor, Tensor, Tensor]:
+    def detection_losses(self, m: Assigned) -> tuple[Tensor, Tensor, Tensor]:
         """Box, class and distribution focal loss times their gains, scalars."""
         target = m.target
         cls = F.binary_cross_entropy_with_logits(m.scores, target.target_scores, reduction="sum") / m.score_sum
@@ -191,3 +202,177 @@ def pad_objects(image: Tensor, images: int, labels: Tensor, boxes: Tensor) -> tu
     padded[image, place] = torch.cat((labels, boxes), 1)
     mask = torch.arange(most, device=image.device) < counts[:, None]
     return padded[..., :1], padded[..., 1:], mask[..., None]
+
+
+# Masks of an image that are compared at a time. Where there are more, they are computed once more for the gradients
+# instead of being kept: of a crowd of 300 objects they take several hundred megabytes an image.
+TOGETHER = 256
+
+
+class v8SegmentationLoss(v8DetectionLoss):
+    """Loss of a Segment head on a batch with `masks`, as data/masks.py makes them.
+
+    `sem_loss` is 0: newer networks learn a map of classes, and tables of results have a column for it.
+    """
+
+    names = ("box_loss", "seg_loss", "cls_loss", "dfl_loss", "sem_loss")
+
+    def components(self, raw: dict[str, Any], batch: dict[str, Any]) -> Tensor:
+        """The losses times their gains, (5,); that of the masks has the gain of the boxes."""
+        matched = self.match(raw, batch)
+        box, cls, dfl = self.detection_losses(matched)
+        seg = self.mask_loss(raw, matched, batch) * self.args.box
+        return torch.stack((box, seg, cls, dfl, torch.zeros_like(box)))
+
+    def mask_loss(self, raw: dict[str, Any], matched: Assigned, batch: dict[str, Any]) -> Tensor:
+        """Mean over the positives: each is to show its object's mask inside its object's box."""
+        masks, proto = batch["masks"].to(raw["proto"].device), raw["proto"].float()
+        height, width = masks.shape[-2:]
+        if proto.shape[-2:] != masks.shape[-2:]:
+            proto = F.interpolate(proto, (height, width), mode="bilinear", align_corners=False)
+        coefficients = raw["mask_coefficient"].float().transpose(1, 2)  # (B, A, K)
+        sides = [side * self.stride[0] for side in raw["feats"][0].shape[-2:]]
+        boxes = matched.target.target_bboxes / proto.new_tensor([*sides[::-1], *sides[::-1]])  # (B, A, 4) in 0..1
+
+        total = proto.sum() * 0 + coefficients.sum() * 0  # so that both have gradients where nothing is positive
+        for i, positive in enumerate(matched.target.fg_mask):
+            mine = masks[i] if self.args.overlap_mask else masks[(batch["batch_idx"] == i).to(masks.device)]
+            parts = positive.nonzero().flatten().split(TOGETHER)
+            loss = partial(checkpoint, pixel_loss, use_reentrant=False) if len(parts) > 1 else pixel_loss
+            for part in parts:
+                objects = matched.target.target_gt_idx[i, part]
+                total = total + loss(coefficients[i, part], proto[i], mine, objects, boxes[i, part])
+        return total / matched.target.fg_mask.sum().clamp(min=1)
+
+
+def pixel_loss(coefficients: Tensor, proto: Tensor, masks: Tensor, objects: Tensor, boxes: Tensor) -> Tensor:
+    """Sum over P predictions of the mean cross entropy of a mask in its box, over the area of that.
+
+    `coefficients` (P, K), `proto` (K, h, w), `boxes` (P, 4) xyxy in 0..1, `objects` (P,) that they are to show, of
+    which `masks` has one each (k, h, w), or is a map of their numbers from 1 (h, w). The mean is over the whole image,
+    whose pixels outside the box count as 0, so that with the division each object weighs the same.
+    """
+    height, width = proto.shape[1:]
+    own = (masks == objects[:, None, None] + 1 if masks.ndim == 2 else masks[objects]).float()
+    logits = (coefficients @ proto.flatten(1)).view_as(own)
+    loss = F.binary_cross_entropy_with_logits(logits, own, reduction="none")
+    inside = within(boxes * boxes.new_tensor([width, height, width, height]), (height, width))
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return ((loss * inside).mean((1, 2)) / area).sum()
+
+
+class v8PoseLoss(v8DetectionLoss):
+    """Loss of a Pose head on a batch with `keypoints` (N, K, 3): x and y in shares of W and H, visibility."""
+
+    names = ("box_loss", "pose_loss", "kobj_loss", "cls_loss", "dfl_loss")
+
+    def __init__(self, model: nn.Module, tal_topk: int = 10) -> None:
+        """Beside what detection reads, the gains `pose` and `kobj`, and `kpt_oks_sigmas` of the model's YAML."""
+        super().__init__(model, tal_topk)
+        self.kpt_shape: tuple[int, int] = model.model[-1].kpt_shape
+        self.sigmas = oks_sigmas(self.kpt_shape, model.yaml.get("kpt_oks_sigmas"))
+
+    def components(self, raw: dict[str, Any], batch: dict[str, Any]) -> Tensor:
+        """The losses times their gains, (5,)."""
+        matched = self.match(raw, batch)
+        box, cls, dfl = self.detection_losses(matched)
+        pose, kobj = self.keypoint_losses(raw, matched, batch)
+        return torch.stack((box, pose * self.args.pose, kobj * self.args.kobj, cls, dfl))
+
+    def keypoint_losses(self, raw: dict[str, Any], m: Assigned, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Means over the positives and their points: 1 - similarity of the places, and cross entropy of visibility."""
+        kpts = raw["kpts"].float().unflatten(1, self.kpt_shape).permute(0, 3, 1, 2)  # (B, A, K, D)
+        positive = m.target.fg_mask
+        if not positive.any():
+            return kpts.sum() * 0, kpts.sum() * 0
+        image, anchor = positive.nonzero(as_tuple=True)  # (P,)
+        found, strides = kpts[positive], m.strides[anchor]
+        places = found[..., :2] * 2 + (m.anchor_points[anchor] - 0.5)[:, None]
+        truth = self.true_keypoints(raw, batch)[image, m.target.target_gt_idx[positive]]  # (P, K, 3)
+        seen = (truth[..., 2] != 0).float()
+        low, high = (m.target.target_bboxes[positive] / strides).split(2, 1)
+        area = (high - low).prod(1)
+
+        squared = (places - truth[..., :2] / strides[:, None]).square().sum(-1)
+        distance = oks_exponent(squared, squared.new_tensor(self.sigmas), area + 1e-9)
+        share = self.kpt_shape[0] / (seen.sum(1, keepdim=True) + 1e-9)
+        pose = (share * (1 - (-distance).exp()) * seen).mean()
+        if self.kpt_shape[1] == 2:
+            return pose, kpts.sum() * 0
+        return pose, F.binary_cross_entropy_with_logits(found[..., 2], seen)
+
+    def true_keypoints(self, raw: dict[str, Any], batch: dict[str, Any]) -> Tensor:
+        """The objects' points in pixels, by image as `pad_objects` orders them: (B, M, K, 3)."""
+        points = batch["keypoints"].to(raw["kpts"].device).float()
+        height, width = (side * self.stride[0] for side in raw["feats"][0].shape[-2:])
+        points = points * points.new_tensor((width, height, 1))
+        image = batch["batch_idx"].to(points.device).long().view(-1)
+        _, padded, _ = pad_objects(image, len(raw["kpts"]), points.new_zeros(len(points), 1), points.flatten(1))
+        return padded.unflatten(-1, points.shape[1:])
+
+
+MIN_SIDE_PIXELS = 2  # pixels: nothing is learned from objects that are shorter in a direction
+VARIANCE_EPS = 0.01  # square strides: predictions that are still lines have a gradient, too
+ASPECT_WEIGHT = 3  # the smaller, the sooner an object is too round to have an angle
+
+
+class RotatedBboxLoss(BboxLoss):
+    """Loss of the positives' rotated boxes (B, A, 5), each weighted by its target score."""
+
+    def overlap(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Probiou (P, 1) of boxes (P, 5), pair by pair."""
+        return probiou(predicted, target, spread=VARIANCE_EPS)[:, None]
+
+    def distances(self, points: Tensor, target: Tensor) -> Tensor:
+        """Distances (P, 4) of anchor points (P, 2) to the sides of boxes (P, 5), along the boxes' axes."""
+        place, half = to_frame(points, target), target[:, 2:4] / 2
+        return torch.cat((half + place, half - place), -1).clamp(0, self.dfl_loss.reg_max - 1 - 0.01)
+
+
+def angle_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """(P,) 0 where the axes of the boxes (P, 5) agree, whichever is the width; the less the rounder the target is."""
+    width, height = target[:, 2], target[:, 3]
+    long = (-(width / height).log().square() / ASPECT_WEIGHT**2).exp()
+    return (2 * (predicted[:, 4] - target[:, 4])).sin().square() * long
+
+
+class v8OBBLoss(v8DetectionLoss):
+    """Loss of a head for rotated boxes; `angle` of `model.args` is the gain of the angle's term."""
+
+    names = ("box_loss", "cls_loss", "dfl_loss", "angle_loss")
+
+    def __init__(self, model: nn.Module, tal_topk: int = 10) -> None:
+        """Read what a detection loss reads."""
+        super().__init__(model, tal_topk)
+        self.assigner = RotatedAssigner(tal_topk, self.nc, alpha=0.5, beta=6.0, stride=self.stride)
+        self.bbox_loss = RotatedBboxLoss(self.reg_max)
+
+    def components(self, raw: dict[str, Any], batch: dict[str, Any]) -> Tensor:
+        """The losses times their gains, (4,)."""
+        matched = self.match(raw, batch)
+        return torch.stack((*self.detection_losses(matched), self.turned(matched)))
+
+    def turned(self, m: Assigned) -> Tensor:
+        """The angle's loss times its gain, a scalar."""
+        positive = m.target.fg_mask
+        weight = m.target.target_scores[positive].sum(-1)
+        loss = angle_loss(m.boxes[positive], m.target.target_bboxes[positive])
+        return (loss * weight).sum() / m.score_sum * self.args.angle
+
+    def predicted_boxes(self, raw: dict[str, Any], anchor_points: Tensor, dist: Tensor) -> Tensor:
+        """Boxes (B, A, 5), all but theta in stride units."""
+        angle = raw["angle"].float().permute(0, 2, 1)
+        return torch.cat((dist2rbox(self.distances(dist), angle, anchor_points), angle), -1)
+
+    @staticmethod
+    def scaled(boxes: Tensor, factor: Tensor) -> Tensor:
+        """Boxes (B, A, 5), all but theta times a `factor` (A, 1)."""
+        return torch.cat((boxes[..., :4] * factor, boxes[..., 4:]), -1)
+
+    def preprocess(self, batch: dict[str, Any], images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The batch's objects but the smallest: labels (B, M, 1), boxes (B, M, 5) in pixels, mask."""
+        boxes = batch["bboxes"].to(scale)
+        boxes = torch.cat((boxes[:, :4] * scale, boxes[:, 4:]), 1)
+        large = (boxes[:, 2:4] >= MIN_SIDE_PIXELS).all(1)
+        image, labels = batch["batch_idx"].to(scale.device).long().view(-1), batch["cls"].to(scale).view(-1, 1)
+        return pad_objects(image[large], images, labels[large], boxes[large])

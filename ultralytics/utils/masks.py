@@ -1,4 +1,4 @@
-"""Masks: mixed from prototypes, brought to a picture, turned into outlines, compared.
+"""Masks: mixed from prototypes, brought to a image, turned into outlines, compared.
 
 A mask's pixel in column c belongs to a box (x1, y1, x2, y2) if x1 <= c < x2, likewise its row.
 """
@@ -32,7 +32,7 @@ def decode_masks(coefficients: Tensor, proto: Tensor, boxes: Tensor, size: Size)
     return _cut(_logits(coefficients, proto), boxes, size)
 
 
-def decode_masks_on_picture(
+def decode_masks_native(
     coefficients: Tensor,
     proto: Tensor,
     boxes: Tensor,
@@ -40,7 +40,7 @@ def decode_masks_on_picture(
     shape: Size,
     ratio_pad: RatioPad | None = None,
 ) -> Tensor:
-    """Masks (n, h, w) uint8 in every pixel of the original picture of `shape`, cut by boxes (n, 4) on it.
+    """Masks (n, h, w) uint8 in every pixel of the original image of `shape`, cut by boxes (n, 4) on it.
 
     The logits lose the padding of the letterbox of `input_shape` and are resized once. They are first enlarged, two or
     four times, where the padding is no whole number of the prototypes' pixels. `ratio_pad` as for `scale_boxes`.
@@ -52,8 +52,8 @@ def decode_masks_on_picture(
     while step > 1 and any(pad % (2 * step) for pad in missing):
         step //= 2
     fine = (input_shape[0] // step, input_shape[1] // step)
-    picture = slice(top // step, (top + height) // step), slice(left // step, (left + width) // step)
-    logits = (_resized(part, fine)[:, picture[0], picture[1]] for part in _logits(coefficients, proto))
+    image = slice(top // step, (top + height) // step), slice(left // step, (left + width) // step)
+    logits = (_resized(part, fine)[:, image[0], image[1]] for part in _logits(coefficients, proto))
     return _cut(logits, boxes, shape)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from ultralytics.utils.metrics import probiou
 from ultralytics.utils.ops import xywh2xyxy
-from ultralytics.utils.rotated import probiou
 
 CHUNK = 512  # boxes that are compared with all above them at a time
 
@@ -57,13 +57,13 @@ def rotated_non_max_suppression(
     The arguments are those of `non_max_suppression`, but overlap is probiou, and a box goes if that with any more
     confident one of its class is above `iou_thres`, one that goes itself included: Fast NMS (arXiv 1904.02689).
 
-    Returns B tensors (n, 7): centre, width, height, confidence, class, theta.
+    Returns B tensors (n, 7): center, width, height, confidence, class, theta.
     """
     rows = candidates(prediction, conf_thres, classes, multi_label, nc or prediction.shape[1] - 5, max_nms)
-    return [found[_suppress_at_once(found, iou_thres, agnostic, max_det)] for found in rows]
+    return [found[_fast_nms(found, iou_thres, agnostic, max_det)] for found in rows]
 
 
-def _suppress_at_once(found: torch.Tensor, iou_thres: float, agnostic: bool, max_det: int) -> torch.Tensor:
+def _fast_nms(found: torch.Tensor, iou_thres: float, agnostic: bool, max_det: int) -> torch.Tensor:
     """Indices of at most `max_det` kept rows (n, 7); as only those above a box matter, the rest may remain unseen."""
     boxes, cls = found[:, [0, 1, 2, 3, 6]], torch.zeros_like(found[:, 5]) if agnostic else found[:, 5]
     kept: list[torch.Tensor] = []
@@ -81,9 +81,9 @@ def _suppress_at_once(found: torch.Tensor, iou_thres: float, agnostic: bool, max
 
 
 def _within_reach(first: torch.Tensor, second: torch.Tensor, least: float) -> torch.Tensor:
-    """(n, m) bool: pairs of boxes (n, 5), (m, 5) whose centres are not too far apart for a probiou above `least`.
+    """(n, m) bool: pairs of boxes (n, 5), (m, 5) whose centers are not too far apart for a probiou above `least`.
 
-    The Bhattacharyya distance is at least that of the centres, squared, over four times the largest variances.
+    The Bhattacharyya distance is at least that of the centers, squared, over four times the largest variances.
     """
     most = -math.log(max(1 - (1 - least) ** 2, 1e-9)) + 0.01
     spread1, spread2 = (boxes[:, 2:4].amax(1).square() / 12 for boxes in (first, second))

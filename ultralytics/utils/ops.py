@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 Boxes = TypeVar("Boxes", torch.Tensor, np.ndarray)
 RatioPad = tuple[tuple[float, float], tuple[int, int]]  # ((gain_h, gain_w), (left, top)) of a letterbox
@@ -16,26 +17,26 @@ def make_divisible(x: float, divisor: int) -> int:
 
 
 def xywh2xyxy(x: Boxes) -> Boxes:
-    """Centre, width, height to the two corners, (..., 4)."""
+    """Center, width, height to the two corners, (..., 4)."""
     cx, cy, w, h = _columns(x)
     half_w, half_h = w / 2, h / 2
     return _join(cx - half_w, cy - half_h, cx + half_w, cy + half_h)
 
 
 def xyxy2xywh(x: Boxes) -> Boxes:
-    """Two corners to centre, width, height, (..., 4)."""
+    """Two corners to center, width, height, (..., 4)."""
     x1, y1, x2, y2 = _columns(x)
     return _join((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
 
 
 def xywhn2xyxy(x: Boxes, w: float = 640, h: float = 640, padw: float = 0, padh: float = 0) -> Boxes:
-    """Normalised centre, width, height to corners in pixels of a `w` x `h` image that lies at (`padw`, `padh`)."""
+    """Normalized center, width, height to corners in pixels of a `w` x `h` image that lies at (`padw`, `padh`)."""
     x1, y1, x2, y2 = _columns(xywh2xyxy(x))
     return _join(x1 * w + padw, y1 * h + padh, x2 * w + padw, y2 * h + padh)
 
 
 def xyxy2xywhn(x: Boxes, w: float = 640, h: float = 640, clip: bool = False, eps: float = 0.0) -> Boxes:
-    """Corners in pixels of a `w` x `h` image to normalised centre, width, height.
+    """Corners in pixels of a `w` x `h` image to normalized center, width, height.
 
     `clip` first moves the corners into the image, at least `eps` pixels short of its right and lower edge.
     """
@@ -90,7 +91,7 @@ def scale_points(
 
 
 def letterbox_geometry(img1_shape: tuple[int, ...], img0_shape: tuple[int, ...]) -> RatioPad:
-    """((gain_h, gain_w), (left, top)) of an image of `img0_shape` centred in one of `img1_shape`."""
+    """((gain_h, gain_w), (left, top)) of an image of `img0_shape` centerd in one of `img1_shape`."""
     (h1, w1), (h0, w0) = img1_shape[:2], img0_shape[:2]
     gain = min(h1 / h0, w1 / w0)
     h, w = round(h0 * gain), round(w0 * gain)
@@ -119,3 +120,26 @@ def _floating(x: Boxes) -> Boxes:
 def _copy(x: Boxes) -> Boxes:
     x = _floating(x)
     return x.clone() if isinstance(x, torch.Tensor) else x.copy()
+
+
+def to_frame(points: Tensor, boxes: Tensor) -> Tensor:
+    """Points (..., 2) seen from the boxes (..., 5) that they broadcast with: from their center, along their axes."""
+    x, y = (points - boxes[..., :2]).unbind(-1)
+    cos, sin = boxes[..., 4].cos(), boxes[..., 4].sin()
+    return torch.stack((x * cos + y * sin, y * cos - x * sin), -1)
+
+
+def xywhr2xyxyxyxy(boxes: Tensor) -> Tensor:
+    """Corners (..., 4, 2) of boxes (..., 5): (+w, +h) / 2 along the box's axes, then (+, -), (-, -), (-, +)."""
+    cos, sin = boxes[..., 4:].cos(), boxes[..., 4:].sin()
+    along = torch.cat((cos, sin), -1) * boxes[..., 2:3] / 2
+    across = torch.cat((-sin, cos), -1) * boxes[..., 3:4] / 2
+    center = boxes[..., :2]
+    corners = (center + along + across, center + along - across, center - along - across, center - along + across)
+    return torch.stack(corners, -2)
+
+
+def is_kpt_shape(value: object) -> bool:
+    """Whether it is [K, D]: a number of points, and 2 or 3, the numbers of each."""
+    pair = isinstance(value, list | tuple) and len(value) == 2 and all(type(v) is int for v in value)
+    return pair and value[0] >= 1 and value[1] in (2, 3)

@@ -1,4 +1,4 @@
-"""Pictures of batches, written to disk whatever the path is called. Charts of numbers are in `charts`."""
+"""Images of batches, written to disk whatever the path is called. Charts of numbers are in `charts`."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,19 +9,17 @@ import cv2
 import numpy as np
 import torch
 
-from ultralytics.utils.annotate import Annotator, label_place
+from ultralytics.utils.annotator import Annotator, colors, label_place, readable
 from ultralytics.utils.errors import YOLOError
 from ultralytics.utils.fonts import font_file, shorten, text_mask
-from ultralytics.utils.ops import xywhn2xyxy
-from ultralytics.utils.palette import colors, readable
-from ultralytics.utils.rotated import xywhr2xyxyxyxy
+from ultralytics.utils.ops import xywhn2xyxy, xywhr2xyxyxyxy
 
 __all__ = [
     "Annotator",
     "class_name",
     "colors",
+    "image_name",
     "label_place",
-    "picture_name",
     "plot_classes",
     "plot_images",
     "write_image",
@@ -30,7 +28,7 @@ __all__ = [
 
 Array = np.ndarray | torch.Tensor
 Names = Mapping[int, str] | Sequence[str]
-MOSAIC = 1920  # pixels: longest side of a picture of a batch, headings aside
+MOSAIC = 1920  # pixels: longest side of a image of a batch, headings aside
 TILE = 480  # pixels: smaller images are enlarged to this, so that labels can be read
 GAP = 4  # pixels between images
 BACKGROUND = (40, 40, 40)
@@ -42,11 +40,11 @@ def class_name(names: Names | None, cls: float) -> str:
     return str(lookup.get(int(cls), int(cls)))
 
 
-def picture_name(path: str | Path) -> str:
-    """File name for a picture made from `path`: its own, as .jpg if its format cannot be written in colour."""
+def image_name(path: str | Path) -> str:
+    """File name for a image made from `path`: its own, as .jpg if its format cannot be written in color."""
     path = Path(path)
-    colour = cv2.haveImageWriter(path.name) and path.suffix.lower() not in (".pbm", ".pgm")
-    return path.name if colour else f"{path.stem}.jpg"
+    color = cv2.haveImageWriter(path.name) and path.suffix.lower() not in (".pbm", ".pgm")
+    return path.name if color else f"{path.stem}.jpg"
 
 
 @contextmanager
@@ -60,12 +58,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_image(path: str | Path, image: np.ndarray) -> Path:
-    """Write a BGR picture in the format of its suffix, whatever characters are in the path; makes the folder."""
+    """Write a BGR image in the format of its suffix, whatever characters are in the path; makes the folder."""
     path = Path(path)
     try:
         encoded = cv2.imencode(path.suffix, image)[1]
     except cv2.error as exc:
-        raise YOLOError(f"{path}: no picture format is called {path.suffix!r}; use .jpg, .png, .bmp or .webp") from exc
+        raise YOLOError(f"{path}: no image format is called {path.suffix!r}; use .jpg, .png, .bmp or .webp") from exc
     with writing(path):
         path.write_bytes(encoded)
     return path
@@ -86,11 +84,11 @@ def plot_images(
     """The first images of a batch side by side with their objects, (H, W, 3) BGR; written to `fname` if given.
 
     `images` (B, 3, H, W) RGB, uint8 or float 0..1; of each object `batch_idx` (N,), `cls` (N,), `bboxes` (N, 4) xywh
-    normalised, or (N, 5) with theta, and, if it is a prediction, `confs` (N,); `paths` head the images with their file
+    normalized, or (N, 5) with theta, and, if it is a prediction, `confs` (N,); `paths` head the images with their file
     names. What a task has beside boxes is drawn below them by `below(annotator, mine)`: of an image and its objects'
     numbers.
     """
-    pictures = _to_bgr(images[:max_subplots])
+    images = _to_bgr(images[:max_subplots])
     owner, classes, scores = (None if a is None else _numpy(a).ravel() for a in (batch_idx, cls, confs))
     boxes = _numpy(bboxes)
     boxes = boxes.reshape(len(owner), boxes.shape[-1])
@@ -104,7 +102,7 @@ def plot_images(
             below(annotator, mine)
         _draw(annotator, boxes[mine], classes[mine], [texts[j] for j in mine])
 
-    return _plot(pictures, draw, paths, fname)
+    return _plot(images, draw, paths, fname)
 
 
 def plot_classes(
@@ -117,29 +115,29 @@ def plot_classes(
 ) -> np.ndarray:
     """The first images (B, 3, H, W) of a batch side by side, each with its text in a corner; else as `plot_images`.
 
-    `classes` (B,) give the texts their colours.
+    `classes` (B,) give the texts their colors.
     """
-    pictures = _to_bgr(images[:max_subplots])
+    images = _to_bgr(images[:max_subplots])
 
     def draw(i: int, annotator: Annotator) -> None:
         color, annotator.font_size = colors(classes[i], bgr=True), TILE // 20
         annotator.text((GAP, GAP), texts[i], readable((255, 255, 255), color), box_color=color)
 
-    return _plot(pictures, draw, paths, fname)
+    return _plot(images, draw, paths, fname)
 
 
 def _plot(
-    pictures: np.ndarray,
+    images: np.ndarray,
     draw: Callable[[int, Annotator], None],
     paths: Sequence[str | Path] | None,
     fname: str | Path | None,
 ) -> np.ndarray:
-    """Pictures (B, H, W, 3) BGR on a grid, large enough to read, with what `draw(i, annotator)` adds to each."""
-    columns = math.ceil(math.sqrt(len(pictures)))
-    scale = _scale(pictures.shape, columns)
+    """Images (B, H, W, 3) BGR on a grid, large enough to read, with what `draw(i, annotator)` adds to each."""
+    columns = math.ceil(math.sqrt(len(images)))
+    scale = _scale(images.shape, columns)
     tiles = []
-    for i, picture in enumerate(pictures):
-        annotator = Annotator(_resized(picture, scale))
+    for i, image in enumerate(images):
+        annotator = Annotator(_resized(image, scale))
         draw(i, annotator)
         tile = annotator.result()
         tiles.append(_headed(tile, Path(paths[i]).name) if paths is not None else tile)
@@ -176,7 +174,7 @@ def _resized(image: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _draw(annotator: Annotator, boxes: np.ndarray, classes: np.ndarray, texts: list[str]) -> None:
-    """All boxes (n, 4 or 5) normalised, then the labels, so that no line crosses a text."""
+    """All boxes (n, 4 or 5) normalized, then the labels, so that no line crosses a text."""
     corners = _corners(boxes, annotator.width, annotator.height)
     for points, c in zip(corners, classes, strict=True):
         annotator.outline(points, colors(c, bgr=True))
@@ -185,7 +183,7 @@ def _draw(annotator: Annotator, boxes: np.ndarray, classes: np.ndarray, texts: l
 
 
 def _corners(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Two corners of boxes (n, 4) xywh normalised, (n, 2, 2), or all four of rotated ones (n, 5), (n, 4, 2); pixels."""
+    """Two corners of boxes (n, 4) xywh normalized, (n, 2, 2), or all four of rotated ones (n, 5), (n, 4, 2); pixels."""
     if boxes.shape[1] == 4:
         return xywhn2xyxy(boxes, width, height).reshape(-1, 2, 2)
     pixels = boxes * np.array((width, height, width, height, 1), np.float32)

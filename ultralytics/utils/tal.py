@@ -10,13 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ultralytics.utils.metrics import bbox_iou
+from ultralytics.utils.metrics import bbox_iou, probiou
+from ultralytics.utils.ops import to_frame
 
 
 def make_anchors(
     feats: Sequence[Tensor], strides: Tensor | Sequence[float], offset: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """Cell centres of every level, (A, 2) xy in units of the level's stride, and the strides themselves, (A, 1) pixels.
+    """Cell centers of every level, (A, 2) xy in units of the level's stride, and the strides themselves, (A, 1) pixels.
 
     `feats` are the levels' maps (..., H, W), of which only shape, device and dtype are read. Never below float32: a
     bfloat16 has no 128.5, so anchor points would slip by half a cell.
@@ -118,12 +119,12 @@ class TaskAlignedAssigner(nn.Module):
     def inside(self, points: Tensor, boxes: Tensor) -> Tensor:
         """Which points (A, 2) lie strictly inside which boxes (N, 4) xyxy, as (N, A).
 
-        A side below `min_side` counts as that long, about its centre: smaller objects may hold no point at all.
+        A side below `min_side` counts as that long, about its center: smaller objects may hold no point at all.
         """
-        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        center = (boxes[:, :2] + boxes[:, 2:]) / 2
         small = boxes[:, 2:] - boxes[:, :2] < self.min_side
-        left, top = torch.where(small, centre - self.min_side / 2, boxes[:, :2])[..., None].unbind(1)  # (N, 1) each
-        right, bottom = torch.where(small, centre + self.min_side / 2, boxes[:, 2:])[..., None].unbind(1)
+        left, top = torch.where(small, center - self.min_side / 2, boxes[:, :2])[..., None].unbind(1)  # (N, 1) each
+        right, bottom = torch.where(small, center + self.min_side / 2, boxes[:, 2:])[..., None].unbind(1)
         x, y = points.unbind(1)
         return (x > left).logical_and_(x < right).logical_and_(y > top).logical_and_(y < bottom)
 
@@ -175,3 +176,29 @@ def _one_owner(row: Tensor, cell: Tensor, iou: Tensor, claimed: Tensor, cells: i
 def _max_per_row(values: Tensor, row: Tensor, rows: int) -> Tensor:
     """The largest of the values, none negative, of every row (rows,); 0 for a row without any."""
     return values.new_zeros(rows).scatter_reduce_(0, row, values, "amax")
+
+
+def dist2rbox(distance: Tensor, angle: Tensor, anchor_points: Tensor, dim: int = -1) -> Tensor:
+    """Center, width and height along `dim` from the distances left, top, right, bottom of their anchor points.
+
+    The distances are measured along the axes of the box, which `angle` (size 1 along `dim`) turns.
+    """
+    left_top, right_bottom = distance.chunk(2, dim)
+    x, y = ((right_bottom - left_top) / 2).chunk(2, dim)
+    cos, sin = angle.cos(), angle.sin()
+    center = anchor_points + torch.cat((x * cos - y * sin, x * sin + y * cos), dim)
+    return torch.cat((center, left_top + right_bottom), dim)
+
+
+class RotatedAssigner(TaskAlignedAssigner):
+    """The task-aligned assignment for rotated boxes (…, 5): overlap is probiou."""
+
+    def inside(self, points: Tensor, boxes: Tensor) -> Tensor:
+        """Which points (A, 2) lie in which boxes (N, 5), the edge included, as (N, A)."""
+        sides = boxes[:, 2:4]
+        half = torch.where(sides < self.min_side, self.min_side, sides) / 2
+        return (to_frame(points, boxes[:, None]).abs() <= half[:, None]).all(-1)
+
+    def overlap(self, boxes: Tensor, predictions: Tensor) -> Tensor:
+        """Probiou (P,) of objects and predictions, pair by pair, both (P, 5)."""
+        return probiou(boxes, predictions)

@@ -85,7 +85,7 @@ class Router(nn.Linear):
 
     @property
     def even_weight(self) -> float:
-        """Every expert's share while weight and bias are 0, about so at initialisation: 1 / 2, or 1 / E."""
+        """Every expert's share while weight and bias are 0, about so at initialization: 1 / 2, or 1 / E."""
         return 0.5 if self.temperature is None else 1 / self.out_features
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
@@ -120,7 +120,7 @@ class Router(nn.Linear):
 class CondConv2d(nn.Module):
     """Convolution by a mixture of E kernels that somebody else weighs, image by image.
 
-    Names, shapes and initialisation are those of timm's layer of the same name: `weight` (E, C_out * C_in/g * kh * kw),
+    Names, shapes and initialization are those of timm's layer of the same name: `weight` (E, C_out * C_in/g * kh * kw),
     `bias` (E, C_out). `padding`: a number, a pair, `''` for symmetric, `'valid'` for none, `'same'` for TensorFlow's.
     With `portable` the kernels it convolves with are constants, for E times the cost: what exported graphs need whose
     batch is dynamic, or whose reader takes no computed kernels.
@@ -277,7 +277,7 @@ class CondConv2d(nn.Module):
         return F.conv2d(weighed, stacked, None, self.stride, self.padding, self.dilation, self.groups)
 
     def _summed(self, x: Tensor, alpha: Tensor, experts: Tensor) -> Tensor:
-        """One convolution for each expert: for depth-wise ones, which are fast, several times cheaper than stacking."""
+        """One convolution for each expert: for depthwise ones, which are fast, several times cheaper than stacking."""
         geometry = self.stride, self.padding, self.dilation, self.groups
         maps = [F.conv2d(x, experts[e], None, *geometry) for e in range(self.num_experts)]
         return sum(alpha[:, e, None, None, None] * y for e, y in enumerate(maps))

@@ -39,7 +39,7 @@ __all__ = [
 class DynamicConv(nn.Module):
     """Convolution whose kernel is mixed for every image from `num_experts`, with a router of its own.
 
-    In YAMLs `[c2, k, s, padding, dilation, groups, bias, num_experts]`; no normalisation and no activation behind it.
+    In YAMLs `[c2, k, s, padding, dilation, groups, bias, num_experts]`; no normalization and no activation behind it.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class DynamicConvBnAct(Conv):
 
 
 class ConvBnAct(nn.Module):
-    """DynamicConv, normalisation, activation; with `skip` the input is added where the shapes allow it."""
+    """DynamicConv, normalization, activation; with `skip` the input is added where the shapes allow it."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class ConvBnAct(nn.Module):
         return self._add(x, self.act1(self.bn1(self.conv(x))))
 
     def forward_fuse(self, x: Tensor) -> Tensor:
-        """The same once the normalisation is folded into the experts."""
+        """The same once the normalization is folded into the experts."""
         return self._add(x, self.act1(self.conv(x)))
 
     def _add(self, x: Tensor, y: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ def norm_act(channels: int, act_layer: Callable[[], nn.Module] | None) -> tuple[
 
 
 class GhostModule(nn.Module):
-    """1 / `ratio` of the channels by a DynamicConv, the rest by a cheap depth-wise one of those (arXiv 1911.11907)."""
+    """1 / `ratio` of the channels by a DynamicConv, the rest by a cheap depthwise one of those (arXiv 1911.11907)."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class GhostModule(nn.Module):
 
 
 class GhostBottleneck(nn.Module):
-    """Two GhostModules, a depth-wise convolution and squeeze-excite between them if asked for, and a residual.
+    """Two GhostModules, a depthwise convolution and squeeze-excite between them if asked for, and a residual.
 
     YAMLs know it as GhostBottleneck_DynamicConv: GhostBottleneck is the core's.
     """
@@ -299,7 +299,7 @@ class C2f_GhostModule_DynamicConv(C2f):
 
 
 class GhostResidual(nn.Module):
-    """Half of the channels by a 1x1 DynamicConvBnAct in `g` groups, the rest by a depth-wise 3x3 one of those.
+    """Half of the channels by a 1x1 DynamicConvBnAct in `g` groups, the rest by a depthwise 3x3 one of those.
 
     With `shortcut` the input is added.
     """

@@ -100,7 +100,7 @@ class C3(nn.Module):
 
 
 class GhostBottleneck(nn.Module):
-    """GhostConv, depth-wise convolution where `s` is 2, GhostConv without activation, residual (arXiv 1911.11907)."""
+    """GhostConv, depthwise convolution where `s` is 2, GhostConv without activation, residual (arXiv 1911.11907)."""
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1) -> None:
         super().__init__()

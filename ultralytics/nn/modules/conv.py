@@ -1,4 +1,4 @@
-"""Convolutions with normalisation and activation, the letters every block is written in.
+"""Convolutions with normalization and activation, the letters every block is written in.
 
 Maps are (B, C, H, W). Constructors begin with channels in and out: `c1, c2`; `k` kernel, `s` stride, `p` padding,
 `g` groups, `d` dilation.
@@ -19,7 +19,7 @@ def autopad(k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int
 
 
 class Conv(nn.Module):
-    """Convolution without bias, batch normalisation, activation.
+    """Convolution without bias, batch normalization, activation.
 
     `act`: True for SiLU, False or None for no activation, or a module.
     """
@@ -50,16 +50,16 @@ class Conv(nn.Module):
             raise TypeError(f"act must be True, False or a module such as nn.ReLU(), not {act!r}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve, normalise, activate."""
+        """Convolve, normalize, activate."""
         return self.act(self.bn(self.conv(x)))
 
     def forward_fuse(self, x: Tensor) -> Tensor:
-        """The same once the normalisation is folded into the convolution."""
+        """The same once the normalization is folded into the convolution."""
         return self.act(self.conv(x))
 
 
 class DWConv(Conv):
-    """Depth-wise Conv: as many groups as both channel counts allow."""
+    """Depthwise Conv: as many groups as both channel counts allow."""
 
     def __init__(
         self, c1: int, c2: int, k: int = 1, s: int = 1, d: int = 1, act: bool | nn.Module | None = True
@@ -68,7 +68,7 @@ class DWConv(Conv):
 
 
 class GhostConv(nn.Module):
-    """Half of the channels by a convolution, the other half by a cheap depth-wise 5x5 of those (arXiv 1911.11907)."""
+    """Half of the channels by a convolution, the other half by a cheap depthwise 5x5 of those (arXiv 1911.11907)."""
 
     def __init__(
         self, c1: int, c2: int, k: int = 1, s: int = 1, g: int = 1, act: bool | nn.Module | None = True

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.utils.errors import ModelError
-from ultralytics.utils.keypoints import is_kpt_shape
-from ultralytics.utils.rotated import dist2rbox
-from ultralytics.utils.tal import dist2bbox, make_anchors
+from ultralytics.utils.ops import is_kpt_shape
+from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
 from .block import DFL, Proto
 from .conv import Conv
@@ -91,7 +90,7 @@ class OBB(Detect):
     """Detection of rotated boxes: one number more an anchor point, the angle theta in [-pi / 4, 3 pi / 4).
 
     Raw outputs have `angle` (B, 1, A), radians, also in training: only the boxes are logits. Decoded is (B, 4 + nc + 1,
-    A): centre, width and height in pixels along the box's own axes, class scores, theta.
+    A): center, width and height in pixels along the box's own axes, class scores, theta.
     """
 
     task = "obb"
@@ -184,7 +183,7 @@ class Pose(Detect):
 
 
 class Classify(nn.Module):
-    """A convolution, the mean over the map, and a linear layer: one score a class for the whole picture.
+    """A convolution, the mean over the map, and a linear layer: one score a class for the whole image.
 
     In training logits (B, nc). In eval mode (probabilities, logits), never below float32. With `export` probabilities
     alone. `c2` is the number of classes, which no width scales.

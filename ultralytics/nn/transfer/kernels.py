@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .structure import Part, Shape
+from .structure import Node, Shape
 
 EPS = 1e-3  # of every norm of the YOLO family; a state dict does not say
 
@@ -52,7 +52,7 @@ def mixture(bank: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
     return alpha @ bank["cond_conv.weight"], sum(biases) if biases else None
 
 
-def find_kernel(source: Part, shape: Shape) -> Kernel | None:
+def find_kernel(source: Node, shape: Shape) -> Kernel | None:
     """The convolution of that shape which a part of the weights is, or which it has together with a norm."""
     for inside in ("", "conv."):
         norms = [f"{source.path}{norm}." for norm in ("bn", "bn1") if f"{norm}.running_var" in source.shapes]

@@ -15,7 +15,7 @@ from ultralytics.utils.checkpoint import Checkpoint
 
 from .kernels import Kernel, find_kernel
 from .report import ABSENT, Transfer, row_of
-from .structure import Matching, Part
+from .structure import Matching, Node
 
 CLASS_OUTPUT = re.compile(r"\.(cv3\.\d+\.2|linear)\.(weight|bias)$")  # in the heads of the core: a line for each class
 
@@ -48,11 +48,11 @@ class _Mover:
                 self.pairs |= {own.path + name: source.path + name for name in own.shapes}
         self.by_class = {a for a, b in self.pairs.items() if self._is_by_class(a, b)}
 
-    def _kernel(self, own: Part, source: Part) -> Kernel | None:
+    def _kernel(self, own: Node, source: Node) -> Kernel | None:
         module = self.dynamic.get(own.path)
         return None if module is None else find_kernel(source, module.kernel_shape)
 
-    def _convertible(self, own: Part, source: Part) -> bool:
+    def _convertible(self, own: Node, source: Node) -> bool:
         is_entry = "" in own.shapes and "" in source.shapes
         return self._is_by_class(own.path, source.path) if is_entry else self._kernel(own, source) is not None
 
@@ -80,8 +80,8 @@ class _Mover:
         copied = {a: b for a, b in self.pairs.items() if all_shared or a not in self.by_class}
         made = {name: k.weight for path, k in self.kernels.items() for name in self.state if name.startswith(path)}
         changed = tuple(path.rstrip(".") for path, kernel in self.kernels.items() if kernel.norm)
-        unrouted = tuple(path.rstrip(".") for path, kernel in self.kernels.items() if kernel.is_routed(self.given))
-        return Transfer(copied, made, changed, unrouted, *self._left_over(copied | made), self._kinds())
+        rerouted = tuple(path.rstrip(".") for path, kernel in self.kernels.items() if kernel.is_routed(self.given))
+        return Transfer(copied, made, changed, rerouted, *self._left_over(copied | made), self._kinds())
 
     def _left_over(self, got: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
         """Entries of the network that got nothing, each with the reason, and entries of the weights without use."""
@@ -128,9 +128,9 @@ class SameClasses:
         return (*own[:1], *given[:1]) == self.counts and own[1:] == given[1:]
 
 
-def root(state: Mapping[str, Tensor]) -> Part:
+def root(state: Mapping[str, Tensor]) -> Node:
     """A state dict as the root of a tree."""
-    return Part("", {name: tuple(tensor.shape) for name, tensor in state.items()})
+    return Node("", {name: tuple(tensor.shape) for name, tensor in state.items()})
 
 
 def labels(yaml: Mapping[str, Any] | None) -> dict[str, tuple]:

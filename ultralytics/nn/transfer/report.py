@@ -17,8 +17,8 @@ class Transfer:
     copied: dict[str, str]  # entry of the network: entry of the weights
     expanded: dict[str, str]  # entry of a dynamic convolution: the kernel that its experts became
     changed: tuple[str, ...]  # dynamic convolutions that cannot do what their kernel did: "model.1", ...
-    unrouted: tuple[str, ...]  # dynamic convolutions made of ones that are routed otherwise
-    missing: dict[str, str]  # entry of the network that keeps its initialisation: why
+    rerouted: tuple[str, ...]  # dynamic convolutions made of ones that are routed otherwise
+    missing: dict[str, str]  # entry of the network that keeps its initialization: why
     unused: tuple[str, ...]  # entries of the weights
     kinds: dict[int, str]  # class of each row of the network that has weights
 
@@ -46,10 +46,10 @@ class Transfer:
     def summary(self) -> Iterator[str]:
         """What has to be said even to those who did not ask; nothing where row fits row."""
         if new := [f"{i} {kind}" for i, kind in self.kinds.items() if i not in self.origins]:
-            yield f"rows that keep their initialisation: {listing(new)}"
+            yield f"rows that keep their initialization: {listing(new)}"
         if self.incomplete_rows:
             rows = [f"{i} {self.kinds[i]}" for i in self.incomplete_rows]
-            yield f"rows that got only a part of their weights, the rest keeps its initialisation: {listing(rows)}"
+            yield f"rows that got only a part of their weights, the rest keeps its initialization: {listing(rows)}"
         if self.unused_rows:
             yield f"rows of the weights with no place in the network: {listing(self.unused_rows)}"
         if self.changed:
@@ -57,11 +57,11 @@ class Transfer:
                 f"{len(self.changed)} dynamic convolutions lack the norm and the activation of the convolutions they "
                 f"were made of, so the network computes something else: {listing(self.changed)}"
             )
-        if self.unrouted:
+        if self.rerouted:
             yield (
-                f"{len(self.unrouted)} dynamic convolutions have other experts or another router than those they were "
+                f"{len(self.rerouted)} dynamic convolutions have other experts or another router than those they were "
                 "made of, and start from the kernel that these mix where their input is 0, so the network computes "
-                f"something else: {listing(self.unrouted)}"
+                f"something else: {listing(self.rerouted)}"
             )
 
     def details(self) -> Iterator[str]:
@@ -76,8 +76,8 @@ class Transfer:
         yield from (f"{name}: not in the network" for name in self.unused if row_of(name) not in self.unused_rows)
 
     def _counts(self, i: int) -> str:
-        """`3 copied, 2 re-initialised`."""
-        sets = {"copied": self.copied, "expanded": self.expanded, "re-initialised": self.missing}
+        """`3 copied, 2 re-initialized`."""
+        sets = {"copied": self.copied, "expanded": self.expanded, "re-initialized": self.missing}
         counts = {what: sum(row_of(name) == i for name in names) for what, names in sets.items()}
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 

@@ -14,29 +14,29 @@ from itertools import pairwise
 from typing import Any
 
 Shape = tuple[int, ...]
-Pair = tuple["Part", "Part"]
+Pair = tuple["Node", "Node"]
 
-LEAST = 1 / 3  # two numbered parts that have less in common are not the same part at two places
+MIN_SIMILARITY = 1 / 3  # two numbered parts that have less in common are not the same part at two places
 SAME_NUMBER = 1e-6  # decides between parts that are equally alike
 OTHER_NAMES = {"bn1.": "bn."}  # ConvBnAct calls its norm as timm does
 
 
 @dataclass(frozen=True)
-class Part:
+class Node:
     """A module, or a single entry of a state dict: `path + name` is the full name of each entry."""
 
     path: str  # "model.4." of a module, "model.4.bn.bias" of an entry
     shapes: dict[str, Shape]  # by the rest of the name, "" where this is an entry
 
     @cached_property
-    def parts(self) -> dict[str, "Part"]:
+    def parts(self) -> dict[str, "Node"]:
         """What is directly in it, as "cv1." or "weight"."""
         found: dict[str, dict[str, Shape]] = {}
         for name, shape in self.shapes.items():
             head, dot, rest = name.partition(".")
             if name:
                 found.setdefault(head + dot, {})[rest] = shape
-        return {name: Part(self.path + name, shapes) for name, shapes in found.items()}
+        return {name: Node(self.path + name, shapes) for name, shapes in found.items()}
 
     @cached_property
     def size(self) -> int:
@@ -53,24 +53,26 @@ class Matching:
 
     def __init__(
         self,
-        convertible: Callable[[Part, Part], bool],
+        convertible: Callable[[Node, Node], bool],
         labels: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
     ) -> None:
         self.convertible = convertible
         self.labels = labels
         self.known: dict[tuple[str, str], list[Pair]] = {}
 
-    def common(self, own: Part, given: Part) -> list[Pair]:
+    def common(self, own: Node, given: Node) -> list[Pair]:
         """Pairs of parts, as large as can be, that are equal or convertible."""
         key = own.path, given.path
         if key not in self.known:
             if own.shapes == given.shapes or self.convertible(own, given):
                 self.known[key] = [(own, given)]
             else:
-                self.known[key] = [pair for partners in self.partners(own, given) for pair in self.common(*partners)]
+                self.known[key] = [
+                    pair for candidates in self.candidates(own, given) for pair in self.common(*candidates)
+                ]
         return self.known[key]
 
-    def partners(self, own: Part, given: Part) -> Iterator[Pair]:
+    def candidates(self, own: Node, given: Node) -> Iterator[Pair]:
         """Which of the parts directly in `own` are to be compared with which of those in `given`."""
         for name, part in own.parts.items():
             other = given.parts.get(name) or given.parts.get(OTHER_NAMES.get(name, ""))
@@ -78,9 +80,9 @@ class Matching:
                 yield part, other
         yield from self.aligned(numbered(own), numbered(given))
 
-    def aligned(self, own: Sequence[Part], given: Sequence[Part]) -> list[Pair]:
+    def aligned(self, own: Sequence[Node], given: Sequence[Node]) -> list[Pair]:
         """Pairs of two sequences, in order: the most alike, and what takes each other's place between those."""
-        pairs = best_alignment([[self.likeness(a, b) for b in given] for a in own])
+        pairs = best_alignment([[self.similarity(a, b) for b in given] for a in own])
         end = len(own), len(given)
         for (i, j), (next_i, next_j) in pairwise([(-1, -1), *pairs, end]):
             rows, columns = range(i + 1, next_i), range(j + 1, next_j)
@@ -90,24 +92,24 @@ class Matching:
                 pairs.append((rows[-1], columns[-1]))
         return [(own[i], given[j]) for i, j in pairs]
 
-    def likeness(self, own: Part, given: Part) -> float:
+    def similarity(self, own: Node, given: Node) -> float:
         """The share of all values in both that agree, 0..1, and 1 more for rows that are the same in both YAMLs."""
         agreeing = sum(a.size + b.size for a, b in self.common(own, given))
         share = agreeing / max(own.size + given.size, 1)
         labels = [known.get(part.path) for known, part in zip(self.labels, (own, given), strict=True)]
         same = labels[0] is not None and labels[0] == labels[1]
-        if share < LEAST and not same:
+        if share < MIN_SIMILARITY and not same:
             return 0.0
         return share + same + SAME_NUMBER * (number(own) == number(given))
 
 
-def best_alignment(likeness: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
+def best_alignment(similarity: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
     """Pairs (row, column), both rising, with the largest sum; a row or column left out costs nothing."""
-    rows, columns = len(likeness), len(likeness[0]) if likeness else 0
+    rows, columns = len(similarity), len(similarity[0]) if similarity else 0
     best = [[0.0] * (columns + 1) for _ in range(rows + 1)]  # of the first i rows and j columns
     for i in range(rows):
         for j in range(columns):
-            best[i + 1][j + 1] = max(best[i][j + 1], best[i + 1][j], best[i][j] + likeness[i][j])
+            best[i + 1][j + 1] = max(best[i][j + 1], best[i + 1][j], best[i][j] + similarity[i][j])
     pairs, i, j = [], rows, columns
     while i and j:
         if best[i][j] == best[i - 1][j]:
@@ -125,12 +127,12 @@ def is_number(name: str) -> bool:
     return name[:-1].isdecimal()
 
 
-def numbered(part: Part) -> list[Part]:
+def numbered(part: Node) -> list[Node]:
     """The sequence in a part, in order (a .safetensors file has 10 before 2)."""
     found = [p for name, p in part.parts.items() if is_number(name)]
     return sorted(found, key=lambda p: (len(number(p)), number(p)))
 
 
-def number(part: Part) -> str:
+def number(part: Node) -> str:
     """The last part of its path, "4"."""
     return part.path.rstrip(".").rpartition(".")[2]

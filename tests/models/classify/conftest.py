@@ -1,0 +1,5 @@
+"""Fixtures of short runs."""
+
+from tests.training import data, network, settings, train
+
+__all__ = ["data", "network", "settings", "train"]

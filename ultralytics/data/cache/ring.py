@@ -1,0 +1,49 @@
+"""Decoded images of an epoch's latest positions, for those that draw them again."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+
+
+class DecodeBuffer:
+    """A ring of loaded images (h, w, `channels`) of at most `side` pixels a side, by (epoch, position).
+
+    It may be shared by workers, so that each image is decoded once and not once a worker. Images are read in place:
+    there are more slots than positions in use at any one time, and two workers that load the same position write the
+    same bytes. `lock` guards the entries, which say what a slot holds.
+    """
+
+    def __init__(self, slots: int, side: int, channels: int, lock: AbstractContextManager | None = None) -> None:
+        self.channels = channels
+        self.lock = lock or nullcontext()
+        self.pixels = torch.empty((slots, side * side * channels), dtype=torch.uint8)
+        self.entries = torch.full((slots, 5), -1)  # epoch, position, index, height, width
+        if lock is not None:
+            self.pixels.share_memory_()
+            self.entries.share_memory_()
+
+    @staticmethod
+    def nbytes(slots: int, side: int, channels: int) -> int:
+        """Memory that a buffer of that size takes."""
+        return slots * side * side * channels
+
+    def get(self, epoch: int, position: int) -> tuple[np.ndarray, int] | None:
+        """The image of a position, a view, and its index in the dataset; None if it is not here."""
+        slot = position % len(self.entries)
+        with self.lock:
+            *key, index, height, width = self.entries[slot].tolist()
+        return (self._view(slot, height, width), index) if key == [epoch, position] else None
+
+    def put(self, epoch: int, position: int, img: np.ndarray, index: int) -> np.ndarray:
+        """Keep a copy of a image; returns that copy."""
+        slot = position % len(self.entries)
+        view = self._view(slot, *img.shape[:2])
+        np.copyto(view, img)
+        with self.lock:
+            self.entries[slot] = torch.tensor((epoch, position, index, *img.shape[:2]))
+        return view
+
+    def _view(self, slot: int, height: int, width: int) -> np.ndarray:
+        flat = self.pixels[slot].numpy()
+        return flat[: height * width * self.channels].reshape(height, width, self.channels)

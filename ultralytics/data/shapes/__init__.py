@@ -1,0 +1,1 @@
+"""The built-in datasets: drawn scenes of textured shapes with exact labels."""

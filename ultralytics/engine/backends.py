@@ -1,0 +1,238 @@
+"""Networks read from the files that export() writes, or from such files of the public package."""
+
+import ast
+import io
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import CheckpointError, ConfigError, DeviceError
+from ultralytics.utils.files import import_extra
+from ultralytics.utils.letterbox import as_shape
+from ultralytics.utils.torch_utils import select_device
+
+
+def as_list(outputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> list[Tensor]:
+    """Outputs of a network as a list, also where there is one."""
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+
+
+def literal(text: str) -> Any:
+    """The Python value that a text of ONNX metadata writes down, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+@contextmanager
+def opening(path: Path) -> Iterator[None]:
+    """Whatever a runtime says of a file it cannot read, as a CheckpointError of one line."""
+    try:
+        yield
+    except Exception as exc:  # every runtime has errors of its own
+        if not path.exists():
+            raise CheckpointError(f"there is no {path}") from exc
+        reason = " ".join(str(exc).split())[:200]
+        raise CheckpointError(f"{path} cannot be read: {reason}; export the network again") from exc
+
+
+class ExportedNetwork(nn.Module):
+    """A network without layers: it answers what the loops ask of every network, and computes.
+
+    `batch` and `size` (height, width) are what the file is made for, None where it takes any.
+    """
+
+    title: str
+    runtime: str
+
+    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.path = path
+        missing = [key for key in ("names", "stride", "task") if key not in metadata]
+        if missing:
+            raise CheckpointError(
+                f"{path} does not tell its {', '.join(missing)}: write it with model.export(), which stores them"
+            )
+        self.metadata = metadata
+        self._args = metadata.get("args") or {}  # of export()
+        self.names = {int(i): str(name) for i, name in dict(metadata["names"]).items()}
+        self.nc = len(self.names)
+        self.kpt_shape = tuple(metadata.get("kpt_shape") or ())  # of keypoints
+        self.task = str(metadata["task"])
+        self.stride = torch.tensor([float(metadata["stride"])])
+        self.batch: int | None = None
+        self.size: tuple[int, int] | None = None
+        self.device = torch.device("cpu")
+        self.dtype = torch.float32
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """Options that later calls start from: the image size, and what the weights knew of their training."""
+        height, width = as_shape(self.size or self.metadata.get("imgsz") or 640)
+        kept = {name: self._args[name] for name in ("data", "single_cls") if self._args.get(name)}
+        return kept | {"imgsz": height if height == width else [height, width]}
+
+    @property
+    def val_batch(self) -> int | None:
+        """The batch that training validated with, if the file knows."""
+        return self._args.get("val_batch")
+
+    def fitting(self, options: Any) -> Any:
+        """The options of a call with what the file decides; ConfigError where somebody wants something else."""
+        if options.half and self.dtype != torch.float16:
+            raise ConfigError(f"half=True: {self.path} computes in float32; export it again with half=True")
+        if self.size is None:
+            return options
+        if as_shape(options.imgsz) != self.size:
+            raise ConfigError(
+                f"imgsz={options.imgsz}: {self.path} is made for images of {list(self.size)}; leave imgsz out, or "
+                "export it again with this imgsz or with dynamic=True"
+            )
+        if options.rect and "rect" in options.given:
+            raise ConfigError(f"rect=True: {self.path} takes one image size; export it again with dynamic=True")
+        return options.replace(rect=False)
+
+    def on(self, device: torch.device) -> "ExportedNetwork":
+        """Ready to compute on a device."""
+        raise NotImplementedError
+
+    def choose(self, device: Any) -> "ExportedNetwork":
+        """Ready on the device asked for; on the CPU, saying so, if none was and it cannot use the one found."""
+        wanted = select_device(device)
+        try:
+            return self.on(wanted)
+        except DeviceError as exc:
+            if device is not None:
+                raise
+            LOGGER.warning(f"{exc}. Going on with device=cpu.")
+            return self.on(torch.device("cpu"))
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(B, C, H, W) of any B to what the head makes of them; a batch the file is not made for goes in parts."""
+        if self.size is not None and tuple(images.shape[2:]) != self.size:
+            raise ConfigError(
+                f"{self.path} is made for images of {list(self.size)}, not of {list(images.shape[2:])}: resize them, "
+                "or export it again with dynamic=True"
+            )
+        found = self._in_parts(images) if self.batch else self.compute(images)
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def _in_parts(self, images: Tensor) -> list[Tensor]:
+        """Batches of the file's size, the last one filled up with its first image."""
+        parts = []
+        for part in images.split(self.batch):
+            missing = self.batch - len(part)
+            full = torch.cat((part, part[:1].expand(missing, -1, -1, -1))) if missing else part
+            parts.append(self.compute(full))
+        return [torch.cat(outputs)[: len(images)] for outputs in zip(*parts, strict=True)]
+
+    def compute(self, images: Tensor) -> list[Tensor]:
+        """All outputs for images of a shape that the file takes."""
+        raise NotImplementedError
+
+
+class OnnxNetwork(ExportedNetwork):
+    """An .onnx file in onnxruntime."""
+
+    title, runtime = "ONNX", "onnxruntime"
+
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """`content`: that of the file, if it is not to be read."""
+        self._ort = import_extra("onnxruntime", "export")
+        source = str(path) if content is None else content
+        with opening(path):
+            session = self._start(source, "CPUExecutionProvider")
+        found = session.get_modelmeta().custom_metadata_map
+        super().__init__(path, {key: literal(text) for key, text in found.items()})
+        self._source, self._session = source, session
+        images = session.get_inputs()[0]
+        self._input = images.name
+        self.dtype = torch.float16 if "float16" in images.type else torch.float32
+        batch, _, *size = images.shape  # names where any length will do
+        self.batch = batch if isinstance(batch, int) else None
+        self.size = tuple(size) if all(isinstance(side, int) for side in size) else None
+
+    def _start(self, source: str | bytes, provider: Any) -> Any:
+        settings = self._ort.SessionOptions()
+        settings.intra_op_num_threads = torch.get_num_threads()
+        settings.log_severity_level = 3  # errors
+        return self._ort.InferenceSession(source, settings, providers=[provider])
+
+    def on(self, device: torch.device) -> "OnnxNetwork":
+        """Ready on a device, for which onnxruntime must be built (DeviceError)."""
+        if device == self.device:
+            return self
+        name = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device.type)
+        if name not in self._ort.get_available_providers():
+            raise DeviceError(
+                f"device={device}: this onnxruntime computes on "
+                f"{', '.join(self._ort.get_available_providers())} only; install onnxruntime-gpu in its place for "
+                "CUDA, or use device=cpu"
+            )
+        settings = {"device_id": device.index or 0} if device.type == "cuda" else {}
+        self._session = self._start(self._source, (name, settings))
+        self.device = device
+        return self
+
+    def compute(self, images: Tensor) -> list[Tensor]:
+        """All outputs; images and outputs pass through memory of the CPU."""
+        found = self._session.run(None, {self._input: images.contiguous().numpy(force=True)})
+        return [torch.from_numpy(output).to(self.device) for output in found]
+
+
+class TorchScriptNetwork(ExportedNetwork):
+    """A .torchscript file, which needs nothing but torch."""
+
+    title, runtime = "TorchScript", "torch"
+
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """`content`: that of the file, if it is not to be read."""
+        extra = {"config.txt": ""}
+        source = str(path) if content is None else io.BytesIO(content)
+        with opening(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch would have everybody use torch.export instead
+            script = torch.jit.load(source, map_location="cpu", _extra_files=extra)
+        super().__init__(path, json.loads(extra["config.txt"] or "{}"))
+        self._script = script.eval()
+        self.made_on = self.metadata.get("device", "cpu")
+        self.dtype = next((p.dtype for p in script.parameters()), torch.float32)
+        if "imgsz" in self.metadata and not self._args.get("dynamic"):
+            self.batch, self.size = self.metadata.get("batch"), as_shape(self.metadata["imgsz"])
+
+    def on(self, device: torch.device) -> "TorchScriptNetwork":
+        """Ready on a device of the kind the file was made on, which stands in it (DeviceError)."""
+        if device.type != self.made_on:
+            raise DeviceError(
+                f"device={device}: {self.path} is made for {self.made_on}; export it again with device={device}"
+            )
+        self._script.to(device)
+        self.device = device
+        return self
+
+    def compute(self, images: Tensor) -> list[Tensor]:
+        """All outputs."""
+        return as_list(self._script(images))
+
+
+FORMATS: dict[str, type[ExportedNetwork]] = {"onnx": OnnxNetwork, "torchscript": TorchScriptNetwork}
+OTHERS = (".engine", ".mlpackage", ".tflite", ".pb", ".xml")  # of formats that are not read
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file is named like an exported network; a CheckpointError if it is one of a format that is not read."""
+    if path.suffix in OTHERS:
+        raise CheckpointError(f"{path}: such files are not read; export the .pt with format={' or '.join(FORMATS)}")
+    return path.suffix[1:] in FORMATS
+
+
+def open_exported(path: Path) -> ExportedNetwork:
+    """The network of a file whose name ends in a format. Raises CheckpointError, DependencyError."""
+    return FORMATS[path.suffix[1:]](path)

@@ -1,0 +1,1 @@
+"""Charts of numbers, by matplotlib: training curves, metrics, routing."""
