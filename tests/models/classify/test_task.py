@@ -92,11 +92,11 @@ def test_fewer_than_five_classes():
 
 
 @pytest.fixture
-def classified(image):
+def classified(picture):
     """A result: 0.5 dog, 0.3 cat, 0.1, 0.06, 0.03, 0.01."""
     names = {0: "cat", 1: "dog", 2: "cow", 3: "红", 4: "e", 5: "f"}
     probs = torch.tensor([0.3, 0.5, 0.1, 0.06, 0.03, 0.01])
-    return ClassifyTask.result(probs, (64, 64), picture, "a/b.jpg", SimpleNamespace(names=names), None)
+    return ClassifyTask.result(probs, (64, 64), image, "a/b.jpg", SimpleNamespace(names=names), None)
 
 
 def test_what_a_result_says(classified, tmp_path):
