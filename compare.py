@@ -3,13 +3,13 @@
 python compare.py                                     the study below
 python compare.py models=[yolov8n.yaml,mine.yaml] data=my.yaml seeds=[0,1,2] epochs=100 device=0
 python compare.py models="{cold: yolov8n.yaml, warm: yolov8n.yaml+best.pt}" data=my.yaml
-python compare.py train=False                         report on what is there, while others train
-python compare.py only=[yolov8n]                      train these labels of the models alone; report on all
+python compare.py train=False                         report on the finished runs, while others train
+python compare.py only=[yolov8n]                      train only these labels of the models; report on all
 
-Leaves compare.md, compare.csv and compare.png in the folder `project`.
+Writes compare.md, compare.csv and compare.png into the folder `project`.
 
-A run that the results file holds is not trained again, one that was killed goes on, and several processes may work
-on one file: start the same command twice, and each takes what nobody is at.
+A run that is in the results file is not trained again, one that was killed is resumed, and several processes may share
+one file: start the same command twice, and each takes runs that no other is training.
 """
 
 from pathlib import Path
@@ -22,16 +22,16 @@ from ultralytics.comparison.variants import choose, plan_runs, read_variants
 from ultralytics.engine.cli import run
 from ultralytics.utils.errors import TrainingError
 
-# The first one is what the others are measured against. An entry is "net.yaml", "net.yaml+weights.pt", or a mapping:
+# The first one is the baseline of the others. An entry is "net.yaml", "net.yaml+weights.pt", or a mapping:
 # {"label": "8 experts", "model": "mine.yaml", "pretrained": "weights.pt", "lr0": 0.002}
 COMPARISON = {
     "models": ["yolov8n.yaml", "yolov8n-DynamicConv.yaml", "yolov8n-C2f-DynamicConv.yaml"],
     "seeds": [0, 1, 2],
     "only": None,  # labels of the models to train; None: all
-    "train": True,  # False: report on what is there
-    "results": "runs/compare/results.csv",  # one line a finished run; the epochs of each are in a folder beside it
+    "train": True,  # False: only report on the finished runs
+    "results": "runs/compare/results.csv",  # one line per finished run; their epochs are in a folder beside it
 }
-SETTINGS = {  # of every run, as for train.py
+SETTINGS = {  # options of every run, as in train.py
     "data": "shapes.yaml",
     "imgsz": 640,
     "epochs": 100,
@@ -41,7 +41,7 @@ SETTINGS = {  # of every run, as for train.py
     "lr0": 0.001,
     "patience": 0,  # every run has the same number of epochs
     "workers": 0,
-    "device": "0",  # cpu where there is no GPU
+    "device": "0",  # first GPU; the CPU if there is none
     "plots": False,
     "verbose": False,
     "project": "runs/compare",
@@ -49,7 +49,7 @@ SETTINGS = {  # of every run, as for train.py
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Train what is missing, and report on all that is there."""
+    """Train the missing runs, and report on all finished ones."""
     models, seeds, only, train, results = (settings.pop(name) for name in COMPARISON)
     variants = read_variants(models)
     chosen = choose(variants, only) if train else []

@@ -2,7 +2,7 @@
 
 python train.py data=my.yaml epochs=50 batch=8 device=cpu
 python train.py model=yolov8n.yaml data=shapes.yaml
-python train.py task=segment                             takes that task's model and data
+python train.py task=segment                             with that task's model and data
 python train.py resume=runs/train/exp/weights/last.pt    resume=True: the newest last.pt
 """
 
@@ -12,20 +12,20 @@ from ultralytics import YOLO
 from ultralytics.engine.cli import newest_weights, run
 
 SETTINGS = {
-    "model": "yolov8n-DynamicConv.yaml",  # in ultralytics/cfg/models/v8; n, s, m, l or x behind yolov8 is the size
-    "data": "shapes.yaml",  # your dataset YAML; this one is drawn on first use
-    # "load": "yolov8n.pt",  # start from these weights; on the command line pretrained=yolov8n.pt
-    # "resume": "runs/train/exp/weights/last.pt",  # go on with an interrupted run
+    "model": "yolov8n-DynamicConv.yaml",  # in ultralytics/cfg/models/v8; the size n, s, m, l or x follows yolov8
+    "data": "shapes.yaml",  # your dataset YAML; the images of this one are generated on first use
+    # "load": "yolov8n.pt",  # start from these weights; on the command line: pretrained=yolov8n.pt
+    # "resume": "runs/train/exp/weights/last.pt",  # resume an interrupted run
     "imgsz": 640,
     "epochs": 150,
     "batch": 4,
     "optimizer": "SGD",
-    "amp": False,  # True on a GPU: faster; off if the loss becomes NaN
+    "amp": False,  # mixed precision: True is faster on a GPU; False if the loss becomes NaN
     "cache": False,
     "workers": 0,
     "close_mosaic": 10,
     "single_cls": False,
-    "device": "0",  # cpu where there is no GPU
+    "device": "0",  # first GPU; the CPU if there is none
     "project": "runs/train",
     "name": "exp",
 }

@@ -1,14 +1,13 @@
-"""Train the three tutorial models, and one for each further task, and hold them against the reference runs.
+"""Train the three tutorial models and one model of each other task, and compare them with the reference runs.
 
-Figures go to acceptance.md.
+Writes the figures to acceptance.md.
 
 usage: python benchmarks/acceptance.py [REFERENCE [TASK ...]]
 
-REFERENCE is the folder with golden/ and data/, by default ../shared. With TASKs, such as obb, only these are trained,
-and their figures printed. About two hours on two CPU cores. Finished runs are kept in runs/acceptance and not repeated.
+REFERENCE: the folder with golden/ and data/, default ../shared. TASKs, such as obb: train only these and print their
+figures. About two hours on two CPU cores; finished runs are kept in runs/acceptance and not repeated.
 """
 
-import csv
 import json
 import shutil
 import subprocess
@@ -25,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from resume import KILLS  # noqa: E402
 
 from ultralytics import YOLO  # noqa: E402
+from ultralytics.utils.files import read_csv  # noqa: E402
 
 RUNS = ROOT / "runs" / "acceptance"
 MODELS = {"yolov8n": "yolov8n.yaml", "YAML1": "yolov8n-DynamicConv.yaml", "YAML2": "yolov8n-C2f-DynamicConv.yaml"}
@@ -32,8 +32,13 @@ SETTINGS = {"imgsz": 224, "epochs": 40, "batch": 8, "nbs": 8, "optimizer": "Adam
 KEY = "metrics/mAP50-95(B)"
 EACH, TOGETHER = 0.012, 0.006  # how far below the reference one model, and the mean of all, may end
 SMOKE_EPOCHS = (2, 3)
-TASK_BELOW = 0.04  # how far below the reference, of which there is one seed, the mean of a bounded metric may end
-BOUNDED = ("mAP50", "mAP50-95", "accuracy_top1", "accuracy_top5")  # not precision and recall, at one confidence
+TASK_BELOW = 0.04  # how far below the reference, which has one seed, the mean of a bounded metric may end
+BOUNDED = (
+    "mAP50",
+    "mAP50-95",
+    "accuracy_top1",
+    "accuracy_top5",
+)  # precision and recall depend on one confidence
 TASK_HEAD = (
     "\n\n# Further tasks\n\nAs above, a dataset, size and length for each task. The mean over our seeds of "
     f"{', '.join(BOUNDED)} may end {TASK_BELOW} below the reference, of which there is one seed.\n\n"
@@ -85,7 +90,7 @@ TASKS = {
             "metrics/mAP50(P)": 0.9773,
             "metrics/mAP50-95(P)": 0.8984,
         },
-        seeds=(0, 1, 2, 3),  # 23 validation pictures with 41 objects, of another color than those trained on
+        seeds=(0, 1, 2, 3),  # 23 validation images with 41 objects, of another color than the training images
     ),
     "obb": TaskRun(
         "nuclei_obb/data.yaml",
@@ -110,10 +115,10 @@ TASKS = {
 
 
 def train(name: str, model: str, data: Path, settings: dict[str, Any]) -> list[dict[str, str]]:
-    """Rows of results.csv of a run of all epochs, which is resumed or made where it is not there."""
+    """Rows of results.csv of a run of all epochs, which is trained or resumed unless it is finished."""
     folder = RUNS / name
     table, last = folder / "results.csv", folder / "weights" / "last.pt"
-    rows = read(table)
+    rows = read_csv(table) if table.exists() else []
     if len(rows) < settings["epochs"]:
         if last.exists():
             YOLO(last).train(resume=True)
@@ -128,16 +133,8 @@ def train(name: str, model: str, data: Path, settings: dict[str, Any]) -> list[d
                 exist_ok=True,
                 **settings,
             )
-        rows = read(table)
+        rows = read_csv(table)
     return rows
-
-
-def read(table: Path) -> list[dict[str, str]]:
-    """Rows of a results.csv, none if it is not there."""
-    if not table.exists():
-        return []
-    with table.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def losses(row: dict[str, str]) -> list[float]:
@@ -146,7 +143,7 @@ def losses(row: dict[str, str]) -> list[float]:
 
 
 def smoke(rows: list[dict[str, str]], reference: list[dict]) -> float:
-    """Largest gap of the early losses to yolov8n's seeds; 1 is what is allowed: 3 times their own gap, or 3 %."""
+    """Largest gap of the early losses to yolov8n's seeds, in units of the limit: 3 times their own gap, or 3 %."""
     worst = 0.0
     for epoch in SMOKE_EPOCHS:
         for mine, *seeds in zip(
@@ -158,21 +155,21 @@ def smoke(rows: list[dict[str, str]], reference: list[dict]) -> float:
 
 
 def killed(reference: Path) -> tuple[list[str], bool]:
-    """What resume.py finds, a line for each kind of run, and whether nothing differs."""
+    """Verdicts of resume.py, a line for each kind of run, and whether all runs are equal."""
     command = [sys.executable, str(ROOT / "benchmarks" / "resume.py"), str(reference)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     return [line for line in done.stdout.splitlines() if f": after {KILLS} kills" in line], done.returncode == 0
 
 
 def copied(reference: Path, entry: str) -> Path:
-    """A dataset of the reference, a YAML or a folder, in a copy beside which label caches may be written."""
+    """Copy a dataset of the reference, a YAML or a folder, so that label caches can be written beside it."""
     folder = Path(entry).parts[0]
     shutil.copytree(reference / "data" / folder, RUNS / folder, dirs_exist_ok=True)
     return RUNS / entry
 
 
 def by_task(reference: Path, tasks: Iterable[str]) -> tuple[list[str], bool]:
-    """A line for each metric of each task, and whether the bounded ones are within their bounds."""
+    """Table rows, one for each metric of each task, and whether the bounded metrics are within their bounds."""
     lines, good = [], True
     for task in tasks:
         run, ours = TASKS[task], []
@@ -188,7 +185,7 @@ def by_task(reference: Path, tasks: Iterable[str]) -> tuple[list[str], bool]:
 
 
 def main(reference: Path) -> None:
-    """Train, compare, write the table; exit code 1 if a figure is out of bounds."""
+    """Train, compare and write acceptance.md; exit code 1 if a figure is out of bounds."""
     runs = json.loads((reference / "golden" / "upstream-train.json").read_text(encoding="utf-8"))["runs"]
     seeds = [run for run in runs if run["model"] == "yolov8n"]
     data = copied(reference, "bccd/data.yaml")
@@ -226,6 +223,9 @@ def main(reference: Path) -> None:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        print(__doc__.strip())
+        sys.exit()
     place = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared"
     if chosen := sys.argv[2:]:
         print(TASK_HEAD + "\n".join(by_task(place, chosen)[0]))

@@ -1,8 +1,8 @@
-"""The ways to compute a dynamic convolution, for shapes of yolov8n at 640, compared with one static convolution.
+"""Compare ways to compute a dynamic convolution with one static convolution, for shapes of yolov8n at 640.
 
 usage: OMP_NUM_THREADS=1 python benchmarks/dynamic_conv.py [ROUNDS]       default 15
 
-Processor time, not wall time, in interleaved rounds of one process: what else runs disturbs caches alone. Medians.
+Medians of processor time, not wall time, in interleaved rounds of one process: other load then disturbs only caches.
 """
 
 import sys
@@ -75,13 +75,13 @@ def unfolded(layer: CondConv2d, x: Tensor, alpha: Tensor) -> Tensor:
 
 
 def summed(layer: CondConv2d, x: Tensor, alpha: Tensor) -> Tensor:
-    """F: all experts' outputs, weighed and added."""
+    """F: outputs of all experts, weighted and added."""
     maps = (convolve(layer, x, expert.view(layer.weight_shape)) for expert in layer.weight)
     return sum(alpha[:, e, None, None, None] * y for e, y in enumerate(maps))
 
 
 def ways(layer: CondConv2d) -> dict[str, Way]:
-    """Those that make sense for the shape; G is what `portable` does where it is not F."""
+    """Implementations that suit the shape, by name."""
     timm = TimmCondConv2d(
         layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, groups=layer.groups, num_experts=4
     )
@@ -106,7 +106,7 @@ def timed(work: Callable[[], object], repeats: int) -> float:
 
 
 def measure(layer: CondConv2d, x: Tensor, alpha: Tensor, train: bool, rounds: int) -> dict[str, tuple[float, float]]:
-    """Median over rounds of each way's time relative to the static convolution's of that round, and half its spread."""
+    """Median over rounds of each way's time relative to the static convolution, and half the interquartile range."""
     works = {}
     with torch.no_grad():
         expected = layer(x, alpha)
@@ -134,7 +134,7 @@ def step(way: Way, layer: CondConv2d, x: Tensor, alpha: Tensor, gradient: Tensor
 
 
 def main(rounds: int) -> None:
-    """Print a table for prediction and for training."""
+    """Print the ratios for prediction and for training."""
     torch.manual_seed(0)
     for train in (False, True):
         print(f"\n{'forward and backward' if train else 'forward'}, {torch.get_num_threads()} threads")
@@ -150,4 +150,7 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        print(__doc__.strip())
+        sys.exit()
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)

@@ -1,9 +1,9 @@
-"""What a trained network loses when every router gives all images the same: how much of it is dynamic at all.
+"""Loss of mAP when every router gives all images the same weights: how much of a network is dynamic at all.
 
 usage: python benchmarks/frozen_routers.py DATA.yaml WEIGHTS.pt ... [key=value ...]
 
-Each network is validated as it is, and once more with the weights of each router fixed at their means over the
-validation images. A Markdown table, a line for each of the weights.
+Each network is validated as it is, and once more with the output of each router fixed at its mean over the validation
+images. Prints a Markdown table, one line per weights file.
 """
 
 import sys
@@ -26,16 +26,16 @@ HEAD = "| weights | mAP50-95 | routers fixed | difference | largest spread |\n|-
 
 @torch.no_grad()
 def fix(model: YOLO, routing: Routing) -> None:
-    """Make every router give all images what it gave those of `routing` on average."""
+    """Make every router give all images the mean routing weights in `routing`."""
     modules = dict(model.model.model.named_modules())
     for layer in routing.layers:
         router, mean = modules[layer.name].routing, torch.from_numpy(layer.weights).mean(0).clamp(1e-6, 1 - 1e-6)
-        router.weight.zero_()
+        router.weight.zero_()  # the bias alone decides: the inverse of the sigmoid or softmax of the mean
         router.bias.copy_(mean.logit() if router.temperature is None else mean.log() * router.temperature)
 
 
 def main(words: list[str]) -> None:
-    """Measure each of the weights; the table is last."""
+    """Validate each weights file twice, then print the table."""
     paths = [word for word in words if "=" not in word]
     if len(paths) < 2:
         sys.exit(__doc__)

@@ -2,8 +2,8 @@
 
 usage: python benchmarks/pretrain.py [REFERENCE] [key=value ...]     the folder with data/, default ../shared
 
-The weights, runs/pretrain/exp/weights/last.pt, are what the warm starts of the study begin with. All of both datasets'
-images are trained on, validation images too: nothing is measured on them, so there is no best epoch either.
+The warm starts of the study begin with these weights, runs/pretrain/exp/weights/last.pt. Training takes all images of
+both datasets, validation images too: nothing is measured on them, so there is no best epoch either.
 """
 
 import shutil
@@ -24,16 +24,20 @@ ALWAYS = {"device": "cpu", "plots": False, "verbose": False, "project": "runs/pr
 
 
 def join(sources: list[Path], target: Path) -> Path:
-    """The YAML of one dataset made of all images of several, whose classes follow each other."""
+    """Join all images of several datasets into one, class indices one after the other; returns the YAML."""
+    for folder in ("images", "labels"):
+        (target / folder).mkdir()
     names: list[str] = []
     for source in sources:
         known = yaml.safe_load((source / "data.yaml").read_text(encoding="utf-8"))["names"]
         for image in sorted((source / "images").glob("*/*")):
             stem = f"{source.name}-{image.parent.name}-{image.stem}"
-            _copy(image, target / "images" / f"{stem}{image.suffix}")
-            rows = source / "labels" / image.parent.name / f"{image.stem}.txt"
-            if rows.is_file():
-                _renumber(rows, target / "labels" / f"{stem}.txt", len(names))
+            shutil.copyfile(image, target / "images" / f"{stem}{image.suffix}")
+            labels = source / "labels" / image.parent.name / f"{image.stem}.txt"
+            if labels.is_file():
+                rows = (line.split() for line in labels.read_text(encoding="utf-8").splitlines() if line.strip())
+                moved = (" ".join([str(int(cls) + len(names)), *rest]) for cls, *rest in rows)
+                (target / "labels" / f"{stem}.txt").write_text("\n".join(moved), encoding="utf-8")
         names += [known[i] for i in range(len(known))]
     file = target / "data.yaml"
     data = {"train": "images", "val": "images", "names": dict(enumerate(names))}
@@ -41,21 +45,8 @@ def join(sources: list[Path], target: Path) -> Path:
     return file
 
 
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-
-
-def _renumber(source: Path, target: Path, first: int) -> None:
-    """Copy a label file with `first` added to its classes."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    rows = (line.split() for line in source.read_text(encoding="utf-8").splitlines() if line.strip())
-    moved = (" ".join([str(int(cls) + first), *rest]) for cls, *rest in rows)
-    target.write_text("\n".join(moved), encoding="utf-8")
-
-
 def main(words: list[str]) -> None:
-    """Join, train, and say where the weights are."""
+    """Join the datasets, train, and print the path of the weights."""
     reference = Path(words.pop(0)) if words and "=" not in words[0] else ROOT.parent / "shared"
     with tempfile.TemporaryDirectory() as folder:
         data = join([reference / "data" / name for name in ("coco_mini", "nuclei_seg")], Path(folder))
@@ -65,4 +56,7 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        print(__doc__.strip())
+        sys.exit()
     main(sys.argv[1:])

@@ -1,12 +1,11 @@
-"""Kill training runs at random moments, resume them, and compare them bit for bit with runs that were left alone.
+"""Kill training runs at random moments, resume them, and compare them bit for bit with uninterrupted runs.
 
 usage: python benchmarks/resume.py [REFERENCE]        the folder with data/bccd, default ../shared
 
-About 5 minutes on two CPU cores; what it finds goes to stdout, and the exit code is 1 if anything differs. Half of the
-kills hit a file that is half written: the runs write each of theirs in two halves, with a pause in between.
+About 5 minutes on two CPU cores; prints the differences, and the exit code is 1 if there is one. Half of the kills hit
+a half-written file: the runs write each of their files in two halves, with a pause in between.
 """
 
-import csv
 import io
 import multiprocessing
 import os
@@ -29,21 +28,21 @@ import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from ultralytics import YOLO  # noqa: E402
-from ultralytics.engine import loggers as table  # noqa: E402
 from ultralytics.utils import checkpoint, files  # noqa: E402
 from ultralytics.utils.checkpoint import load_checkpoint  # noqa: E402
+from ultralytics.utils.files import atomic_write, read_csv  # noqa: E402
 
-PAUSE = 0.15  # seconds that a file stays half written
+PAUSE = 0.15  # seconds that a file stays half-written
 KILLS = 7  # of each run
-PATIENCE = 120.0  # seconds until a child that shows no sign of life is given up
+PATIENCE = 120.0  # seconds to wait for a sign of a child process
 RUNS = {
     "workers 0": {"workers": 0},
     "workers 2": {"workers": 2},
-    "batch 4, nbs 64": {"workers": 0, "nbs": 64},  # gradients are pending at the end of an epoch
+    "batch 4, nbs 64": {"workers": 0, "nbs": 64},  # accumulated gradients are pending at the end of an epoch
 }
 SETTINGS = {"model": "yolov8n-DynamicConv.yaml", "epochs": 16, "imgsz": 64, "batch": 4, "nbs": 4, "optimizer": "AdamW"}
 ALWAYS = {"device": "cpu", "plots": False, "verbose": False}
-# Where there is a server that forks, children need not load the libraries again, which takes them longer than training.
+# Children of a fork server need not import the libraries again, which takes longer than the training.
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 CHILDREN = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:
@@ -51,19 +50,19 @@ if FORKS:
 
 
 def train(options: dict[str, Any], slowly: bool) -> None:
-    """A run, or the rest of one, in a process of its own, which is going to be killed if it writes `slowly`."""
+    """Train or resume a run in this child process; `slowly`: with half-written files, to be killed."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     torch.set_num_threads(1)
-    multiprocessing.set_start_method(None, force=True)  # a server's workers would not see their run end
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore, of which a killed process leaves the name behind
+    multiprocessing.set_start_method(None, force=True)  # workers of a fork server would outlive their run
+    tqdm.set_lock(threading.RLock())  # the default is a semaphore, whose name a killed process leaves behind
     if slowly:
-        checkpoint.atomic_write = table.atomic_write = in_halves
-    network = options.pop("model", None) or options["resume"]
-    YOLO(network).train(**options)
+        checkpoint.atomic_write = files.atomic_write = in_halves  # checkpoints; results.csv and args.yaml
+    model = options.pop("model", None) or options["resume"]
+    YOLO(model).train(**options)
 
 
 def in_halves(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Like `atomic_write`, and slow."""
+    """`atomic_write` with a pause in the middle of the file."""
     whole = io.BytesIO()
     write(whole)
 
@@ -74,18 +73,18 @@ def in_halves(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         time.sleep(PAUSE)
         file.write(data[len(data) // 2 :])
 
-    files.atomic_write(path, write_slowly)
+    atomic_write(path, write_slowly)
 
 
 def start(options: Mapping[str, Any], slowly: bool = False) -> BaseProcess:
-    """`train` with these options in a process of its own."""
+    """Start `train` with these options in a child process."""
     child = CHILDREN.Process(target=train, args=(dict(options), slowly))
     child.start()
     return child
 
 
 def run(options: Mapping[str, Any]) -> None:
-    """`train` from start to end, in a process like those that are killed; raises if it fails."""
+    """Train to the end in a child process like those that are killed; raises if it fails."""
     child = start(options)
     child.join()
     if child.exitcode:
@@ -93,12 +92,12 @@ def run(options: Mapping[str, Any]) -> None:
 
 
 def half_written(folder: Path) -> list[Path]:
-    """Files of a run folder that are being written."""
+    """Temporary files of a run folder, which are being written or were left behind."""
     return [*folder.glob(".*.tmp"), *(folder / "weights").glob(".*.tmp")]
 
 
 def wait(child: BaseProcess, sign: Callable[[], Any]) -> None:
-    """Return when there is a sign; raise where the child ends first, or shows none for long."""
+    """Return once `sign()` is true; raise if the child ends before, or after PATIENCE seconds."""
     deadline = time.monotonic() + PATIENCE
     while not sign():
         if not child.is_alive() or time.monotonic() > deadline:
@@ -111,10 +110,10 @@ def wait(child: BaseProcess, sign: Callable[[], Any]) -> None:
 def kill_again_and_again(
     options: dict[str, Any], kills: int, longest: float, rng: random.Random, started: bool = False
 ) -> Iterator[str]:
-    """A run that is killed and resumed so often, and then goes on to its end; tells what was hit.
+    """Kill and resume a run this many times, then resume it to its end; yields what each kill hit.
 
-    The moments are up to `longest` seconds after its set-up, the first of them, if it shall have `started`, after the
-    first epoch; every second one waits for a half-written file.
+    A kill comes up to `longest` seconds after the setup (`started`: the first one after the first epoch); every second
+    one waits for a half-written file.
     """
     folder = Path(options["project"]) / options["name"]
     last = folder / "weights" / "last.pt"
@@ -122,7 +121,7 @@ def kill_again_and_again(
         before = last.stat().st_mtime_ns if last.exists() else 0
         ready = (folder / "args.yaml").stat().st_mtime_ns if before else 0
         child = start({"resume": str(last)} if before else options, slowly=True)
-        if before:  # a resumed run writes its options when it is set up
+        if before:  # a resumed run writes its options at the end of the setup
             wait(child, lambda ready=ready: (folder / "args.yaml").stat().st_mtime_ns > ready)
         else:
             wait(child, last.exists)
@@ -141,27 +140,23 @@ def kill_again_and_again(
 
 
 def differences(a: Path, b: Path) -> list[str]:
-    """What two run folders differ in: tensors of the weights, rows of results.csv but for the time, leftovers."""
-    found = [f"{path.name} was left" for path in half_written(b)]
+    """Differences of two run folders: tensors of the weights, rows of results.csv without the time, leftover files."""
+    found = [f"{path.name} was left behind" for path in half_written(b)]
     for name in ("last.pt", "best.pt"):
         first, second = (load_checkpoint(folder / "weights" / name).state_dict for folder in (a, b))
         if names := [key for key in first if not torch.equal(first[key], second[key])]:
             found.append(f"{len(names)} tensors of {name} differ, such as {names[0]}")
-    for one, other in zip_longest(rows(a), rows(b), fillvalue={}):
-        cells = {k: (one.get(k), other.get(k)) for k in one | other if one.get(k) != other.get(k)}
-        if cells:
+    tables = (read_csv(folder / "results.csv") for folder in (a, b))
+    for one, other in zip_longest(*tables, fillvalue={}):
+        names = [name for name in one | other if name != "time" and one.get(name) != other.get(name)]
+        if names:
+            cells = {name: (one.get(name), other.get(name)) for name in names}
             found.append(f"results.csv of epoch {(one | other)['epoch']}: {cells}")
     return found
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    """Rows of results.csv without the time they took."""
-    with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
-        return [{k: v for k, v in row.items() if k != "time"} for row in csv.DictReader(file)]
-
-
 def copy_data(source: Path, target: Path, train: int = 22, val: int = 8) -> Path:
-    """The YAML of the first few images of a dataset, copied."""
+    """Copy the first few images of a dataset; returns the YAML."""
     for split, count in (("train", train), ("val", val)):
         for image in sorted((source / "images" / split).iterdir())[:count]:
             for kind, name in (("images", image.name), ("labels", f"{image.stem}.txt")):
@@ -172,7 +167,7 @@ def copy_data(source: Path, target: Path, train: int = 22, val: int = 8) -> Path
 
 
 def main(reference: Path) -> None:
-    """Kill, resume, compare, print; exit code 1 if anything differs."""
+    """Kill, resume, compare and print; exit code 1 if there is a difference."""
     rng, good = random.Random(0), True
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "runs"
@@ -193,4 +188,7 @@ def main(reference: Path) -> None:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        print(__doc__.strip())
+        sys.exit()
     main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared")

@@ -1,4 +1,4 @@
-"""How fast networks predict and images load on this CPU: medians of interleaved rounds, in one process.
+"""Speed of prediction and of image loading on this CPU: medians of interleaved rounds, in one process.
 
 usage: python benchmarks/speed.py [IMGSZ [ROUNDS]]       default 640 and 15; let nothing else run meanwhile
 """
@@ -24,14 +24,14 @@ NAMES = ("yolov8n", "yolov8n-DynamicConv", "yolov8n-C2f-DynamicConv", "yolov8n-C
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Time that one call takes."""
+    """Time of one call."""
     start = perf_counter()
     work()
     return perf_counter() - start
 
 
 def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median time of each after a round to warm up; what disturbs one round disturbs all in it."""
+    """Median time of each after a warm-up round; other load in a round affects all of them."""
     times = {name: [] for name in works}
     for i in range(rounds + 1):
         for name, work in works.items():
@@ -42,7 +42,7 @@ def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str
 
 
 def predict(imgsz: int, rounds: int) -> None:
-    """Fused networks in eval mode, batch 1 and 8."""
+    """Print the times of fused networks in eval mode, batch 1 and 8."""
     networks = {name: DetectionModel(f"{name}.yaml", verbose=False).eval().fuse(verbose=False) for name in NAMES}
     print(
         f"| forward pass at {imgsz}, {torch.get_num_threads()} threads | batch 1 | | batch 8 | |\n|---|---|---|---|---|"
@@ -58,7 +58,7 @@ def predict(imgsz: int, rounds: int) -> None:
 
 
 def load(imgsz: int) -> None:
-    """Training images of the built-in scenes, mosaic and all, in the main process."""
+    """Print how many training images of the built-in dataset, with all augmentation, load in the main process."""
     data = load_data_yaml("shapes.yaml")
     options = get_options({"imgsz": imgsz, "epochs": 100}).resolve("train")
     loader = build_loader(build_dataset(data, "train", options, augment=True, batch=16), workers=0)
@@ -68,6 +68,9 @@ def load(imgsz: int) -> None:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        print(__doc__.strip())
+        sys.exit()
     given = [int(word) for word in sys.argv[1:3]]
     size, count = given + [640, 15][len(given) :]
     with torch.inference_mode():

@@ -1,5 +1,6 @@
 """Importing is cheap and has no side effects."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import ultralytics
+from ultralytics.utils import refused
 
 NEVER = {"timm", "torchvision", "matplotlib", "pandas", "scipy", "tensorboard", "onnx", "faster_coco_eval", "tkinter"}
 
@@ -30,8 +32,9 @@ def imported_by(code, folder):
     return set(json.loads(out.stdout.splitlines()[-1]))
 
 
-def test_the_package_alone(tmp_path):
-    assert not imported_by("import ultralytics; ultralytics.__version__", tmp_path) & {*NEVER, "torch", "cv2", "numpy"}
+@pytest.mark.parametrize("code", ["import ultralytics; ultralytics.__version__", "import ultralytics.utils"])
+def test_the_package_alone(tmp_path, code):
+    assert not imported_by(code, tmp_path) & {*NEVER, "torch", "cv2", "numpy", "yaml", "tqdm"}
 
 
 @pytest.mark.parametrize(
@@ -45,5 +48,16 @@ def test_the_class(tmp_path, code):
 
 def test_names_of_the_package():
     assert ultralytics.YOLO.__name__ == "YOLO"
-    with pytest.raises(AttributeError, match="has no attribute 'RTDETR'"):
+    with pytest.raises(AttributeError, match="has no attribute 'YOLOv9'"):
+        ultralytics.YOLOv9  # noqa: B018
+    with pytest.raises(ImportError, match=r"ultralytics\.RTDETR is not in this tree: only YOLOv8 is here"):
         ultralytics.RTDETR  # noqa: B018
+
+
+def test_one_finder_comes_last_and_only_answers_for_this_package():
+    assert sys.meta_path.count(refused.Finder) == 1
+    importlib.reload(ultralytics)
+    assert sys.meta_path.count(refused.Finder) == 1
+    assert refused.Finder.find_spec("solutions") is refused.Finder.find_spec("ultralytics.nowhere") is None
+    with pytest.raises(refused.RefusedImportError, match=r"ultralytics\.solutions is not in this tree: count, draw"):
+        importlib.import_module("ultralytics.solutions.heatmap")

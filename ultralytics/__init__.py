@@ -4,10 +4,17 @@
 >>> model = YOLO("yolov8n-DynamicConv.yaml")
 """
 
+import sys
 from typing import Any
+
+from ultralytics.utils import refused
 
 __version__ = "0.1.0"
 __all__ = ["YOLO", "__version__"]
+
+# Last, and for names below `ultralytics.` alone: modules of the public package that are missing here say what to use.
+if refused.Finder not in sys.meta_path:
+    sys.meta_path.append(refused.Finder)
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +23,4 @@ def __getattr__(name: str) -> Any:
         from ultralytics.engine.model import YOLO
 
         return YOLO
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return refused.getter(__name__)(name)

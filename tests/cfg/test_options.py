@@ -1,18 +1,23 @@
-"""Options: defaults, kinds and ranges, refusals with their reasons, words of the command line, files."""
+"""Options: defaults, types and ranges, refusals with their reasons; annotations, table and default.yaml agree."""
 
 import copy
+import inspect
 import math
 import pickle
+import re
+from itertools import accumulate, islice
 from pathlib import Path
-from types import SimpleNamespace
+from types import SimpleNamespace, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 
 from ultralytics import cfg
-from ultralytics.cfg import Options, get_options, method_defaults, parse_overrides
-from ultralytics.cfg.options import NOT_IMPLEMENTED, OPTIONS, UNSUPPORTED
+from ultralytics.cfg import Options, get_options, parse_overrides
+from ultralytics.cfg.options import METHOD_DEFAULTS, NOT_IMPLEMENTED, OPTIONS, UNSUPPORTED
+from ultralytics.models import yolo
 from ultralytics.utils.errors import ConfigError
 
 DEFAULTS = """
@@ -37,10 +42,64 @@ def test_defaults():
     assert set(found.as_dict()) == set(OPTIONS)
 
 
-def test_every_row_of_default_yaml_has_a_comment():
-    rows = [row for row in cfg.DEFAULT_YAML.read_text(encoding="utf-8").splitlines() if row and not row.startswith("#")]
-    assert len(rows) == len(OPTIONS)
-    assert all(" # " in row and len(row) <= 120 for row in rows)
+def default_yaml() -> dict[str, dict[str, str]]:
+    """Comments of default.yaml by option, by heading."""
+    groups = {}
+    for row in cfg.DEFAULT_YAML.read_text(encoding="utf-8").splitlines():
+        assert len(row) <= 120
+        if heading := re.fullmatch(r"# (.+?) -{5,}", row):
+            groups[heading[1]] = {}
+        elif row and not row.startswith("#"):
+            name, comment = re.fullmatch(r"(\w+):.*? # (.+)", row).groups()
+            list(groups.values())[-1][name] = comment
+    return groups
+
+
+def test_fields_and_default_yaml_agree():
+    """The same options in the same order below the same headings, each with its comment, cut at most at a semicolon."""
+    rows = re.findall(r"^    # (.+)|^    (\w+): .*  # (.+)", inspect.getsource(Options), re.MULTILINE)
+    groups = {}
+    for heading, name, comment in rows:
+        if heading:
+            groups[heading] = {}
+        else:
+            list(groups.values())[-1][name] = comment
+    expected = default_yaml()
+    assert [(h, list(group)) for h, group in groups.items()] == [(h, list(group)) for h, group in expected.items()]
+    assert [name for group in groups.values() for name in group] == [n for n in get_type_hints(Options) if n != "given"]
+    for heading, group in groups.items():
+        for name, comment in group.items():
+            assert comment in accumulate(expected[heading][name].split("; "), "{}; {}".format), name
+
+
+def test_the_table_has_the_groups_of_default_yaml():
+    names = iter(OPTIONS)
+    for group in default_yaml().values():
+        assert set(islice(names, len(group))) == set(group)
+    assert not list(names)
+
+
+def fits(value: object, hint: object) -> bool:
+    """Whether a value is of an annotated type."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(fits(value, part) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is list:
+        return type(value) is list and all(fits(item, get_args(hint)[0]) for item in value)
+    return hint is Any or type(value) is hint
+
+
+@pytest.mark.parametrize("method", ["train", "val", "predict"])
+def test_resolved_defaults_are_of_the_annotated_types(method):
+    options = get_options().resolve(method)
+    for name, hint in get_type_hints(Options).items():
+        if name != "given":
+            assert fits(getattr(options, name), hint), name
+
+
+def test_the_tasks_are_those_of_the_table_of_classes():
+    assert tuple(yolo.TASKS) == cfg.TASKS
 
 
 def test_the_three_lists_do_not_overlap():
@@ -102,6 +161,7 @@ def test_values_are_taken_in_their_type(name, value, expected):
     found = getattr(get_options({name: value}), name)
     assert found == expected
     assert type(found) is type(expected)
+    assert found is None or fits(found, get_type_hints(Options)[name])
 
 
 def test_any_source_is_taken_as_it_is():
@@ -110,18 +170,18 @@ def test_any_source_is_taken_as_it_is():
 
 
 INVALID = [
-    ("epochs", 0, "a whole number of at least 1"),
-    ("epochs", 1.5, "a whole number of at least 1"),
-    ("epochs", True, "a whole number of at least 1"),
-    ("epochs", "many", "a whole number of at least 1"),
-    ("epochs", None, "a whole number of at least 1"),
+    ("epochs", 0, "an integer of at least 1"),
+    ("epochs", 1.5, "an integer of at least 1"),
+    ("epochs", True, "an integer of at least 1"),
+    ("epochs", "many", "an integer of at least 1"),
+    ("epochs", None, "an integer of at least 1"),
     ("time", 0, "a number above 0"),
-    ("batch", 0, "-1, a whole number of at least 1 or nothing"),
-    ("batch", 0.6, "-1, a whole number of at least 1 or nothing"),
-    ("imgsz", 16, "a whole number of at least 32 or [height, width]"),
-    ("imgsz", [640], "a whole number of at least 32 or [height, width]"),
-    ("save", 1, "True, False or nothing"),
-    ("opset", 12, "13, 14, 15, 16, 17, 18, 19, 20 or nothing"),
+    ("batch", 0, "-1, an integer of at least 1 or None"),
+    ("batch", 0.6, "-1, an integer of at least 1 or None"),
+    ("imgsz", 16, "an integer of at least 32 or [height, width]"),
+    ("imgsz", [640], "an integer of at least 32 or [height, width]"),
+    ("save", 1, "True, False or None"),
+    ("opset", 12, "13, 14, 15, 16, 17, 18, 19, 20 or None"),
     ("format", "engine", "onnx or torchscript"),
     ("verbose", None, "True or False"),
     ("verbose", "maybe", "True or False"),
@@ -134,12 +194,12 @@ INVALID = [
     ("multi_scale", 2, "True, False or a number from 0 to 1"),
     ("freeze", -1, "a layer's name"),
     ("freeze", [0.5], "a layer's name"),
-    ("classes", "car", "a whole number of at least 0"),
-    ("classes", [-1], "a whole number of at least 0"),
-    ("device", 0.5, "an index such as 0, cuda:0, cpu, mps or nothing"),
+    ("classes", "car", "an integer of at least 0"),
+    ("classes", [-1], "an integer of at least 0"),
+    ("device", 0.5, "an index such as 0, cuda:0, cpu, mps or None"),
     ("device", True, "an index such as 0"),
-    ("model", 8, "a path or nothing"),
-    ("name", 7, "text (in quotes if it looks like a number) or nothing"),
+    ("model", 8, "a path or None"),
+    ("name", 7, "text (in quotes if it looks like a number) or None"),
     ("lr0", -0.1, "a number of at least 0"),
     ("lr0", "fast", "a number of at least 0"),
     ("lr0", math.nan, "a number of at least 0"),
@@ -148,11 +208,11 @@ INVALID = [
     ("fliplr", 1.5, "a number from 0 to 1"),
     ("fliplr", False, "a number from 0 to 1"),
     ("degrees", 270, "a number from 0 to 180"),
-    ("conf", 25, "a number from 0 to 1 or nothing"),
+    ("conf", 25, "a number from 0 to 1 or None"),
     ("task", "depth", "detect"),
     ("task", ["detect"], "detect"),
-    ("line_width", 0, "a whole number of at least 1 or nothing"),
-    ("mask_ratio", 33, "a whole number from 1 to 32"),
+    ("line_width", 0, "an integer of at least 1 or None"),
+    ("mask_ratio", 33, "an integer from 1 to 32"),
     ("copy_paste_mode", "mosaic", "flip or mixup"),
 ]
 
@@ -176,13 +236,13 @@ def test_every_option_refuses_something_or_takes_all(name):
 
 
 @pytest.mark.parametrize("name", NOT_IMPLEMENTED)
-def test_options_of_things_to_come_say_what_they_come_with(name):
-    with pytest.raises(ConfigError, match=f"^{name} comes with {NOT_IMPLEMENTED[name]}"):
+def test_options_not_implemented_say_what_they_belong_to(name):
+    with pytest.raises(ConfigError, match=f"^{name} belongs to {NOT_IMPLEMENTED[name]}"):
         get_options({name: 1})
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
-def test_options_not_taken_say_why(name):
+def test_unsupported_options_say_why(name):
     with pytest.raises(ConfigError) as caught:
         get_options({name: 1})
     assert str(caught.value) == f"{name} {UNSUPPORTED[name]}"
@@ -216,11 +276,11 @@ def test_later_overrides_win_and_given_counts_what_was_said():
 
 
 def test_methods_have_defaults_of_their_own():
-    assert method_defaults("train") == {
+    assert METHOD_DEFAULTS["train"] == {
         "project": "runs/train", "name": "exp", "batch": 16, "rect": False, "conf": 0.001, "save": True,
     }  # fmt: skip
-    assert method_defaults("val") == method_defaults("train") | {"project": "runs/val", "rect": True}
-    assert method_defaults("predict") == {
+    assert METHOD_DEFAULTS["val"] == METHOD_DEFAULTS["train"] | {"project": "runs/val", "rect": True}
+    assert METHOD_DEFAULTS["predict"] == {
         "project": "runs/detect", "name": "exp", "batch": 1, "rect": True, "conf": 0.25, "save": False,
     }  # fmt: skip
 

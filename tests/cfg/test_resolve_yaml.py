@@ -29,7 +29,7 @@ def test_scale_letters_before_a_suffix(shipped):
     assert resolve_yaml("yolov8s-p2.yaml") == shipped / "models" / "v8" / "yolov8-p2.yaml"
 
 
-def test_data_sets_have_no_scale(shipped):
+def test_datasets_have_no_scale(shipped):
     assert resolve_yaml("shapes.yaml", "datasets") == shipped / "datasets" / "shapes.yaml"
     with pytest.raises(DatasetError, match=r"no dataset YAML shape\.yaml.*shapes\.yaml"):
         resolve_yaml("shape.yaml", "datasets")

@@ -17,8 +17,8 @@ from tests.engine.runs import assert_same_weights, untimed
 from ultralytics import YOLO
 from ultralytics.comparison import latency, report, statistics, training
 from ultralytics.comparison.ledger import COLUMNS, Ledger, Record
-from ultralytics.comparison.variants import choose, data_name, plan_runs, read_variants, run_name
-from ultralytics.engine import loggers as engine_report
+from ultralytics.comparison.variants import choose, plan_runs, read_variants, run_name
+from ultralytics.engine.loggers import ResultsTable
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.files import load_yaml
 
@@ -59,10 +59,10 @@ def test_entries():
     ("models", "error", "words"),
     [
         ([], ConfigError, "expected a list of networks"),
-        (["a.yaml", "b/a.yaml"], ConfigError, "two are called a"),
+        (["a.yaml", "b/a.yaml"], ConfigError, "two have the label a"),
         ([{"label": "x"}], ConfigError, "names no network"),
         (["a.pt"], ConfigError, "a.pt is no model YAML"),
-        (["a.yaml+gone.pt"], CheckpointError, "gone.pt, which is not there"),
+        (["a.yaml+gone.pt"], CheckpointError, "gone.pt, which does not exist"),
         ([{"model": "a.yaml", "seed": 3}], ConfigError, "has a seed of its own"),
         ([{"model": "a.yaml", "lr00": 3}], ConfigError, "a.yaml.*lr00"),
     ],
@@ -73,7 +73,7 @@ def test_wrong_entries(models, error, words):
 
 
 def test_wrong_seeds_and_labels(planned):
-    with pytest.raises(ConfigError, match=r"seeds=.*whole numbers"):
+    with pytest.raises(ConfigError, match=r"seeds=.*integers"):
         planned(seeds=["a"])
     with pytest.raises(ConfigError, match="only=b: none of the models has that label, the nearest: a"):
         choose(read_variants("a.yaml"), "b")
@@ -113,12 +113,14 @@ def test_runs_of_today_are_found_tomorrow(planned):
     assert planned()[0].key == "48a8f132"
 
 
-def test_runs_are_seed_by_seed(planned, network):
+def test_runs_are_seed_by_seed(planned, network, data):
     runs = planned({"label": "a", "model": str(network)}, {"label": "b", "model": str(network)}, seeds=[5, 3])
     assert [str(run) for run in runs] == ["a, seed 5", "b, seed 5", "a, seed 3", "b, seed 3"]
     assert len({run.name for run in runs}) == 4 and len({run.key for run in runs}) == 1
-    assert {run.data for run in runs} == {"data"}
-    assert data_name(Path("bccd/data.yaml")) == "bccd" and data_name(Path("sets/shapes-hard.yaml")) == "shapes-hard"
+    assert {run.data for run in runs} == {data.parent.name}
+    file = data.with_name("shapes-hard.yaml")
+    file.write_bytes(data.read_bytes())
+    assert planned(data=str(file))[0].data == "shapes-hard"
     assert run_name("8 experts/new", 1, "ab") == "8_experts_new-seed1-ab"
 
 
@@ -139,8 +141,8 @@ def test_broken_lines_are_named_and_harm_no_other(tmp_path, caplog):
         file.write(ledger.path.read_text().splitlines()[1].replace("0.75", "nan") + "\nnet,net.ya")
     ledger.append(replace(RECORD, seed=1))
     assert [record.seed for record in ledger.read()] == [0, 1]
-    assert "line 3: not a whole record (a number is not finite)" in caplog.text
-    assert "line 4: not a whole record (2 of 25 columns)" in caplog.text
+    assert "line 3: not a complete record (a number is not finite)" in caplog.text
+    assert "line 4: not a complete record (2 of 25 columns)" in caplog.text
 
 
 def test_another_table_is_refused(tmp_path):
@@ -214,17 +216,17 @@ def test_a_killed_run_goes_on_and_equals_one_left_alone(planned, study, tmp_path
     settings = study | {"epochs": 3}
     assert training.train_missing([run], ledger, settings | {"project": str(tmp_path / "whole")}) == []
 
-    def die_in_epoch_2(trainer):
-        if trainer.epoch == 1:
+    def die_in_epoch_2(table, row):
+        if row["epoch"] == 2:
             raise KeyboardInterrupt
-        return row(trainer)
+        add(table, row)
 
-    row = engine_report.row
+    add = ResultsTable.add
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(engine_report, "row", die_in_epoch_2)
+        patch.setattr(ResultsTable, "add", die_in_epoch_2)
         training.train_missing([run], Ledger(tmp_path / "other.csv"), settings)
     folder = Path(study["project"]) / run.name
-    assert training.stage(folder / "weights" / "last.pt") == "begun"
+    assert training.status(folder / "weights" / "last.pt") == "interrupted"
     assert training.train_missing([run], Ledger(tmp_path / "other.csv"), settings) == []
     assert_same_weights(folder / "weights" / "last.pt", tmp_path / "whole" / run.name / "weights" / "last.pt")
     assert len(Ledger(tmp_path / "other.csv").read()) == 1
@@ -364,7 +366,7 @@ def test_latency_is_measured_once(reported, monkeypatch):
     runs, ledger, folder = reported
     report.write_report(runs, ledger, folder)
     before = (folder / "compare.csv").read_bytes()
-    monkeypatch.setattr(latency, "_in_turn", None)
+    monkeypatch.setattr(latency, "measure_interleaved", None)
     report.write_report(runs, ledger, folder)
     assert (folder / "compare.csv").read_bytes() == before
 

@@ -1,4 +1,4 @@
-"""Augmentations of one picture: what moves, what stays, and how likely."""
+"""Augmentations of one image: what moves, what stays, and how likely."""
 
 from dataclasses import replace
 
@@ -54,13 +54,13 @@ def test_boxes_follow_the_colors(options, painted, assert_boxes_on_colors, names
 
 
 @pytest.mark.parametrize("seed", range(15))
-def test_boxes_from_outlines_are_tight_however_the_picture_turns(
+def test_boxes_from_polygons_are_tight_however_the_image_turns(
     options, painted, assert_boxes_on_colors, seed: int
 ) -> None:
     sample = painted((96, 80), [(0, 0, 40, 40), (50, 34, 62, 66)], [0, 1])
     rows = sample.instances.normalized(sample.size)
-    outlines = [row[:2] + SQUARE * row[2:] for row in rows]
-    objects = Instances.from_normalized(sample.instances.cls, rows, outlines, sample.size)
+    polygons = [row[:2] + SQUARE * row[2:] for row in rows]
+    objects = Instances.from_normalized(sample.instances.cls, rows, polygons, sample.size)
     found = single(replace(sample, instances=objects), options(**GEOMETRY | {"perspective": 0}), seed)
     assert_boxes_on_colors(found, slack=1.5)  # the last pixel of a sharp corner is pale
 
@@ -72,7 +72,7 @@ def test_boxes_from_outlines_are_tight_however_the_picture_turns(
     st.sampled_from([{}, {"mosaic": 1.0}, {"mosaic": 1.0, "mixup": 1.0}, {"cutmix": 1.0}]),
     st.booleans(),
 )
-def test_boxes_always_lie_in_the_picture(rows: list[tuple[int, ...]], seed: int, mixing: dict, tilt: bool) -> None:
+def test_boxes_always_lie_in_the_image(rows: list[tuple[int, ...]], seed: int, mixing: dict, tilt: bool) -> None:
     boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in rows], np.float32).reshape(-1, 4)
     sample = Sample(
         np.zeros((80, 96, 3), np.uint8), Instances(np.arange(len(boxes), dtype=np.float32), boxes), "", (80, 96)
@@ -107,7 +107,7 @@ def test_objects_stay_while_enough_of_them_is_seen(after: tuple[float, ...], kep
         assert A.keep_mask(before, of(after), 0.5).tolist() == [True]  # of 15 x 15
 
 
-def test_an_outlined_object_stays_down_to_a_hundredth() -> None:
+def test_an_object_with_a_polygon_stays_down_to_a_hundredth() -> None:
     row = np.array([(0.5, 0.5, 1, 1)], np.float32)
     has_polygon = Instances.from_normalized(np.zeros(1), row, [SQUARE + 0.5], (100, 100))
     for side, kept in ((9.9, False), (10.1, True)):
@@ -144,7 +144,7 @@ def test_scale_is_uniform(options, painted) -> None:
 
 
 def test_turning_shearing_and_tilting_compose_like_the_reference(options) -> None:
-    """Statistics of the public package with these options: 4000 pictures of three points, a tenth of a side apart."""
+    """Statistics of the public package with these options: 4000 images of three points, a tenth of a side apart."""
     rng, opts = np.random.default_rng(1), options(degrees=30, shear=20, scale=0.3)
     linear = np.stack([A.random_matrix(SIZE, SIZE, rng.uniform(0.7, 1.3), opts, rng)[:2, :2] for _ in range(4000)])
     u, v = linear[:, :, 0], linear[:, :, 1]
@@ -219,7 +219,7 @@ def test_flips_and_bgr_happen_as_often_as_asked(
     assert stats.binomtest(int(times), 300, probability).pvalue > 1e-3
 
 
-def test_flips_come_after_colors_and_the_picture_is_flipped_whole(options, painted) -> None:
+def test_flips_come_after_colors_and_the_image_is_flipped_whole(options, painted) -> None:
     sample = painted((40, 96), [(10, 20, 30, 40)], [0])
     flipped, straight = (single(sample, options(fliplr=p, flipud=p, hsv_v=0.4)) for p in (1.0, 0.0))
     np.testing.assert_array_equal(flipped.img, straight.img[::-1, ::-1])
@@ -227,7 +227,7 @@ def test_flips_come_after_colors_and_the_picture_is_flipped_whole(options, paint
 
 
 @pytest.mark.parametrize("name", ["mosaic", "mixup", "cutmix"])
-def test_pictures_join_as_often_as_asked(options, painted, name: str) -> None:
+def test_images_join_as_often_as_asked(options, painted, name: str) -> None:
     main, other = painted(SIZE, [(2, 2, 12, 12)], [0]), painted(SIZE, [(20, 20, 90, 90)], [1])
     times = {0.0: 0, 0.4: 0, 1.0: 0}
     for probability in times:
@@ -254,7 +254,7 @@ def test_close_mosaic_ends_joining_in_the_last_epochs(options, epochs: int, clos
     assert mixing == [A.MixProbs(0.5, 0.2, 0.1)] * first_closed + [A.MixProbs()] * (epochs - first_closed)
 
 
-def test_grey_pictures_go_through_everything(options, painted) -> None:
+def test_gray_images_go_through_everything(options, painted) -> None:
     sample = painted(SIZE, [(20, 20, 60, 60)], [0])
     gray = Sample(sample.img[..., :1], sample.instances, "", SIZE)
     opts = options(hsv_v=0.4, flipud=1.0, fliplr=1.0, bgr=1.0, degrees=10)

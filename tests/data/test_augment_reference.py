@@ -1,4 +1,4 @@
-"""Statistics of augmented pictures against those of the public package 8.4.190."""
+"""Statistics of augmented images against those of the public package 8.4.190."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from ultralytics.data.labels.files import list_images
 from ultralytics.data.labels.scan import scan
 
 # Mean and standard error within images, over four passes of the training split of `bccd` at 320 pixels: default options
-# but for the colors, which are off; partners from all images; mean sides per image as shares of the picture.
+# but for the colors, which are off; partners from all images; mean sides per image as fractions of the image.
 GEOMETRY = {
     1.0: {
         "boxes": (24.215635738831615, 0.3604867369017069),
@@ -31,13 +31,13 @@ GEOMETRY = {
         "padding": (0.3353471243422466, 0.007771140134395699),
     },
 }
-# Mean and standard deviation over 100 pictures of the median change of a pixel, and the range it may have.
+# Mean and standard deviation over 100 images of the median change of a pixel, and the range it may have.
 COLOR = {
     "hue": (-0.71, 1.686979549372191, -3, 3),
     "saturation": (0.9777214303925823, 0.4275798872030162, 0.25, 1.75),
     "value": (1.0368979921467718, 0.211299740785551, 0.55, 1.45),
 }
-# Mean and standard deviation over 4000 pictures of three squares.
+# Mean and standard deviation over 4000 images of three squares.
 MARKERS = {
     "scale x": (1.0039745420068502, 0.2881570912403476),
     "scale y": (1.0039745387881995, 0.2881570958345795),
@@ -45,7 +45,7 @@ MARKERS = {
     "shift y": (0.00041864585131406784, 0.05847790074340331),
     "flipped": (0.5175, 0.4996936561534477),
 }
-SIDE = 128  # of the picture with markers, pixels
+SIDE = 128  # of the image with markers, pixels
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def bccd(reference):
 
 
 def measure(sample: Sample) -> dict[str, float]:
-    """The figures of one picture."""
+    """The figures of one image."""
     boxes = sample.instances.normalized(sample.size)
     sides = boxes[:, 2:].mean(0) if len(boxes) else (np.nan, np.nan)
     area = np.sqrt(boxes[:, 2:].prod(1)).mean() if len(boxes) else np.nan
@@ -103,7 +103,7 @@ def test_color(bccd) -> None:
 
 
 def test_markers() -> None:
-    """Three squares tell scale, shift and flip: both uniform, and half of the pictures flipped."""
+    """Three squares tell scale, shift and flip: both uniform, and half of the images flipped."""
     at = np.array([(0.4, 0.4), (0.6, 0.4), (0.4, 0.6)], np.float32) * SIDE
     markers = Instances(np.arange(3, dtype=np.float32), np.concatenate((at - SIDE / 40, at + SIDE / 40), axis=1))
     sample = Sample(np.zeros((SIDE, SIDE, 3), np.uint8), markers, "", (SIDE, SIDE))

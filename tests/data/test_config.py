@@ -70,12 +70,12 @@ def test_absolute_path_and_home(home, monkeypatch):
 
 def test_error_names_every_place_tried(home):
     file = make(home / "yamls", "path: set\n" + BASIC, splits=())
-    with pytest.raises(DatasetError, match="train: images/train` is not there") as caught:
+    with pytest.raises(DatasetError, match="train: images/train` does not exist") as caught:
         load_data_yaml(file)
     tree = home.parent / "tree" / "datasets"
     for folder in (home / "yamls", home, home / "datasets", tree):
         assert str(folder / "set" / "images" / "train") in str(caught.value)
-    assert str(caught.value).endswith("; mend the path")
+    assert str(caught.value).endswith("; correct the path")
 
 
 def test_only_what_is_needed_has_to_be_there(home):
@@ -184,7 +184,7 @@ def test_download_is_never_run(home):
     assert not (home / "ran").exists()
 
 
-def test_generated_data_set_is_drawn_where_data_sets_live(home, monkeypatch):
+def test_generated_dataset_is_drawn_where_datasets_live(home, monkeypatch):
     drawn = []
 
     def draw(folder):
@@ -206,7 +206,7 @@ def test_an_installed_package_draws_under_the_current_folder(home, monkeypatch):
     assert load_data_yaml(file)["path"] == home / "datasets" / "shapes"
 
 
-def test_rows_of_drawn_data_sets(home, monkeypatch):
+def test_rows_of_drawn_datasets(home, monkeypatch):
     """What label rows hold is the YAML's to say, by the keys of the generator; scenes are those of `shapes`."""
     drawn = {}
 
@@ -231,7 +231,7 @@ def test_only_shapes_can_be_drawn(home):
         load_data_yaml(file)
 
 
-def test_real_data_sets(reference):
+def test_real_datasets(reference):
     for folder in sorted((reference / "data").glob("*/data.yaml")):
         data = load_data_yaml(folder)
         assert data["nc"] == len(data["names"]) > 0

@@ -1,4 +1,4 @@
-"""Pasting objects: which, where, and what becomes of the picture."""
+"""Pasting objects: which, where, and what becomes of the image."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ultralytics.data.augment import AugmentSettings, MixProbs, augment, most_covered, paste, paste_mirrored
+from ultralytics.data.augment import AugmentSettings, MixProbs, augment, flip, intersection_areas, paste
 from ultralytics.data.instances import Instances, Sample
 
 SIZE = (60, 100)
@@ -18,7 +18,7 @@ def square(x, y, side):
 
 
 def sample_of(*squares, color=50, has_polygon=True):
-    """A gray picture with brighter squares (x, y, side), the i-th of class i."""
+    """A gray image with brighter squares (x, y, side), the i-th of class i."""
     shapes = [square(*s) for s in squares]
     boxes = np.array([(*s.min(0), *s.max(0)) for s in shapes]).reshape(-1, 4)
     xywh = np.concatenate(((boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]), 1)
@@ -30,6 +30,10 @@ def sample_of(*squares, color=50, has_polygon=True):
     for shape in shapes:
         cv2.fillPoly(img, [shape.astype(np.int32)], (color + 100,) * 3)
     return Sample(img, objects, "a.jpg", SIZE)
+
+
+def paste_mirrored(sample, fraction):
+    return paste(sample, flip(sample, horizontal=True), fraction)
 
 
 def test_the_mirror_image_of_an_object_where_there_is_room():
@@ -44,21 +48,21 @@ def test_the_mirror_image_of_an_object_where_there_is_room():
     assert len(once.instances) == 2 and (once.img[:, 70:] == 50).all()  # what was given is as it was
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.0, []), (0.1, []), (0.3, [0]), (0.5, [0, 1]), (1.0, [0, 1, 2])])
-def test_those_that_cover_least_come_first(share, expected):
-    """Of the three that fit, rounded `share` of them, those first that cover least; one covers half of another."""
+@pytest.mark.parametrize(("fraction", "expected"), [(0.0, []), (0.1, []), (0.3, [0]), (0.5, [0, 1]), (1.0, [0, 1, 2])])
+def test_those_that_cover_least_come_first(fraction, expected):
+    """Of the three that fit, rounded `fraction` of them, those first that cover least; one covers half of another."""
     there = sample_of((0, 0, 20), (0, 30, 20), (40, 30, 10))
     new = sample_of((60, 0, 20), (18, 0, 20), (16, 30, 20), (10, 30, 20), color=80)
-    covered = most_covered(new.instances, there.instances)
+    covered = (intersection_areas(new.instances.boxes, there.instances.boxes) / there.instances.areas).max(1)
     np.testing.assert_allclose(covered, [0, 0.1, 0.2, 0.5], atol=1e-4)
-    pasted = paste(there, new, share)
+    pasted = paste(there, new, fraction)
     assert pasted.instances.cls[3:].tolist() == expected
     for i in expected:
         x1, y1, x2, y2 = new.instances.boxes[i].round().astype(int)
         assert (pasted.img[y1:y2, x1:x2] == 180).all()
 
 
-def test_only_outlined_objects_can_be_cut_out():
+def test_only_objects_with_a_polygon_can_be_cut_out():
     without = sample_of((5, 10, 20), has_polygon=False)
     assert paste_mirrored(without, 1.0) is without
     assert len(paste(without, sample_of((60, 10, 20)), 1.0).instances) == 2

@@ -1,4 +1,4 @@
-"""Pictures that become one: labels lie where the colors are."""
+"""Images that become one: labels lie where the colors are."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ultralytics.data.augment import CUT_MIN_VISIBLE, CUT_MIN_VISIBLE_OUTLINE, cutmix, mixup, mosaic4
+from ultralytics.data.augment import MIN_VISIBLE, MIN_VISIBLE_POLYGON, cutmix, mixup, mosaic4
 from ultralytics.data.instances import Instances, Sample
 from ultralytics.data.polygons import resample
 
@@ -16,7 +16,7 @@ SHAPES = [(64, 64), (48, 64), (64, 40), (20, 64)]
 
 @pytest.fixture
 def four(painted) -> list[Sample]:
-    """Pictures of several shapes, each with one object of a class of its own."""
+    """Images of several shapes, each with one object of a class of its own."""
     return [painted(shape, [(8, 4, 32, 18)], [i]) for i, shape in enumerate(SHAPES)]
 
 
@@ -27,7 +27,7 @@ def test_mosaic_boxes_lie_on_the_colors(four: list[Sample], assert_boxes_on_colo
     assert_boxes_on_colors(canvas, slack=0)
 
 
-def test_mosaic_pictures_meet_at_a_uniform_point_of_the_middle_half() -> None:
+def test_mosaic_images_meet_at_a_uniform_point_of_the_middle_half() -> None:
     nothing = Instances(np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
     gray = [Sample(np.full((64, 64, 3), i, np.uint8), nothing, "", (64, 64)) for i in range(4)]
     rng = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def test_mosaic_drops_what_the_canvas_cuts_off(painted) -> None:
     seen = set()
     for seed in range(60):
         objects = mosaic4(samples, SIZE, np.random.default_rng(seed)).instances
-        x, y = objects.boxes[-1, :2]  # where the pictures meet
+        x, y = objects.boxes[-1, :2]  # where the images meet
         left, above = x > 60, y > 60
         expected = [c for c, kept in enumerate((left and above, above, left, True)) if kept]
         assert objects.cls.tolist() == expected
@@ -59,7 +59,7 @@ def test_mosaic_drops_what_the_canvas_cuts_off(painted) -> None:
     assert seen == {1, 2, 4}
 
 
-def test_mixup_averages_pictures_and_joins_objects(painted) -> None:
+def test_mixup_averages_images_and_joins_objects(painted) -> None:
     first, second = painted((64, 64), [(4, 4, 20, 20)], [0]), painted((64, 64), [(30, 30, 60, 50)], [2])
     rng, weights = np.random.default_rng(0), []
     for _ in range(500):
@@ -84,46 +84,46 @@ def test_cutmix_boxes_lie_on_the_colors(painted, assert_boxes_on_colors, seed: i
     assert changed == (added > 0)
 
 
-def test_cutmix_leaves_a_picture_full_of_objects_alone(painted) -> None:
+def test_cutmix_leaves_an_image_full_of_objects_alone(painted) -> None:
     full, other = painted((64, 64), [(0, 0, 64, 64)], [0]), painted((64, 64), [(0, 0, 64, 64)], [1])
     for seed in range(10):
         assert cutmix(full, other, np.random.default_rng(seed)) is full
 
 
-def test_cutmix_leaves_a_picture_alone_where_the_other_shows_nothing(painted) -> None:
+def test_cutmix_leaves_an_image_alone_where_the_other_shows_nothing(painted) -> None:
     empty = painted((64, 64), [], [])
     assert cutmix(empty, painted((64, 64), [], []), np.random.default_rng(0)) is empty
 
 
-@pytest.mark.parametrize("needed", [CUT_MIN_VISIBLE, CUT_MIN_VISIBLE_OUTLINE])
+@pytest.mark.parametrize("needed", [MIN_VISIBLE, MIN_VISIBLE_POLYGON])
 def test_cutmix_keeps_objects_of_which_a_tenth_is_seen(needed, painted) -> None:
-    """Or a hundredth, if the outline is known."""
+    """Or a hundredth, if the polygon is known."""
     empty, other = painted((64, 64), [], []), painted((64, 64), [(0, 0, 64, 64)], [0])
-    if needed == CUT_MIN_VISIBLE_OUTLINE:
-        outline = np.array([(0, 0), (64, 0), (64, 64), (0, 64)], np.float32)
-        other = replace(other, instances=replace(other.instances, polygons=resample([outline])))
-    rng, shares = np.random.default_rng(0), []
+    if needed == MIN_VISIBLE_POLYGON:
+        polygon = np.array([(0, 0), (64, 0), (64, 64), (0, 64)], np.float32)
+        other = replace(other, instances=replace(other.instances, polygons=resample([polygon])))
+    rng, fractions = np.random.default_rng(0), []
     for _ in range(2000):
         mixed = cutmix(empty, other, rng)
-        share = (mixed.img != 0).any(-1).mean()
-        assert len(mixed.instances) == (share > 0)
-        shares.append(share)
-    shares = np.array(shares)
-    assert needed - 1e-6 <= shares[shares > 0].min() < needed + 0.02
+        fraction = (mixed.img != 0).any(-1).mean()
+        assert len(mixed.instances) == (fraction > 0)
+        fractions.append(fraction)
+    fractions = np.array(fractions)
+    assert needed - 1e-6 <= fractions[fractions > 0].min() < needed + 0.02
 
 
 @pytest.mark.parametrize(("k", "changed"), [(1, 471), (4, 293)])
-def test_cutmix_changes_as_many_pictures_as_the_reference(k: int, changed: int) -> None:
-    """The public package changed that many of 1600: forty pictures with k boxes each, partners drawn from all."""
+def test_cutmix_changes_as_many_images_as_the_reference(k: int, changed: int) -> None:
+    """The public package changed that many of 1600: forty images with k boxes each, partners drawn from all."""
     rng, size = np.random.default_rng(0), 320
-    pictures = []
+    images = []
     for i in range(40):
         sides = np.array([[*rng.uniform(0.1, 0.3, 2), *rng.random(2)] for _ in range(k)])
         center = sides[:, :2] / 2 + sides[:, 2:] * (1 - sides[:, :2])
         rows = np.concatenate((center, sides[:, :2]), 1).astype(np.float32)
         objects = Instances.from_normalized(np.zeros(k, np.float32), rows, None, (size, size))
-        pictures.append(Sample(np.full((size, size, 3), i, np.uint8), objects, "", (size, size)))
-    ours = sum(len(cutmix(pictures[i % 40], pictures[rng.integers(40)], rng).instances) > k for i in range(3200))
-    ours *= 39 / 40  # a picture cut into itself does not look changed
+        images.append(Sample(np.full((size, size, 3), i, np.uint8), objects, "", (size, size)))
+    ours = sum(len(cutmix(images[i % 40], images[rng.integers(40)], rng).instances) > k for i in range(3200))
+    ours *= 39 / 40  # an image cut into itself does not look changed
     expected, spread = changed / 1600, np.sqrt(changed / 1600**2 + changed * 2 / 3200**2)
     assert abs(ours / 3200 - expected) < 3 * spread

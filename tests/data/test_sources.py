@@ -321,7 +321,7 @@ def test_folders_and_lists_without_images(tmp_path):
         (Image.fromarray(np.zeros((8, 8), np.float32)), "floating-point"),
     ],
 )
-def test_what_is_no_picture(source, sentence):
+def test_what_is_no_image(source, sentence):
     with pytest.raises(SourceError, match=sentence) as caught:
         list(load_source([BGR, source]))
     assert str(caught.value).startswith("image1.jpg: ")

@@ -16,7 +16,7 @@ class Shift:
         return {"image": np.roll(image, 10, axis=1), "bboxes": bboxes + np.array((10, 0, 10, 0)), "cls": cls}
 
 
-def test_pictures_come_as_rgb_and_boxes_move_along(painted, assert_boxes_on_colors) -> None:
+def test_images_come_as_rgb_and_boxes_move_along(painted, assert_boxes_on_colors) -> None:
     sample = painted((40, 60), [(5, 5, 20, 20), (48, 6, 55, 12)], [0, 1])
 
     def look(image, bboxes, cls):

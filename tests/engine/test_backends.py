@@ -164,15 +164,15 @@ def test_without_onnxruntime(exported, monkeypatch):
 def test_devices(exported, scripted, caplog, monkeypatch):
     """A device that was asked for and is not served is an error; one found by itself is not used."""
     network = exported().model
-    assert network.choose("cpu") is network
+    assert network.select_device("cpu") is network
     gpu = torch.device("cuda", 0)
     for model in (network, scripted().model):
         with pytest.raises(DeviceError, match=r"device=cuda:0: .*(onnxruntime-gpu|made for cpu; export it again)"):
             model.on(gpu)
         monkeypatch.setattr("ultralytics.engine.backends.select_device", lambda device: gpu)
-        assert model.choose(None).device == torch.device("cpu") and "Going on with device=cpu" in caplog.text
+        assert model.select_device(None).device == torch.device("cpu") and "Continuing with device=cpu" in caplog.text
         with pytest.raises(DeviceError):
-            model.choose(0)
+            model.select_device(0)
 
 
 def test_a_cuda_session_is_asked_for(exported, monkeypatch):

@@ -53,7 +53,7 @@ def test_train_val_detect(script, words, data):
     assert sentence is None and "mAP50-95" in out and Path("runs/train/exp/weights/best.pt").as_posix() in out
     source = data.parent / "images" / "val"
     out, sentence = script("detect.py", f"source={source}", "device=cpu")
-    assert sentence is None and "4 images or frames, pictures in" in out
+    assert sentence is None and "4 images or frames, images in" in out
     assert len(list(Path("runs/detect/exp").glob("*.png"))) == 4
 
 
@@ -68,7 +68,7 @@ def test_resuming_needs_nothing_but_the_checkpoint(script, words, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_finish", interrupt)
+        patch.setattr(Trainer, "final_eval", interrupt)
         assert script("train.py", *words)[1] == "interrupted"
     last = "resume=runs/train/exp/weights/last.pt"
     _, sentence = script("train.py", last, "device=cpu", "imgsz=96")
@@ -130,7 +130,7 @@ def test_without_a_gpu_the_cpu_is_taken_and_said(script, words):
     out, sentence = script("train.py", *words[:-1])
     assert (
         sentence is None
-        and "Going on with device=cpu" in out
+        and "Continuing with device=cpu" in out
         and "cpu" in out
         and ("driver" in out or "install" in out)
     )
@@ -150,7 +150,7 @@ def make_mistakes(folder: Path, network: Path, data: Path) -> None:
 
 MISTAKES = [
     ("train.py", "imgzs=64", "ConfigError: .*imgzs.*imgsz"),
-    ("train.py", "imgsz=big", "ConfigError: .*imgsz.*big.*whole number"),
+    ("train.py", "imgsz=big", "ConfigError: .*imgsz.*big.*integer"),
     ("train.py", "--imgsz 64", "ConfigError: .*name=value"),
     ("train.py", "data=nowhere.yaml", "DatasetError: .*nowhere.yaml"),
     ("train.py", "data=gone.yaml", "DatasetError: .*nowhere"),
@@ -169,9 +169,9 @@ MISTAKES = [
     ("train.py", "tracker=a.yaml", "ConfigError: .*tracker"),
     ("train.py", "resume=missing/last.pt", "CheckpointError: .*last.pt"),
     ("compare.py", "modells=[a.yaml]", "ConfigError: .*modells"),
-    ("compare.py", "model=[a.yaml,b.yaml]", r"ConfigError: model=.*: the networks .* are in models="),
-    ("compare.py", "pretrained=a.pt", "ConfigError: pretrained=a.pt: .* stand behind their network"),
-    ("compare.py", "resume=True", "ConfigError: resume=True: .* go on by themselves"),
+    ("compare.py", "model=[a.yaml,b.yaml]", r"ConfigError: model=.*: the networks .* given as models="),
+    ("compare.py", "pretrained=a.pt", "ConfigError: pretrained=a.pt: .* given with their network"),
+    ("compare.py", "resume=True", "ConfigError: resume=True: .* are resumed"),
     ("compare.py", "models=a.pt", "ConfigError: .*a.pt is no model YAML"),
     ("compare.py", "only=b", "ConfigError: only=b"),
     ("val.py", "split=val", "CheckpointError: .*run train.py first"),

@@ -17,7 +17,7 @@ from ultralytics.engine.backends import as_list
 from ultralytics.nn import tasks
 from ultralytics.utils.errors import ConfigError, DependencyError, ModelError
 from ultralytics.utils.files import save_yaml
-from ultralytics.utils.torch_utils import model_flops
+from ultralytics.utils.torch_utils import get_flops
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -139,7 +139,7 @@ def test_torchscript(network, yaml, settings):
 
 def test_the_static_graph_is_the_cheapest(tiny, caplog):
     """One convolution a layer and anchor points as constants; the dynamic one computes every expert and says so."""
-    gflops = model_flops(tiny.model, 64)
+    gflops = get_flops(tiny.model, 64)
     tiny.export(format="onnx", imgsz=64)
     static = onnx.load("tiny.onnx")
     assert f"{gflops:.2f} GFLOPs an image, as in PyTorch" in caplog.text
@@ -147,7 +147,7 @@ def test_the_static_graph_is_the_cheapest(tiny, caplog):
     assert not kernels_are_constants(static)
     caplog.clear()
     tiny.export(format="onnx", imgsz=64, dynamic=True)
-    dynamic = model_flops(exporter.prepared(tiny.model, dynamic=True), 64)
+    dynamic = get_flops(exporter.prepare_network(tiny.model, dynamic=True), 64)
     kernel = 2 * 8 * 8 * 9 / 1e9  # of the dynamic layer: 8 to 8 channels, 3 x 3
     assert dynamic - gflops == pytest.approx(3 * 64 * kernel - 4 * kernel)  # on 8 x 8 positions; nothing is mixed
     assert f"{dynamic:.2f} GFLOPs an image, in PyTorch {gflops:.2f}" in caplog.text
@@ -222,7 +222,7 @@ def test_sizes_are_raised_to_the_stride(tiny, caplog):
         ({"opset": 17}, "opset belongs to format=onnx, not to torchscript"),
         ({"simplify": True}, "simplify belongs to format=onnx"),
         ({"format": "engine"}, "format='engine': expected onnx or torchscript"),
-        ({"int8": True}, "int8 is not taken, as .*onnxruntime"),
+        ({"int8": True}, "int8 is not supported: .*onnxruntime"),
         ({"batch": -1}, "batch=-1 is for training: give model.export.. a number"),
     ],
 )

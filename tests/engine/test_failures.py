@@ -9,7 +9,8 @@ import torch
 
 from tests.engine.runs import rows_of
 from ultralytics import YOLO
-from ultralytics.engine.trainer import MAX_CONSECUTIVE_NONFINITE, Trainer
+from ultralytics.engine.trainer import MAX_CONSECUTIVE_NONFINITE
+from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.utils import files
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ConfigError, DatasetError, TrainingError, YOLOError
@@ -17,17 +18,21 @@ from ultralytics.utils.errors import ConfigError, DatasetError, TrainingError, Y
 
 def spoil(monkeypatch, bad) -> list[int]:
     """Make the loss NaN in the iterations that `bad` says; returns those that were asked for."""
-    original, seen = Trainer._train_batch, []
+    original, seen = DetectTask.criterion, []
 
-    def spoilt(self, batch, iteration):
-        seen.append(iteration)
-        criterion = self.criterion
-        if bad(len(seen) - 1):
-            self.criterion = lambda outputs, labels: [part * float("nan") for part in criterion(outputs, labels)]
-        original(self, batch, iteration)
-        self.criterion = criterion
+    def spoilt(self, model):
+        criterion = original(self, model)
 
-    monkeypatch.setattr(Trainer, "_train_batch", spoilt)
+        def loss(preds, batch):
+            parts = criterion(preds, batch)
+            if isinstance(preds, tuple):  # of a validation
+                return parts
+            seen.append(len(seen))
+            return [part * float("nan") for part in parts] if bad(seen[-1]) else parts
+
+        return loss
+
+    monkeypatch.setattr(DetectTask, "criterion", spoilt)
     return seen
 
 
@@ -39,7 +44,7 @@ def finite(path: Path) -> bool:
 def test_a_loss_that_is_not_finite_is_left_out_and_counted(train, monkeypatch, caplog):
     spoil(monkeypatch, lambda i: i == 1)
     model = train()
-    assert model.trainer.skipped == 1 and "a loss that is not finite is left out, 1 so far" in caplog.text
+    assert model.trainer.skipped == 1 and "epoch 1: non-finite loss, batch skipped (1 so far)" in caplog.text
     assert finite(model.trainer.best)
     assert "nan" not in str(rows_of(model.trainer.save_dir))
 
@@ -47,14 +52,14 @@ def test_a_loss_that_is_not_finite_is_left_out_and_counted(train, monkeypatch, c
 def test_many_of_them_lead_back_to_the_last_checkpoint(train, monkeypatch, caplog):
     spoil(monkeypatch, lambda i: 3 <= i < 3 + MAX_CONSECUTIVE_NONFINITE)
     model = train(epochs=4)
-    assert "going back to the weights of" in caplog.text and "lower lr0" in caplog.text
+    assert "rolling back to the weights of" in caplog.text and "lower lr0" in caplog.text
     assert finite(model.trainer.best) and len(rows_of(model.trainer.save_dir)) == 4
 
 
 def test_no_end_of_them_ends_the_run(train, monkeypatch, network):
     spoil(monkeypatch, lambda i: i >= 3)
     model = YOLO(network)
-    with pytest.raises(TrainingError, match=r"the loss is not finite again and again; try a lower lr0"):
+    with pytest.raises(TrainingError, match=r"non-finite loss again and again; try a lower lr0"):
         train(model, epochs=40)
     assert finite(model.trainer.last)
 
@@ -71,7 +76,7 @@ def test_a_gradient_that_is_not_finite_takes_no_step(train, monkeypatch, caplog)
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", infinite)
     model = train()
-    assert model.trainer.skipped == 1 and "a gradient that is not finite" in caplog.text
+    assert model.trainer.skipped == 1 and "non-finite gradient" in caplog.text
     assert finite(model.trainer.best)
 
 
@@ -83,7 +88,7 @@ def test_a_statistic_that_is_not_finite_leads_back(train, caplog):
 
     poison.done = False
     model = train(epochs=3, callbacks={"on_train_batch_end": poison})
-    assert "going back" in caplog.text and finite(model.trainer.last) and finite(model.trainer.best)
+    assert "rolling back" in caplog.text and finite(model.trainer.last) and finite(model.trainer.best)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -132,7 +137,7 @@ def test_no_images_no_val_and_a_class_unknown(train, network, data, caplog):
         train(YOLO(network))
     data.write_text(text.replace("[red, blue]", "[red]"), encoding="utf-8")
     train(YOLO(network), epochs=1)
-    assert "left out" in caplog.text
+    assert "skipped: " in caplog.text
 
 
 def test_interrupted_by_hand(train, network, caplog):

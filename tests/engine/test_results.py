@@ -1,4 +1,4 @@
-"""Results and Boxes: what a prediction gives back. Values of the public package are written out here."""
+"""Results and Boxes, what predict() returns. Values of the public package are written out here."""
 
 import json
 import sys
@@ -32,12 +32,12 @@ SUMMARY = [
     },
     {"name": "RBC", "class": 0, "confidence": 0.3, "box": {"x1": -3.0, "y1": 5.0, "x2": 50.55555, "y2": 60.12346}},
 ]
-NORMALISED = [
+NORMALIZED = [
     {"x1": 0.01609, "y1": 0.04292, "x2": 0.17328, "y2": 0.45854},
     {"x1": 0.46875, "y1": 0.20833, "x2": 0.99984, "y2": 0.99833},
     {"x1": -0.00469, "y1": 0.01042, "x2": 0.07899, "y2": 0.12526},
 ]
-CROPS = [  # box, (height, width) of what the public package cuts out of a 480 x 640 picture
+CROPS = [  # box, (height, width) of what the public package cuts out of a 480 x 640 image
     ([304.65207, 417.95636, 334.33984, 480.0], (68, 40)),
     ([183.65804, 183.38026, 349.37085, 245.35094], (73, 179)),
     ([576.80261, 317.53152, 640.0, 359.78830], (53, 69)),
@@ -49,16 +49,16 @@ CROPS = [  # box, (height, width) of what the public package cuts out of a 480 x
 ]
 
 
-def picture() -> np.ndarray:
+def gray_image() -> np.ndarray:
     return np.full((480, 640, 3), 114, np.uint8)
 
 
 def results(rows=ROWS, **kwargs) -> Results:
-    return Results(picture(), "/somewhere/pic.png", NAMES, boxes=torch.tensor(rows), **kwargs)
+    return Results(gray_image(), "/somewhere/pic.png", NAMES, boxes=torch.tensor(rows), **kwargs)
 
 
-EMPTY = Results(picture(), "a.jpg", NAMES, boxes=torch.zeros(0, 6))
-NOTHING = Results(picture(), "a.jpg", NAMES)
+EMPTY = Results(gray_image(), "a.jpg", NAMES, boxes=torch.zeros(0, 6))
+NOTHING = Results(gray_image(), "a.jpg", NAMES)
 
 
 @pytest.mark.parametrize("kind", [torch.tensor, lambda rows: np.array(rows, np.float32)])
@@ -76,7 +76,7 @@ def test_box_notations(kind):
     assert tuple(boxes.shape) == (3, 6) and boxes.orig_shape == (480, 640)
 
 
-def test_track_numbers():
+def test_track_ids():
     boxes = Boxes(torch.tensor(TRACKED), (480, 640))
     assert boxes.is_track and boxes.id.tolist() == [7, 9]
     assert boxes.conf.tolist() == pytest.approx([0.912345, 0.4567891])
@@ -134,20 +134,20 @@ def test_speed_has_its_stages_before_anything_ran():
     assert NOTHING.speed == {"preprocess": None, "inference": None, "postprocess": None}
 
 
-def test_said_in_words():
+def test_counts_of_classes_as_text():
     assert results().verbose() == "2 RBCs, 1 white cell, "
     assert EMPTY.verbose() == NOTHING.verbose() == "(no detections), "
     assert repr(results()) == "Results('/somewhere/pic.png', 640x480: 2 RBCs, 1 white cell)"
-    assert Results(picture(), "a", {0: "x"}, torch.tensor([[1, 2, 3, 4, 0.5, 3]])).verbose() == "1 3, "
+    assert Results(gray_image(), "a", {0: "x"}, torch.tensor([[1, 2, 3, 4, 0.5, 3]])).verbose() == "1 3, "
 
 
 @pytest.mark.parametrize("r", [results(), results().numpy()])
 def test_summary(r):
     assert r.summary() == SUMMARY
-    assert [row["box"] for row in r.summary(normalize=True)] == NORMALISED
+    assert [row["box"] for row in r.summary(normalize=True)] == NORMALIZED
     assert r.summary(decimals=1)[0]["box"]["y2"] == 220.1
     assert json.loads(r.to_json()) == SUMMARY
-    assert json.loads(r.to_json(normalize=True))[1]["box"] == NORMALISED[1]
+    assert json.loads(r.to_json(normalize=True))[1]["box"] == NORMALIZED[1]
 
 
 def test_summary_of_nothing():
@@ -178,8 +178,8 @@ def test_text_rows_are_appended(tmp_path):
     ]
     assert path.read_text(encoding="utf-8").splitlines() == plain
     results().save_txt(path, save_conf=True)
-    sure = [f"{row} {conf}" for row, conf in zip(plain, ("0.912345", "0.456789", "0.3"), strict=True)]
-    assert path.read_text(encoding="utf-8").splitlines() == plain + sure
+    with_conf = [f"{row} {conf}" for row, conf in zip(plain, ("0.912345", "0.456789", "0.3"), strict=True)]
+    assert path.read_text(encoding="utf-8").splitlines() == plain + with_conf
     results(TRACKED).save_txt(tmp_path / "t.txt", save_conf=True)
     assert (tmp_path / "t.txt").read_text().splitlines()[0] == plain[0] + " 0.912345 7"
 
@@ -198,7 +198,7 @@ def test_text_that_cannot_be_written(tmp_path):
 
 @pytest.mark.parametrize(("box", "size"), CROPS)
 def test_crops_show_a_little_more_than_the_box(box, size, tmp_path):
-    Results(picture(), "a", NAMES, torch.tensor([[*box, 0.5, 1]])).save_crop(tmp_path, "c")
+    Results(gray_image(), "a", NAMES, torch.tensor([[*box, 0.5, 1]])).save_crop(tmp_path, "c")
     assert cv2.imread(str(tmp_path / "white cell" / "c.jpg")).shape[:2] == size
 
 
@@ -215,13 +215,13 @@ def test_crops_are_sorted_and_numbered(tmp_path):
 
 def test_crops_of_awkward_names_and_places(tmp_path):
     rows = torch.tensor([[-90.0, -90, -50, -40, 0.5, 0], [5, 5, 20, 20, 0.5, 0]])
-    Results(picture(), "a", {0: "a/b: c?"}, rows).save_crop(tmp_path, "红")
+    Results(gray_image(), "a", {0: "a/b: c?"}, rows).save_crop(tmp_path, "红")
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.jpg")] == ["a_b_ c_/红.jpg"]
     NOTHING.save_crop(tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
-def test_plot_draws_the_boxes_and_leaves_the_picture_alone():
+def test_plot_draws_the_boxes_and_leaves_the_image_alone():
     r = results([[100.0, 150.0, 300.0, 400.0, 0.9, 1]])
     drawn = r.plot(line_width=1, labels=False)
     assert drawn.shape == (480, 640, 3) and drawn.dtype == np.uint8
@@ -255,7 +255,7 @@ def test_the_most_confident_box_is_on_top():
     assert tuple(r.plot(line_width=1)[300, 100]) == colors(0, bgr=True)
 
 
-def test_pictures_are_saved(tmp_path, monkeypatch):
+def test_images_are_saved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     r = results()
     assert r.save() == "results_pic.png"
@@ -318,7 +318,7 @@ def test_show_with_an_opencv_without_windows(monkeypatch):
 
 
 def test_golden_predictions_become_results(golden):
-    """Real detections: every box is inside its picture and counted by class."""
+    """Real detections: every box is inside its image and counted by class."""
     image = json.loads((golden / "detect-predict.json").read_text(encoding="utf-8"))["images"][0]
     height, width = image["shape"]
     columns = [np.array(image["xyxy"]), np.array(image["conf"])[:, None], np.array(image["cls"])[:, None]]

@@ -36,16 +36,14 @@ def test_notations():
     assert torch.equal(tensor[1].data, tensor.data[1:2])
 
 
-def test_track_numbers_and_wrong_shapes():
+def test_track_ids_and_wrong_shapes():
     tracked = OBB(np.array([[1.0, 2, 3, 4, 0.5, 7, 0.9, 1]]), (10, 10))
     assert (tracked.id.tolist(), tracked.conf.tolist(), tracked.cls.tolist()) == ([7], [0.9], [1])
-    with pytest.raises(
-        ValueError, match=r"obb have shape \(1, 6\): expected \(n, 7\) or, with track numbers, \(n, 8\)"
-    ):
+    with pytest.raises(ValueError, match=r"obb have shape \(1, 6\): expected \(n, 7\) or, with track ids, \(n, 8\)"):
         OBB(np.zeros((1, 6)), (10, 10))
 
 
-def test_as_the_public_package_says_it(tmp_path):
+def test_values_of_the_public_package(tmp_path):
     r = results([GOLDEN], size=(256, 256))
     (row,) = r.summary()
     assert (row["name"], row["class"], row["confidence"]) == ("plane", 0, 0.74541)
@@ -53,8 +51,8 @@ def test_as_the_public_package_says_it(tmp_path):
     np.testing.assert_allclose(list(row["box"].values()), CORNERS, atol=2e-5)
     np.testing.assert_allclose(list(r.summary(normalize=True)[0]["box"].values()), np.array(CORNERS) / 256, atol=1e-5)
     r.save_txt(tmp_path / "a.txt", save_conf=True)
-    mine, theirs = ([float(v) for v in text.split()] for text in ((tmp_path / "a.txt").read_text(), TEXT))
-    np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    ours, theirs = ([float(v) for v in text.split()] for text in ((tmp_path / "a.txt").read_text(), TEXT))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
     r.save_txt(tmp_path / "b.txt")
     assert (tmp_path / "b.txt").read_text().split() == (tmp_path / "a.txt").read_text().split()[:-1]
 
@@ -79,8 +77,8 @@ def test_crops_are_the_bounds(tmp_path):
     assert abs(height - (1.02 * float(bounds[3] - bounds[1]) + 10)) < 2
 
 
-def has_polygon(mask, row, slack):
-    """Whether the pixels of `mask` lie on the edge of a box, and on all of it."""
+def assert_on_edge(mask, row, slack):
+    """The pixels of `mask` lie on the edge of a rotated box, and on all of it."""
     x, y, w, h, theta = row[:5]
     rows, columns = np.nonzero(mask)
     points = np.stack((columns, rows), 1) + 0.5 - (x, y)
@@ -91,8 +89,8 @@ def has_polygon(mask, row, slack):
 
 
 def test_drawn_as_rotated():
-    picture = results([ROWS[0]]).plot(line_width=1, labels=False)
-    has_polygon((picture != 114).any(2), ROWS[0], slack=2)
+    drawn = results([ROWS[0]]).plot(line_width=1, labels=False)
+    assert_on_edge((drawn != 114).any(2), ROWS[0], slack=2)
     row = [0.5, 0.5, 0.5, 0.25, 0.4]
     batch = torch.full((1, 3, 480, 480), 0.5)
     tile = plot_images(batch, torch.zeros(1), torch.zeros(1), torch.tensor([row]), names={0: ""})

@@ -193,7 +193,7 @@ def test_a_checkpoint_outside_its_run_folder(train, network, tmp_path):
 
 
 def test_resume_of_a_network_that_never_ran(train, network):
-    with pytest.raises(ConfigError, match=r"resume=True goes on with the last\.pt that YOLO\(\) was given"):
+    with pytest.raises(ConfigError, match=r"resume=True resumes the run of the last\.pt that YOLO\(\) was given"):
         train(YOLO(network), resume=True)
 
 

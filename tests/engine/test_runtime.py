@@ -30,9 +30,9 @@ def test_the_network_stays_as_it_was(detector, score):
 
 def test_it_is_fused_once(detector, score):
     score(detector)
-    first = detector._inference._copy
+    first = detector._fused._copy
     score(detector)
-    assert detector._inference._copy is first and first.is_fused() and not first.training
+    assert detector._fused._copy is first and first.is_fused() and not first.training
 
 
 CHANGES = {
@@ -91,6 +91,6 @@ def test_weights_that_are_not_finite(detector, score):
     with torch.no_grad():
         detector.model.model[0].conv.weight[0] = torch.nan
     score(detector)
-    first = detector._inference._copy
+    first = detector._fused._copy
     score(detector)
-    assert detector._inference._copy is first
+    assert detector._fused._copy is first

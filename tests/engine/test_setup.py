@@ -11,8 +11,10 @@ from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.data.dataset import build_dataset
 from ultralytics.data.loader import build_loader
-from ultralytics.engine import setup as prepare
-from ultralytics.engine import state
+from ultralytics.engine import setup, state
+from ultralytics.engine import trainer as trainer_module
+from ultralytics.engine.runtime import RuntimeSettings
+from ultralytics.engine.trainer import Trainer
 from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
@@ -50,19 +52,19 @@ ALL = {"model.0", "model.1.model.0", "model.1.model.1", "model.1.model.2", "mode
 )
 def test_freeze_takes_numbers_of_layers_and_parts_of_names(layers, frozen):
     model = Nested()
-    prepare.freeze(model, layers)
+    setup.freeze(model, layers)
     assert trainable(model) == ALL - frozen
 
 
 @pytest.mark.parametrize("layers", [4, [3], "model.9.", ["model.0.", "none"]], ids=str)
 def test_freezing_what_is_not_there(layers):
     with pytest.raises(ConfigError, match=r"freeze=.*; the network has the layers 0 to 2, and parameters such as"):
-        prepare.freeze(Nested(), layers)
+        setup.freeze(Nested(), layers)
 
 
 def test_layers_without_parameters_can_be_frozen(network):
     model = DetectionModel("yolov8n.yaml", verbose=False)
-    prepare.freeze(model, 11)  # the last of these is an Upsample
+    setup.freeze(model, 11)  # the last of these is an Upsample
     assert not any(p.requires_grad for p in model.model[9].parameters())
 
 
@@ -70,21 +72,21 @@ def test_norms_are_frozen_when_all_their_parameters_are():
     model = nn.Sequential(*(nn.BatchNorm2d(2) for _ in range(3)), nn.BatchNorm2d(2, affine=False)).eval()
     model[0].requires_grad_(False)
     model[1].weight.requires_grad_(False)
-    prepare.train_mode(model)
+    setup.set_train_mode(model)
     assert [norm.training for norm in model] == [False, True, True, True]
 
 
 def test_runs_that_start_together_get_a_folder_each(tmp_path, monkeypatch):
     free = iter([tmp_path / "exp", tmp_path / "exp", tmp_path / "exp2"])  # exp is free until one of the two makes it
-    monkeypatch.setattr(prepare, "increment_path", lambda path, exist_ok: next(free))
+    monkeypatch.setattr(setup, "increment_path", lambda path, exist_ok: next(free))
     options = get_options({"project": str(tmp_path), "name": "exp"})
-    assert [prepare.run_folder(options).name for _ in range(2)] == ["exp", "exp2"]
+    assert [setup.init_run_dir(options).name for _ in range(2)] == ["exp", "exp2"]
 
 
 def test_a_run_folder_that_is_a_file(tmp_path):
     (tmp_path / "exp").write_text("", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"exp cannot be made: .*; give another project="):
-        prepare.run_folder(get_options({"project": str(tmp_path), "name": "exp", "exist_ok": True}))
+        setup.init_run_dir(get_options({"project": str(tmp_path), "name": "exp", "exist_ok": True}))
 
 
 def test_trying_batches_leaves_the_network_as_it_was(network, monkeypatch):
@@ -95,14 +97,16 @@ def test_trying_batches_leaves_the_network_as_it_was(network, monkeypatch):
     forward = type(model).forward
     monkeypatch.setattr(type(model), "forward", lambda self, x: seen.append(x.shape) or forward(self, x))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    cpu = torch.device("cpu")
     trainer = SimpleNamespace(
-        device=torch.device("cpu"),
-        args=get_options({"imgsz": 64, "multi_scale": 0.5}),
-        plan=SimpleNamespace(autocast=lambda: torch.autocast("cpu", enabled=False)),
-        model=model,
+        device=cpu, args=get_options({"imgsz": 64, "multi_scale": 0.5, "batch": -1}), runtime=None, model=model
     )
-    assert prepare.bytes_of_a_step(trainer, 3) == 7
-    assert seen[0] == (3, 3, 96, 96)  # the largest that multi_scale makes
+    with pytest.MonkeyPatch.context() as patch:  # the largest that multi_scale makes
+        patch.setattr(trainer_module, "largest_batch", lambda device, step_memory: step_memory(3))
+        patch.setattr(setup, "step_memory", lambda model, batch, side, runtime: 1000 * batch + side)
+        assert Trainer.choose_batch(trainer) == 3096
+    assert setup.step_memory(model, 3, 96, RuntimeSettings(cpu, None, False, False, False)) == 7
+    assert seen[0] == (3, 3, 96, 96)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
 
@@ -110,15 +114,15 @@ def test_trying_batches_leaves_the_network_as_it_was(network, monkeypatch):
 def test_other_options_reach_the_workers_when_they_matter(data):
     """`time` changes `epochs` on the way, and with it where close_mosaic begins."""
     options = get_options({"imgsz": 64, "epochs": 100, "close_mosaic": 10})
-    found = prepare.data(DetectTask, options.replace(data=str(data)))
+    found = setup.load_data(DetectTask, options.replace(data=str(data)))
     loader = build_loader(build_dataset(found, "train", options, augment=True, batch=4), workers=1)
     shorter = options.replace(epochs=20)
-    assert prepare.with_options(loader, shorter, 5) is loader  # mosaic either way
-    assert prepare.with_options(loader, shorter, 9) is loader
-    closed = prepare.with_options(loader, shorter, 10)  # the workers of the old one would go on with it
-    assert closed is not loader and not closed.dataset.mixing(10)
-    assert prepare.with_options(closed, shorter.replace(epochs=21), 11) is closed
-    assert prepare.with_options(closed, options, 12) is not closed
+    assert setup.refresh_loader(loader, shorter, 5) is loader  # mosaic either way
+    assert setup.refresh_loader(loader, shorter, 9) is loader
+    closed = setup.refresh_loader(loader, shorter, 10)  # the workers of the old one would go on with it
+    assert closed is not loader and not closed.dataset.mix_probs(10)
+    assert setup.refresh_loader(closed, shorter.replace(epochs=21), 11) is closed
+    assert setup.refresh_loader(closed, options, 12) is not closed
 
 
 def test_weights_may_have_masks_beside_them_that_are_not_finite():
@@ -134,10 +138,10 @@ def test_weights_may_have_masks_beside_them_that_are_not_finite():
 
 @pytest.mark.parametrize("number", [0, 2**32, 2**40 + 1])
 def test_any_seed_starts_all_generators(number):
-    state.seed(number)
+    state.seed_all(number)
     first = state.random_state()
     torch.rand(3)
-    state.seed(number)
+    state.seed_all(number)
     assert torch.equal(state.random_state()["torch"], first["torch"])
     assert torch.equal(state.random_state()["numpy"]["keys"], first["numpy"]["keys"])
 

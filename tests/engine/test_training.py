@@ -13,8 +13,7 @@ import torch
 
 from tests.engine.runs import rows_of
 from ultralytics import YOLO
-from ultralytics.engine import loggers as tensorboard
-from ultralytics.engine import trainer as trainer_module
+from ultralytics.engine import loggers, setup
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import load_yaml
@@ -222,15 +221,15 @@ def test_tensorboard_gets_the_numbers_of_every_epoch(train):
 
 
 def test_the_gpu_that_is_too_small_gets_half_the_batch(train, monkeypatch, caplog):
-    original, calls = trainer_module.Trainer._train_batch, []
+    original, calls = setup.preprocess_batch, []
 
-    def small(self, batch, iteration):
-        calls.append(len(batch["img"]))
-        if len(batch["img"]) > 2:
+    def small(images, *rest):
+        calls.append(len(images))
+        if len(images) > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        original(self, batch, iteration)
+        return original(images, *rest)
 
-    monkeypatch.setattr(trainer_module.Trainer, "_train_batch", small)
+    monkeypatch.setattr(setup, "preprocess_batch", small)
     model = train(epochs=1)
     assert model.trainer.batch_size == 2 and calls[0] == 4 and set(calls[1:]) == {2}
     assert "half" in caplog.text
@@ -275,16 +274,16 @@ def test_patience_waits_until_something_is_found(train, monkeypatch):
 
 
 def test_tensorboard_need_not_be_there(train, monkeypatch, caplog):
-    monkeypatch.setattr(tensorboard, "find_spec", lambda _: None)
+    monkeypatch.setattr(loggers, "find_spec", lambda _: None)
     folder = train(epochs=1).trainer.save_dir
     assert not list(folder.glob("events*")) and "TensorBoard" not in caplog.text
 
 
 def test_tensorboard_that_cannot_write_costs_a_line(train, monkeypatch, caplog):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensorboard, "_writer", full)
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", full)
     model = train(epochs=2)
     assert caplog.text.count("nothing more is written for TensorBoard") == 1 and model.trainer.best.exists()
 

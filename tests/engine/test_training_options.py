@@ -9,7 +9,7 @@ from tests.engine.runs import rows_of
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.engine import trainer as trainer_module
-from ultralytics.engine.runtime import inference_dtype, largest_batch, runtime_settings
+from ultralytics.engine.runtime import inference_dtype, largest_batch, resolve_runtime
 from ultralytics.engine.validator import Validator
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ConfigError, DeviceError
@@ -130,7 +130,7 @@ def test_auto_prints_its_choice_and_saves_it(train, caplog):
 
 
 def test_amp_on_a_cpu_is_off_and_said(train, caplog):
-    assert train(epochs=1, amp=True).trainer.plan.amp is None
+    assert train(epochs=1, amp=True).trainer.runtime.amp is None
     assert "amp=True needs CUDA" in caplog.text
 
 
@@ -191,7 +191,7 @@ def test_the_users_own_augmentation(train, network, settings):
 
 def plan(device: torch.device, **options):
     """What a run would do on a device that need not be there."""
-    return runtime_settings(get_options(options).resolve("train"), device)
+    return resolve_runtime(get_options(options).resolve("train"), device)
 
 
 def test_plans_for_cuda():

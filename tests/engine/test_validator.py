@@ -10,7 +10,7 @@ import torch
 
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
-from ultralytics.engine import setup as prepare
+from ultralytics.engine.validator import Validator
 from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.utils import coco
 from ultralytics.utils.checkpoint import Checkpoint, save_checkpoint
@@ -124,7 +124,7 @@ def test_a_network_of_one_class_on_picked_classes_of_the_files(detector, data, t
 def test_what_is_said(val, caplog):
     val(verbose=True, save_txt=True)
     said = [record.getMessage() for record in caplog.records]
-    assert said[0].startswith("val: 4 images, 0 without objects, 0 left out")
+    assert said[0].startswith("val: 4 images, 0 skipped, 0 without objects")
     table = [line.split() for line in said[1:6]]
     assert table[0] == ["Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)"]
     assert [row[0] for row in table[1:]] == ["all", "a", "b", "c"] and table[1][1:3] == ["4", "80"]
@@ -148,7 +148,7 @@ def test_pictures_are_left_where_asked_for(val, tmp_path):
 def test_between_epochs_nothing_is_left(detector, data, tmp_path, caplog):
     changes = {"data": data, "imgsz": 160, "project": tmp_path / "runs", "workers": 0}
     options = get_options(changes, {"plots": True, "save_txt": True, "save_json": True}).resolve("val")
-    validator = prepare.validator(detector.model, DetectTask, options, detector.callbacks)
+    validator = Validator.of_model(detector.model, DetectTask, options, detector.callbacks)
     caplog.clear()
     assert validator(detector.model, final=False).nt_per_class.sum() == 80
     assert not (tmp_path / "runs").exists() and len(caplog.records) == 2
@@ -233,7 +233,7 @@ def test_callbacks(val, detector):
 def test_pictures_without_labels(val, data, caplog):
     labels(data)[2].unlink()
     assert val().nt_per_class.sum() == 60
-    assert "4 images, 1 without objects" in caplog.text
+    assert "4 images, 0 skipped, 1 without objects" in caplog.text
     for path in labels(data)[2:]:
         path.unlink()
     metrics = val()
@@ -245,7 +245,7 @@ def test_only_the_split_has_to_be_there(val, data):
         val(split="train")
     data.write_text("val: nowhere\ntest: images/test\nnames: [a, b, c]\n", encoding="utf-8")
     assert val(split="test").nt_per_class.sum() == 40
-    with pytest.raises(DatasetError, match="`val: nowhere` is not there"):
+    with pytest.raises(DatasetError, match="`val: nowhere` does not exist"):
         val()
 
 

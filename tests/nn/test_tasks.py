@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.nn import diagnostics as mistakes
-from ultralytics.nn import tasks
+from ultralytics.nn import diagnostics, tasks
 from ultralytics.nn.Addmodules.DynamicConv import ConvBnAct, DynamicConv
 from ultralytics.nn.modules import C2f, Conv
 from ultralytics.nn.tasks import DetectionModel, find_task, parse_model, register_module, yaml_model_load
@@ -355,7 +354,7 @@ def test_unknown_module():
 
 def test_module_that_nobody_imported(tmp_path, monkeypatch):
     (tmp_path / "MyBlock.py").write_text("class MyBlock(nn.Module):\n    pass\n", encoding="utf-8")
-    monkeypatch.setattr(mistakes, "ADDMODULES", tmp_path)
+    monkeypatch.setattr(diagnostics, "ADDMODULES", tmp_path)
     message = mistake([-1, 1, "MyBlock", [8]])
     assert "is in Addmodules/MyBlock.py" in message
     assert "`from .MyBlock import MyBlock` in Addmodules/__init__.py" in message

@@ -57,7 +57,7 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         (b"", "empty"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF" * 50, "no checkpoint.*torch.save"),
@@ -67,9 +67,9 @@ def refusal(path: Path) -> str:
         (legacy(), "before 1.6"),
     ],
 )
-def test_foreign_files_are_one_sentence(tmp_path, content, said):
+def test_foreign_files_are_one_sentence(tmp_path, content, reason):
     (tmp_path / "a.pt").write_bytes(content)
-    assert re.search(said, refusal(tmp_path / "a.pt"))
+    assert re.search(reason, refusal(tmp_path / "a.pt"))
 
 
 def test_foreign_archives_are_one_sentence(tmp_path):
@@ -112,12 +112,12 @@ def test_modules_without_end_are_refused(tmp_path):
     assert "contain each other" in refusal(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
-def test_truncated_files_are_one_sentence(tmp_path, share):
+@pytest.mark.parametrize("fraction", [0.02, 0.3, 0.7, 0.99])
+def test_truncated_files_are_one_sentence(tmp_path, fraction):
     save_checkpoint(tmp_path / "a.pt", Checkpoint(WEIGHTS))
     save_file(WEIGHTS, tmp_path / "a.safetensors")
     for path in (tmp_path / "a.pt", tmp_path / "a.safetensors"):
-        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
         assert "cut short" in refusal(path)
 
 

@@ -1,6 +1,5 @@
 """Charts show the numbers they are given, and no text is cut off or lies on another."""
 
-import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ultralytics.utils.charts import metrics as metric_charts
 from ultralytics.utils.charts import style as figures
 from ultralytics.utils.charts import training as charts
 from ultralytics.utils.errors import TrainingError, YOLOError
+from ultralytics.utils.files import write_csv
 
 THREE = {0: "RBC", 1: "WBC", 2: "Platelets"}
 EIGHTY = {i: f"name of class {i}" for i in range(80)}
@@ -86,11 +86,11 @@ def metric(names: dict[int, str], seed: int = 0):
     return ap_per_class(tp, conf, true, true, len(names))
 
 
-def test_labels_chart_shows_the_objects():
+def test_labels_chart_shows_the_objects(tmp_path, saved):
     rng = np.random.default_rng(0)
     boxes, cls = rng.uniform(0.2, 0.5, (60, 4)), np.repeat([0, 2], (40, 20))
-    fig = charts.labels_figure(boxes, cls, THREE)
-    histogram, overlay, centers, sizes = fig.axes
+    charts.plot_labels(boxes, cls, THREE, tmp_path)
+    histogram, overlay, centers, sizes = saved[0].axes
     assert [bar.get_height() for bar in histogram.patches] == [40, 0, 20]
     assert [to_hex(bar.get_facecolor()) for bar in histogram.patches] == [
         to_hex(np.array(colors(i)) / 255) for i in range(3)
@@ -136,14 +136,6 @@ def table(losses: tuple[str, ...], metrics: tuple[str, ...], epochs: int = 30, v
     ]
 
 
-def write(path: Path, rows: list[dict]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
 TASKS = {
     "detect": (("box_loss", "cls_loss", "dfl_loss"), DETECT),
     "pose": (
@@ -157,8 +149,8 @@ TASKS = {
 @pytest.mark.parametrize(("task", "epochs"), [("detect", 30), ("pose", 30), ("classify", 1)])
 def test_results_chart_has_a_panel_for_everything(task, epochs, tmp_path, saved):
     losses, metrics = TASKS[task]
-    file = write(tmp_path / "results.csv", table(losses, metrics, epochs))
-    assert charts.plot_results(file) == tmp_path / "results.png"
+    write_csv(tmp_path / "results.csv", table(losses, metrics, epochs))
+    assert charts.plot_results(tmp_path / "results.csv") == tmp_path / "results.png"
     panels = {ax.get_title("left"): ax for ax in saved[0].axes}
     assert set(panels) == {*losses, *metrics, "learning rate"}
     train, val = panels[losses[0]].lines
@@ -172,7 +164,8 @@ def test_results_chart_has_a_panel_for_everything(task, epochs, tmp_path, saved)
 
 
 def test_results_chart_without_validation(tmp_path, saved):
-    charts.plot_results(write(tmp_path / "results.csv", table(*TASKS["detect"], val=False)))
+    write_csv(tmp_path / "results.csv", table(*TASKS["detect"], val=False))
+    charts.plot_results(tmp_path / "results.csv")
     panels = {ax.get_title("left"): ax for ax in saved[0].axes}
     assert [line.get_label() for line in panels["box_loss"].lines] == ["train"]
     assert panels["recall(B)"].lines[0].get_xdata().tolist() == [30]
@@ -182,7 +175,8 @@ def test_results_chart_without_validation(tmp_path, saved):
 def test_results_chart_survives_what_is_no_number(tmp_path, saved):
     rows = table(*TASKS["detect"], epochs=5)
     rows[1]["train/box_loss"], rows[2]["train/box_loss"], rows[3]["train/box_loss"] = "nan", "inf", "text"
-    file = write(tmp_path / "results.csv", rows)
+    file = tmp_path / "results.csv"
+    write_csv(file, rows)
     file.write_text(" " + file.read_text().replace(",", " , ") + "6,9.0,0.5\n")  # a killed process's half row
     charts.plot_results(file)
     line = saved[0].axes[0].lines[0]
@@ -190,10 +184,11 @@ def test_results_chart_survives_what_is_no_number(tmp_path, saved):
     np.testing.assert_allclose(line.get_ydata(), [3, 0.6, 0.5])
 
 
-def test_results_chart_of_a_table_of_ones_own(saved):
-    fig = charts.results_figure({"mine/a": np.array([1.0, 2]), "b": np.array([3.0, 1])})
-    assert [ax.get_title("left") for ax in fig.axes] == ["mine/a", "b"]
-    assert fig.axes[0].lines[0].get_xdata().tolist() == [1, 2]
+def test_results_chart_of_a_table_of_ones_own(tmp_path, saved):
+    write_csv(tmp_path / "mine.csv", [{"mine/a": 1.0, "b": 3.0}, {"mine/a": 2, "b": 1.0}])
+    charts.plot_results(tmp_path / "mine.csv")
+    assert [ax.get_title("left") for ax in saved[0].axes] == ["mine/a", "b"]
+    assert saved[0].axes[0].lines[0].get_xdata().tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("text", ["", "epoch,time,train/box_loss\n"])
@@ -203,8 +198,9 @@ def test_results_without_rows_say_so(tmp_path, text):
         charts.plot_results(tmp_path / "results.csv")
     with pytest.raises(TrainingError, match=r"nowhere\.csv cannot be read"):
         charts.plot_results(tmp_path / "nowhere.csv")
+    write_csv(tmp_path / "results.csv", [{"epoch": 1, "train/loss": "nan"}])
     with pytest.raises(TrainingError, match="nothing to draw"):
-        charts.results_figure({"epoch": np.ones(1), "train/loss": np.array([np.nan])})
+        charts.plot_results(tmp_path / "results.csv")
 
 
 @pytest.mark.parametrize("names", [{0: "nucleus"}, THREE, EIGHTY, LONG], ids=["1", "3", "80", "long"])
@@ -250,8 +246,8 @@ def test_curves_of_nothing_and_of_nan(tmp_path, saved):
     metric_charts.plot_curves(ap_per_class(np.zeros((0, 10), bool), nothing, nothing, nothing, 3), THREE, tmp_path)
     assert "no labeled objects" in [text.get_text() for text in saved[0].texts]
     x = np.linspace(0, 1, 5)
-    fig = metric_charts.mc_figure(x, np.array([x, np.full(5, np.nan)]), {0: "a", 1: "b"}, "F1")
-    np.testing.assert_allclose(fig.axes[0].lines[2].get_ydata(), x)
+    metric_charts.plot_mc_curve(x, np.array([x, np.full(5, np.nan)]), {0: "a", 1: "b"}, tmp_path / "F1.png", "F1")
+    np.testing.assert_allclose(saved[-1].axes[0].lines[2].get_ydata(), x)
 
 
 def test_curve_files_of_ones_own(tmp_path):
@@ -277,14 +273,14 @@ def test_confusion_matrix_shows_its_numbers(tmp_path, saved):
     saved[0].assert_readable()
 
 
-def test_normalized_confusion_matrix_has_shares_of_the_true_class(tmp_path, saved):
+def test_normalized_confusion_matrix_has_fractions_of_the_true_class(tmp_path, saved):
     assert metric_charts.plot_confusion_matrix(MATRIX, THREE, tmp_path, normalize=True).name.endswith(
         "matrix_normalized.png"
     )
     shown = {t.get_position(): float(t.get_text()) for t in saved[0].axes[0].texts}
-    shares = MATRIX / MATRIX.sum(0)
-    assert shown == {(c, r): pytest.approx(shares[r, c], abs=0.005) for c, r in shown}
-    assert len(shown) == (shares > 0.005).sum()  # the rest would read 0.00
+    fractions = MATRIX / MATRIX.sum(0)
+    assert shown == {(c, r): pytest.approx(fractions[r, c], abs=0.005) for c, r in shown}
+    assert len(shown) == (fractions > 0.005).sum()  # the rest would read 0.00
     rgba = saved[0].axes[0].images[0].get_array().astype(int)
     assert rgba[0, 0, :3].sum() < rgba[2, 2, :3].sum() < rgba[2, 3, :3].sum()  # the more, the darker
     saved[0].assert_readable()
@@ -313,7 +309,7 @@ def test_confusion_matrix_of_nothing_and_of_many(tmp_path, saved):
 def test_long_names_lose_their_middle():
     assert figures.short("a\nb  c") == "a b c"
     assert figures.short("x" * 20 + " " + "y" * 40 + " 17").endswith("y 17")
-    assert len(figures.short("z" * 500)) <= figures.LONGEST_NAME
+    assert len(figures.short("z" * 500)) <= figures.MAX_NAME
 
 
 def test_files_can_be_read_back(tmp_path):

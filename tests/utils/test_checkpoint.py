@@ -72,7 +72,7 @@ def test_finished_checkpoints_are_plain_half_precision_data(tmp_path, network):
     assert (loaded.yaml, loaded.args, loaded.metrics) == (network.yaml, {"imgsz": 64}, {"fitness": 0.5})
 
 
-def test_a_run_that_goes_on_keeps_full_precision_and_its_state(tmp_path, network):
+def test_an_unfinished_run_keeps_full_precision_and_its_state(tmp_path, network):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     network.scale.sum().backward()
     optimizer.step()

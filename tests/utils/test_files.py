@@ -19,7 +19,9 @@ from ultralytics.utils.files import (
     load_yaml,
     nearest,
     parse_value,
+    read_csv,
     save_yaml,
+    write_csv,
 )
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc", "Co", "Cn")), max_size=12)
@@ -151,6 +153,57 @@ def test_save_yaml_writes_paths_tuples_and_order(tmp_path):
     assert "细胞" in text
 
 
+def test_write_csv_has_the_columns_of_all_rows_and_empty_cells_for_none(tmp_path):
+    path = tmp_path / "new" / "a.csv"
+    write_csv(path, [{"epoch": 1, "a, b": None}, {"epoch": 2, "x": 0.5, "a, b": "细胞"}])
+    assert path.read_bytes() == 'epoch,"a, b",x\n1,,\n2,细胞,0.5\n'.encode()
+    assert read_csv(path) == [{"epoch": "1", "a, b": "", "x": ""}, {"epoch": "2", "a, b": "细胞", "x": "0.5"}]
+
+
+def test_write_csv_takes_the_columns_it_is_given_in_their_order(tmp_path):
+    write_csv(tmp_path / "a.csv", [{"a": 1, "b": 2, "c": 3}], columns=("c", "a"))
+    assert (tmp_path / "a.csv").read_bytes() == b"c,a\n3,1\n"
+    write_csv(tmp_path / "a.csv", [], columns=("c", "a"))
+    assert (tmp_path / "a.csv").read_bytes() == b"c,a\n"
+    assert read_csv(tmp_path / "a.csv") == []
+
+
+def test_write_csv_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.csv", b"old")
+    monkeypatch.setattr(os, "replace", fail_with(errno.ENOSPC))
+    with pytest.raises(YOLOError, match=r"a\.csv"):
+        write_csv(path, [{"a": 1}])
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.csv", b"old")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_read_csv_strips_cells_and_takes_short_long_and_blank_rows(tmp_path, encoding):
+    content = "\r\n epoch , 损失\r\n1, 0.5 \r\n\r\n2\r\n3,4,5\r\n"
+    assert read_csv(write(tmp_path / "a.csv", content.encode(encoding))) == [
+        {"epoch": "1", "损失": "0.5"},
+        {"epoch": "2", "损失": ""},
+        {"epoch": "3", "损失": "4"},
+    ]
+
+
+def test_read_csv_of_an_empty_file_has_no_rows_and_a_missing_file_is_the_systems_error(tmp_path):
+    assert read_csv(write(tmp_path / "a.csv", "")) == []
+    assert read_csv(write(tmp_path / "a.csv", "epoch,loss\n")) == []
+    with pytest.raises(FileNotFoundError):
+        read_csv(tmp_path / "missing.csv")
+
+
+CELLS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), max_size=6)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["a", "b, c", '"d"']), CELLS, min_size=1), min_size=1, max_size=4))
+def test_csv_round_trip(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    write_csv(path, rows)
+    columns = dict.fromkeys(column for row in rows for column in row)
+    assert read_csv(path) == [{column: row.get(column, "") for column in columns} for row in rows]
+
+
 def test_increment_path_counts_from_two_and_creates_nothing(tmp_path):
     wanted = tmp_path / "exp.v1"
     assert increment_path(wanted) == wanted
@@ -161,6 +214,8 @@ def test_increment_path_counts_from_two_and_creates_nothing(tmp_path):
     assert increment_path(wanted, exist_ok=True) == wanted
     (tmp_path / "a.txt").touch()
     assert increment_path(tmp_path / "a.txt") == tmp_path / "a2.txt"
+    assert increment_path(wanted, sep="_", mkdir=True) == tmp_path / "exp.v1_2"
+    assert (tmp_path / "exp.v1_2").is_dir()
 
 
 def fail_with(code: int):

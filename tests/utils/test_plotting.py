@@ -1,4 +1,4 @@
-"""Annotator, colors, fonts and pictures of batches."""
+"""Annotator, colors, fonts and images of batches."""
 
 import logging
 from pathlib import Path
@@ -11,20 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ultralytics.utils import fonts
+from ultralytics.utils import fonts, plotting
 from ultralytics.utils.annotator import PALETTE, contrast, readable
+from ultralytics.utils.charts import training
 from ultralytics.utils.errors import ConfigError, YOLOError
 from ultralytics.utils.plotting import Annotator, class_name, colors, plot_images, write_image
 
-GREY = 90
+GRAY = 90
 RED = (0, 0, 255)
 
 
-def blank(height: int = 200, width: int = 300, value: int = GREY) -> np.ndarray:
+def blank(height: int = 200, width: int = 300, value: int = GRAY) -> np.ndarray:
     return np.full((height, width, 3), value, np.uint8)
 
 
-def changed(im: np.ndarray, value: int = GREY) -> tuple[np.ndarray, np.ndarray]:
+def changed(im: np.ndarray, value: int = GRAY) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the pixels that are no longer `value`."""
     return np.nonzero((im != value).any(2))
 
@@ -68,10 +69,31 @@ def test_box_edges_have_the_color_and_the_place():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (60, 150, 50, 120)
     for y, x in ((60, 85), (150, 85), (100, 50), (100, 120)):
         assert tuple(im[y, x]) == RED
-    assert (im[61:150, 51:120] == GREY).all()
+    assert (im[61:150, 51:120] == GRAY).all()
 
 
-def test_line_width_and_letters_grow_with_the_picture():
+def test_a_box_is_numbers_or_corners_and_tensors_too():
+    expected = blank()
+    Annotator(expected).box_label((50.2, 60.4, 119.8, 150.0), "a")
+    flat = torch.tensor([50.2, 60.4, 119.8, 150.0])
+    for box in (flat, list(flat), flat.numpy(), flat.view(2, 2), flat.view(2, 2).numpy()):
+        im = blank()
+        Annotator(im).box_label(box, "a")
+        assert (im == expected).all()
+
+
+@pytest.mark.parametrize("array", [np.array, torch.tensor, list])
+def test_a_rotated_box_is_its_corners(array):
+    corners, im = [[150, 20], [230, 100], [200, 130], [120, 50]], blank()
+    Annotator(im, line_width=1).box_label(array(corners), color=RED)
+    for x, y in (*corners, (190, 60), (135, 35)):  # the corners, the middles of two sides
+        assert (im[y - 1 : y + 2, x - 1 : x + 2, 2] > 200).any()
+    rows, columns = changed(im)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == pytest.approx((20, 130, 120, 230), abs=2)
+    assert (im[50:60, 165:175] == GRAY).all()  # nothing inside
+
+
+def test_line_width_and_letters_grow_with_the_image():
     small, large = Annotator(blank(480, 640)), Annotator(blank(3000, 4000))
     assert large.lw > 3 * small.lw
     assert large.font_size > 4 * small.font_size
@@ -81,8 +103,8 @@ def test_line_width_and_letters_grow_with_the_picture():
 
 @pytest.mark.parametrize("corner", [(0, 0), (260, 0), (0, 170), (280, 180), (120, 80)])
 @pytest.mark.parametrize("text", ["RBC 0.87", "a rather long class name 0.50"])
-def test_label_lies_within_the_picture(corner, text):
-    """Its filled box is whole: as many pixels as the label has in the middle of a picture without edges near."""
+def test_label_lies_within_the_image(corner, text):
+    """Its filled box is whole: as many pixels as the label has in the middle of an image without edges near."""
     box = (*corner, corner[0] + 40, corner[1] + 30)
     middle, here = blank(900, 900), blank()
     Annotator(middle, line_width=2, font_size=14).label((400, 400, 440, 430), text, RED)
@@ -120,7 +142,7 @@ def test_label_has_letters_in_a_color_that_can_be_read():
 
 
 @pytest.mark.parametrize("box", [(-50, -50, -10, -10), (400, 10, 500, 50), (float("nan"), 0, 10, 10)])
-def test_what_is_not_in_the_picture_is_not_drawn(box):
+def test_what_is_not_in_the_image_is_not_drawn(box):
     im = blank()
     Annotator(im).box_label(box, "name")
     assert not len(changed(im)[0])
@@ -133,7 +155,7 @@ def test_what_is_not_in_the_picture_is_not_drawn(box):
     st.lists(st.floats(-1e9, 1e9), min_size=4, max_size=4),
     st.text(max_size=12),
 )
-def test_any_box_on_any_picture(height, width, box, text):
+def test_any_box_on_any_image(height, width, box, text):
     im = Annotator(blank(height, width)).result()
     annotator = Annotator(im)
     annotator.box_label(box, text)
@@ -147,10 +169,10 @@ def test_draws_in_place_where_it_can():
     frozen = blank()
     frozen.flags.writeable = False
     Annotator(frozen).box_label((10, 10, 50, 50))
-    assert (frozen == GREY).all()
+    assert (frozen == GRAY).all()
 
 
-def test_grey_and_pil_pictures():
+def test_gray_and_pil_images():
     for gray in (np.full((50, 60), 7, np.uint8), np.full((50, 60, 1), 7, np.uint8)):
         assert (Annotator(gray).result() == blank(50, 60, 7)).all()
     red = Image.new("RGB", (60, 50), (255, 0, 0))
@@ -173,7 +195,7 @@ def test_a_font_is_found_for_any_script(monkeypatch):
     """Simulated: the only font on this computer that has the character is the second of the list."""
     monkeypatch.setattr(fonts, "_system_fonts", lambda: ("latin.ttf", "chinese.ttf"))
     monkeypatch.setattr(fonts, "_spells", lambda path, c: ord(c) < 128 or (path == "chinese.ttf") == (c > "一"))
-    for cached in (fonts.font_file, fonts._best_font, fonts._font_with):
+    for cached in (fonts.font_file, fonts._best_font):
         cached.cache_clear()
     try:
         assert fonts.font_file("红细胞 0.5") == "chinese.ttf"
@@ -181,19 +203,19 @@ def test_a_font_is_found_for_any_script(monkeypatch):
         assert fonts.font_file("RBC 0.5", common="RBC 白细胞") == "chinese.ttf"
         assert Path(fonts.font_file("عدد", common="RBC 白细胞")).name == "DejaVuSans.ttf"
     finally:
-        for cached in (fonts.font_file, fonts._best_font, fonts._font_with):
+        for cached in (fonts.font_file, fonts._best_font):
             cached.cache_clear()
 
 
 def test_without_a_font_one_warning_and_boxes(monkeypatch, caplog):
     monkeypatch.setattr(fonts, "_system_fonts", lambda: ())
-    for cached in (fonts.font_file, fonts._best_font, fonts._font_with, fonts._warn_once):
+    for cached in (fonts.font_file, fonts._best_font, fonts._warn_once):
         cached.cache_clear()
     with caplog.at_level(logging.WARNING, "ultralytics"):
         im = blank()
         Annotator(im).box_label((50, 50, 150, 150), "红细胞 0.50", RED)
         Annotator(im).box_label((50, 50, 150, 150), "白细胞 0.50", RED)
-    for cached in (fonts.font_file, fonts._best_font, fonts._font_with):
+    for cached in (fonts.font_file, fonts._best_font):
         cached.cache_clear()
     assert [r.message.count("install a font") for r in caplog.records] == [1]
     assert (im == RED).all(2).sum() > 400
@@ -219,15 +241,15 @@ def test_class_names():
 
 
 @pytest.mark.parametrize("name", ["图 片.png", "é.jpg", "sub/ö.bmp", "b.webp"])
-def test_pictures_go_to_any_path(tmp_path, name):
+def test_images_go_to_any_path(tmp_path, name):
     image = blank(40, 50)
     path = write_image(tmp_path / name, image)
     back = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     assert back.shape == (40, 50, 3)
-    assert abs(back.astype(int) - GREY).max() < 4
+    assert abs(back.astype(int) - GRAY).max() < 4
 
 
-def test_pictures_that_cannot_be_written_say_why(tmp_path):
+def test_images_that_cannot_be_written_say_why(tmp_path):
     with pytest.raises(YOLOError, match=r"a\.xyz: no image format"):
         write_image(tmp_path / "a.xyz", blank())
     with pytest.raises(YOLOError, match="no image format"):
@@ -240,7 +262,7 @@ def test_pictures_that_cannot_be_written_say_why(tmp_path):
 def batch(count: int, size: int = 64) -> dict:
     """Gray RGB images, each with one object of its own class in the middle."""
     return {
-        "images": torch.full((count, 3, size, size), GREY, dtype=torch.uint8),
+        "images": torch.full((count, 3, size, size), GRAY, dtype=torch.uint8),
         "batch_idx": torch.arange(count).float(),
         "cls": torch.arange(count).float()[:, None],
         "bboxes": torch.tensor([[0.5, 0.5, 0.5, 0.5]]).repeat(count, 1),
@@ -256,7 +278,7 @@ def test_batch_is_laid_out_on_a_grid(count, columns, rows, tmp_path):
     for i in range(min(count, 16)):
         y, x = i // columns * (tile + 4) + tile // 2, i % columns * (tile + 4) + tile // 4
         assert (mosaic[y, x - 4 : x + 5] == colors(i, bgr=True)).all(1).any()  # left edge of its own box
-        assert tuple(mosaic[y, x + 20]) == (GREY,) * 3
+        assert tuple(mosaic[y, x + 20]) == (GRAY,) * 3
 
 
 def test_batch_of_large_images_is_reduced():
@@ -269,7 +291,7 @@ def test_float_images_equal_uint8_images_and_channels_are_swapped():
     whole = plot_images(**data)
     assert (plot_images(**{**data, "images": data["images"].float() / 255}) == whole).all()
     assert (plot_images(**{k: v.numpy() for k, v in data.items()}) == whole).all()
-    assert tuple(whole[5, 5]) == (GREY, GREY, 200)
+    assert tuple(whole[5, 5]) == (GRAY, GRAY, 200)
 
 
 def test_headings_and_confidences_are_drawn():
@@ -278,8 +300,8 @@ def test_headings_and_confidences_are_drawn():
     headed = plot_images(**data, paths=["a/b/name.jpg"])
     assert headed.shape[0] > plain.shape[0] and headed.shape[1] == plain.shape[1]
     assert (headed[-plain.shape[0] :] == plain).all()
-    sure = plot_images(**data, confs=torch.tensor([0.9]), names={0: "thing"})
-    doubtful = plot_images(**data, confs=torch.tensor([0.1]), names={0: "thing"})
+    sure = plot_images(**data, confs=torch.tensor([0.9]), names={0: "object"})
+    doubtful = plot_images(**data, confs=torch.tensor([0.1]), names={0: "object"})
     assert (sure != plain).any() and (sure != doubtful).any()
 
 
@@ -287,4 +309,8 @@ def test_batch_without_objects():
     data = batch(2)
     empty = {k: v if k == "images" else v[:0] for k, v in data.items()}
     mosaic = plot_images(**empty, names={0: "a"})
-    assert (mosaic[:480, :480] == GREY).all()
+    assert (mosaic[:480, :480] == GRAY).all()
+
+
+def test_charts_of_training_are_here_too():
+    assert (plotting.plot_labels, plotting.plot_results) == (training.plot_labels, training.plot_results)

@@ -11,6 +11,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from types import SimpleNamespace
 from unittest import mock
 
@@ -207,6 +208,7 @@ def test_allowed_calls_give_plain_values():
         "bool": np.bool_(True),
         "bytes": b"\x00\xff",
     }
+    assert read(pickle.dumps(bytearray(b"\x00\xff"), 5)) == b"\x00\xff"
     for protocol in (2, 3, 4, 5):
         loaded = read(pickle.dumps(data, protocol))
         assert loaded == {**data, "ordered": {"a": 1}, "size": (2, 3), "device": "cuda:1"}
@@ -283,6 +285,21 @@ def test_bombs_do_not_go_off():
         read(b"\x80\x04\x8f(" + nested + b"\x90.")
     deep = read(b"]" * 50_000 + b"a" * 49_999 + b".")
     assert len(deep) == 1
+
+
+@pytest.mark.parametrize(
+    "opcode", [b"T", b"X", b"B", b"\x8b", b"r", b"\x8d", b"\x8e", b"\x95", b"\x96"], ids=lambda opcode: opcode.hex()
+)
+def test_no_memory_for_a_length_that_is_only_claimed(opcode):
+    for claimed in (2**31 - 1, 2**40, 2**62):
+        size = claimed.to_bytes(8, "little") if opcode >= b"\x8d" else min(claimed, 2**31 - 1).to_bytes(4, "little")
+        tracemalloc.start()
+        try:
+            with pytest.raises(CheckpointError, match="damaged"):
+                read(opcode + size)
+            assert tracemalloc.get_traced_memory()[1] < 2**20
+        finally:
+            tracemalloc.stop()
 
 
 SAMPLE = pickle.dumps(

@@ -1,9 +1,10 @@
-"""The table of options: what each takes, and why some names are not options. Defaults are in default.yaml."""
+"""Every option: the typed object that holds them, and the table of what each takes. Defaults are in default.yaml."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from ultralytics.cfg.kinds import (
+from ultralytics.cfg.types import (
     DEVICE,
     FLAG,
     FLAG_OR_PATH,
@@ -20,54 +21,213 @@ from ultralytics.cfg.kinds import (
     number,
     optional,
     pair,
-    positive,
 )
-from ultralytics.models.yolo import TASKS
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import nearest
 
+TASKS = ("detect", "segment", "pose", "obb", "classify")
 
-def _read_task(value: Any) -> Any:
-    """A task of the table in models/yolo, where a new one is added."""
-    return value if isinstance(value, str) and value in TASKS else INVALID
+Method = Literal["train", "val", "predict", "export"]
+
+# Defaults that depend on the method; the rows of default.yaml are empty. `save` is that of a call in Python: detect.py
+# sets it.
+METHOD_DEFAULTS: dict[Method, dict[str, Any]] = {
+    "train": {"project": "runs/train", "name": "exp", "batch": 16, "rect": False, "conf": 0.001, "save": True},
+    "val": {"project": "runs/val", "name": "exp", "batch": 16, "rect": True, "conf": 0.001, "save": True},
+    "predict": {"project": "runs/detect", "name": "exp", "batch": 1, "rect": True, "conf": 0.25, "save": False},
+    "export": {"name": "exp", "batch": 1},
+}
 
 
-def _read_multi_scale(value: Any) -> Any:
-    """True means half as much more or less, False none."""
-    flag = FLAG.read(value)
-    return FRACTION.read(value) if flag is INVALID else 0.5 * flag
+class Options:
+    """Every option as an attribute. Read-only: `replace` makes a changed copy.
+
+    The types are those after `resolve`; before, those of METHOD_DEFAULTS may be None. `given` holds the names of the
+    options that were set in a call or a cfg file, so that what is chosen automatically can respect them.
+    """
+
+    # What to run
+    task: str | None  # detect, segment, pose, obb or classify; empty: the task of the model
+    model: str | None  # network to build (.yaml) or weights to start from (.pt, .safetensors)
+    data: str | None  # dataset YAML, or for classify a folder of images by class
+    cfg: str | None  # YAML with options of your own; those given in the call override it
+    device: int | str | list[int | str] | None  # 0 (first GPU), cpu or mps
+    project: str  # parent folder of the runs; empty: runs/train, runs/val or runs/detect
+    name: str  # name of the run folder; empty: exp
+    exist_ok: bool  # write into an existing run folder instead of exp2, exp3, ...
+    verbose: bool  # log progress and results
+    seed: int  # seed of all random generators
+    deterministic: bool  # deterministic algorithms, where torch has them
+
+    # Training
+    epochs: int  # number of epochs, passes over the training images
+    time: float | None  # maximum hours of training; overrides epochs
+    patience: int  # early stopping after this many epochs without improvement; 0: off
+    batch: int  # images per batch; empty: 16 (predict: 1, of images in memory 16); -1: as many as fit on the GPU
+    imgsz: int | list[int]  # input size of the network in pixels, longer side; or [height, width]
+    save: bool  # save checkpoints and images; empty: True, but False for model.predict() in Python
+    save_period: int  # save an extra checkpoint every n epochs; -1: none
+    cache: bool | Literal["ram", "disk"]  # cache decoded images in memory (True or ram) or on disk (disk)
+    workers: int  # processes that load images; 0: load in the main process
+    pretrained: bool | str | None  # start from the weights that model names; or a weights file to start from
+    optimizer: Literal["auto", "SGD", "Adam", "AdamW", "NAdam", "RMSProp"]  # SGD, Adam, AdamW, NAdam or RMSProp
+    single_cls: bool  # treat all classes as one
+    rect: bool  # rectangular batches of similar aspect ratio instead of squares; empty: True, but False in training
+    cos_lr: bool  # cosine learning-rate schedule instead of a linear one
+    close_mosaic: int  # last epochs without mosaic, mixup and cutmix
+    resume: bool | str | None  # resume an interrupted run: True, or the path of its last.pt
+    amp: bool | Literal["bf16"]  # mixed precision: True (float16, CUDA only), bf16 or False
+    fraction: float  # fraction of the training images to use
+    freeze: int | list[int | str] | None  # layers to freeze: 10 (the first ten), [0, 1] or names ([model.22.dfl])
+    multi_scale: float  # vary imgsz per batch by up to this fraction; True: 0.5
+    compile: bool  # compile the network with torch.compile
+    channels_last: bool  # NHWC memory format, often faster on GPUs
+    overlap_mask: bool  # segment: overlapping pixels belong to the smallest object
+    mask_ratio: int  # segment: downsampling ratio of the training masks
+    nbs: int  # nominal batch size, reached by gradient accumulation
+    dropout: float  # classify: dropout probability in front of the last layer
+    val: bool  # validate after every epoch
+    plots: bool  # plot curves, labels and sample batches
+
+    # Validation and prediction
+    split: Literal["train", "val", "test"]  # split of the dataset to validate on: train, val or test
+    save_json: bool  # save detections in COCO's JSON format
+    conf: float  # minimum confidence; empty: 0.25 for prediction, 0.001 for validation
+    iou: float  # NMS: IoU above which the less confident box of a class is dropped
+    retina_masks: bool  # segment: masks at the resolution of the original image instead of the network's input
+    max_det: int  # maximum detections per image
+    half: bool  # float16 inference (CUDA only); export: float16 weights and images
+    agnostic_nms: bool  # NMS: boxes suppress each other across classes
+    source: Any  # what to predict on: file, folder, glob, list, video, camera index, array
+    vid_stride: int  # process every n-th frame of a video
+    classes: list[int] | None  # keep only these class indices: 0 or [0, 2]
+    show: bool  # show results in a window
+    save_txt: bool  # save detections as label files
+    save_conf: bool  # append the confidence to each row of save_txt
+    save_crop: bool  # save a crop of every detection
+    show_labels: bool  # draw class names
+    show_conf: bool  # draw confidences
+    show_boxes: bool  # draw boxes
+    line_width: int | None  # line width of boxes in pixels; empty: by image size
+
+    # Export
+    format: Literal["onnx", "torchscript"]  # file format: onnx or torchscript
+    dynamic: bool  # dynamic batch and image size, instead of fixed batch and imgsz
+    simplify: bool  # simplify the graph with onnxslim (onnx)
+    opset: int | None  # ONNX opset version, 13 to 20; empty: 18
+
+    # Hyper-parameters: optimizer and loss
+    lr0: float  # initial learning rate, reached after warm-up
+    lrf: float  # final learning rate, as a fraction of lr0
+    momentum: float  # SGD momentum, or Adam's beta1
+    weight_decay: float  # weight decay of weights; biases and norm layers have none
+    warmup_epochs: float  # epochs of warm-up; may be a fraction
+    warmup_momentum: float  # momentum at the start of warm-up
+    warmup_bias_lr: float  # learning rate of biases at the start of warm-up
+    box: float  # gain of the box loss (CIoU; obb: probabilistic IoU)
+    cls: float  # gain of the classification loss
+    dfl: float  # gain of the distribution focal loss
+    pose: float  # pose: gain of the keypoint location loss
+    kobj: float  # pose: gain of the keypoint visibility loss
+    angle: float  # obb: gain of the angle loss
+
+    # Hyper-parameters: augmentation of training images
+    hsv_h: float  # maximum hue shift, as a fraction of the color circle
+    hsv_s: float  # maximum saturation change, as a fraction
+    hsv_v: float  # maximum brightness change, as a fraction
+    degrees: float  # maximum rotation in degrees, either way
+    translate: float  # maximum translation, as a fraction of the image size
+    scale: float  # zoom by a factor between 1 - scale and 1 + scale
+    shear: float  # maximum shear in degrees, either way
+    perspective: float  # maximum perspective distortion; 0.001 is a lot
+    flipud: float  # probability of a vertical flip
+    fliplr: float  # probability of a horizontal flip
+    bgr: float  # probability of swapping the red and blue channels
+    mosaic: float  # probability of mosaic, which joins four images
+    mixup: float  # probability of mixup, which blends two images
+    cutmix: float  # probability of cutmix, which pastes a region of another image
+    copy_paste: float  # segment, obb: fraction of objects to paste in again, where there is room for them
+    copy_paste_mode: Literal["flip", "mixup"]  # paste from the mirrored image (flip) or another (mixup)
+    auto_augment: Literal["randaugment", "augmix", "autoaugment"] | None  # classify: randaugment, augmix or autoaugment
+    erasing: float  # classify: probability of random erasing
+
+    given: frozenset[str]
+
+    def __init__(self, values: Mapping[str, Any], given: Iterable[str] = ()) -> None:
+        self.__dict__.update(values, given=frozenset(given))
+
+    if not TYPE_CHECKING:  # a type checker shall refuse whatever is no field
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Called for attributes that do not exist."""
+            near = nearest(name, OPTIONS)
+            hint = f", the nearest are: {', '.join(near)}" if near else ""
+            raise AttributeError(f"there is no option {name!r}{hint}")
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"options are read-only: use options.replace({name}={value!r})")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Options) and self.__dict__ == other.__dict__
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f"Options({', '.join(f'{name}={getattr(self, name)!r}' for name in sorted(self.given))})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """A copy of all options by name, in the order of default.yaml."""
+        return {name: value for name, value in self.__dict__.items() if name != "given"}
+
+    def replace(self, **values: Any) -> "Options":
+        """A copy with other values, which count as given."""
+        return Options(self.as_dict() | check_values(values), self.given | set(values))
+
+    def resolve(
+        self, method: Method, task_defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    ) -> "Options":
+        """A copy where options that are not given take the task's default and, if still None, the method's.
+
+        `task_defaults` are by method, such as {"val": {"conf": 0.01}}.
+        """
+        values = self.as_dict()
+        values |= {k: v for k, v in task_defaults.get(method, {}).items() if k not in self.given}
+        values |= {k: v for k, v in METHOD_DEFAULTS[method].items() if values[k] is None}
+        return Options(values, self.given)
 
 
 OPTIONS: dict[str, OptionType] = {
-    "task": optional(OptionType(tuple(TASKS), _read_task)),
+    # What to run
+    "task": optional(choice(*TASKS)),
     **dict.fromkeys(("model", "data", "cfg"), optional(PATH)),
     "device": optional(DEVICE),
     **dict.fromkeys(("project", "name"), optional(TEXT)),
     **dict.fromkeys(("exist_ok", "verbose", "deterministic"), FLAG),
     "seed": integer(0),
-    # training
+    # Training
     "epochs": integer(1),
-    "time": optional(positive()),
+    "time": optional(number(0, above=True)),
     "patience": integer(0),
     "batch": optional(any_of(choice(-1), integer(1))),
     "imgsz": any_of(integer(32), pair(integer(32), "[height, width]")),
-    "save": optional(FLAG),
+    **dict.fromkeys(("save", "rect"), optional(FLAG)),
     "save_period": integer(-1),
     "cache": any_of(FLAG, choice("ram", "disk")),
-    "workers": integer(0),
-    "pretrained": optional(FLAG_OR_PATH),
+    **dict.fromkeys(("workers", "close_mosaic"), integer(0)),
+    **dict.fromkeys(("pretrained", "resume"), optional(FLAG_OR_PATH)),
     "optimizer": choice("auto", "SGD", "Adam", "AdamW", "NAdam", "RMSProp"),
-    "rect": optional(FLAG),
-    "close_mosaic": integer(0),
-    "resume": optional(FLAG_OR_PATH),
     "amp": any_of(FLAG, choice("bf16")),
-    "fraction": positive(1),
+    "fraction": number(0, 1, above=True),
     "freeze": optional(any_of(integer(0), list_of(any_of(integer(0), OptionType(("a layer's name",), TEXT.read))))),
-    "multi_scale": OptionType((*FLAG.alternatives, *FRACTION.alternatives), _read_multi_scale),
-    **dict.fromkeys(("single_cls", "cos_lr", "compile", "channels_last", "val", "plots"), FLAG),
+    "multi_scale": OptionType(
+        (*FLAG.alternatives, *FRACTION.alternatives),
+        read=lambda value: FRACTION.read(value) if (flag := FLAG.read(value)) is INVALID else 0.5 * flag,  # True: 0.5
+    ),
+    **dict.fromkeys(("single_cls", "cos_lr", "compile", "channels_last", "overlap_mask", "val", "plots"), FLAG),
+    "mask_ratio": integer(1, 32),
     "nbs": integer(1),
     "dropout": number(0, 0.9999),
-    # validation and prediction
+    # Validation and prediction
     "split": choice("train", "val", "test"),
     "conf": optional(FRACTION),
     "iou": FRACTION,
@@ -75,31 +235,29 @@ OPTIONS: dict[str, OptionType] = {
     "source": SOURCE,
     "vid_stride": integer(1),
     "classes": optional(list_of(integer(0))),
-    **dict.fromkeys(("save_json", "half", "agnostic_nms", "show"), FLAG),
+    **dict.fromkeys(("save_json", "retina_masks", "half", "agnostic_nms", "show"), FLAG),
     **dict.fromkeys(("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes"), FLAG),
     "line_width": optional(integer(1)),
-    **dict.fromkeys(("overlap_mask", "retina_masks"), FLAG),
-    "mask_ratio": integer(1, 32),
-    # export
+    # Export
     "format": choice("onnx", "torchscript"),
     **dict.fromkeys(("dynamic", "simplify"), FLAG),
     "opset": optional(choice(*range(13, 21))),
-    # optimizer and loss
+    # Hyper-parameters: optimizer and loss
     **dict.fromkeys(("lr0", "lrf", "weight_decay", "warmup_epochs", "warmup_bias_lr"), number(0)),
     **dict.fromkeys(("box", "cls", "dfl", "pose", "kobj", "angle"), number(0)),
     **dict.fromkeys(("momentum", "warmup_momentum"), number(0, 0.9999)),
-    # augmentation
+    # Hyper-parameters: augmentation of training images
     **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate", "scale"), FRACTION),
     **dict.fromkeys(("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"), FRACTION),
-    "copy_paste": FRACTION,
+    **dict.fromkeys(("copy_paste", "erasing"), FRACTION),
     "copy_paste_mode": choice("flip", "mixup"),
-    "erasing": FRACTION,
     "auto_augment": optional(choice("randaugment", "augmix", "autoaugment")),
     "degrees": number(0, 180),
     "shear": number(0, 89),
     "perspective": number(0, 0.01),
 }
 
+# Options of the public package that are planned here, and what they belong to.
 NOT_IMPLEMENTED: dict[str, str] = {
     "tracker": "tracking",
     "stream_buffer": "live streams",
@@ -110,55 +268,51 @@ NOT_IMPLEMENTED: dict[str, str] = {
 }
 
 _NEWER = "belongs to networks newer than YOLOv8; the losses of YOLOv8 are weighted by box, cls and dfl"
-_TEACHER = (
-    "belongs to distillation, which is not part of this tree; start from a trained network with pretrained=best.pt"
-)
+_DISTILLATION = "belongs to distillation, which is not supported; start from a trained network with pretrained=best.pt"
+# Options of the public package that are not coming, each with the reason and what to do instead.
 UNSUPPORTED: dict[str, str] = {
     "mode": "is not needed, as the method called decides: model.train(), model.val() or model.predict()",
-    "profile": "is not taken, as speed is measured by the scripts in benchmarks/ and stands in the results' `speed`",
-    "dnn": "is not taken, as ONNX files run with onnxruntime, not with OpenCV's DNN module",
-    "distill_model": _TEACHER,
-    "dis": _TEACHER,
-    "cls_pw": "is not taken, as classes are not weighted by how rare they are; list images of rare classes more often",
+    "profile": "is not supported: speed is in the results' `speed`, and the scripts in benchmarks/ measure it",
+    "dnn": "is not supported: ONNX files run with onnxruntime, not with OpenCV's DNN module",
+    **dict.fromkeys(("distill_model", "dis"), _DISTILLATION),
+    "cls_pw": "is not supported: classes are not weighted by frequency; list images of rare classes several times",
     **dict.fromkeys(("rle", "dlog", "dgrad", "dlam"), _NEWER),
-    "cls_remap": "is not taken, as class numbers are those of the label files; edit those, or pick some with classes",
-    "int8": "is not taken, as quantizing needs images of yours; give the .onnx to onnxruntime's quantize_static",
-    "nms": "is not taken, as exported files give all boxes, of which predict and val keep the best themselves",
-    "optimize": "is not taken, as torch has given up its optimizer for phones; give the .onnx to the phone's runtime",
-    "workspace": "is TensorRT's; it makes an engine of the .onnx: trtexec --onnx=best.onnx --memPoolSize=workspace:4G",
-    "quantize": "is not taken; half=True runs the network in float16 on a GPU",
+    "cls_remap": "is not supported: class indices are those of the label files; edit those, or pick some with classes",
+    "int8": "is not supported: quantization needs calibration images; give the .onnx to onnxruntime's quantize_static",
+    "nms": "is not supported: exported files return all boxes, and predict and val apply NMS to them",
+    "optimize": "is not supported: torch has dropped its mobile optimizer; give the .onnx to the phone's runtime",
+    "workspace": "belongs to TensorRT; build an engine with trtexec --onnx=best.onnx --memPoolSize=workspace:4G",
+    "quantize": "is not supported; half=True runs the network in float16 on a GPU",
 }
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that is not an option: with its reason, or with the nearest names."""
-    if name in OPTIONS:
-        return
+def check_value(name: str, value: Any) -> Any:
+    """The value an option takes, in its type.
+
+    ConfigError for a name that is no option, with the reason or the nearest names, and for a value that is not of its
+    type, with what was expected.
+    """
     if name in NOT_IMPLEMENTED:
-        raise ConfigError(f"{name} comes with {NOT_IMPLEMENTED[name]}, which is not there yet: leave it out")
+        raise ConfigError(f"{name} belongs to {NOT_IMPLEMENTED[name]}, which is not supported yet: remove it")
     if name in UNSUPPORTED:
         raise ConfigError(f"{name} {UNSUPPORTED[name]}")
-    near = nearest(str(name), OPTIONS)
-    hint = f"did you mean {' or '.join(near)}?" if near else "ultralytics/cfg/default.yaml lists all"
-    raise ConfigError(f"there is no option {name!r}: {hint}")
-
-
-def check_value(name: str, value: Any) -> Any:
-    """The value an option takes, in its type; ConfigError names option, value and what was expected."""
-    check_name(name)
-    found = OPTIONS[name].read(value)
-    if found is INVALID:
+    if name not in OPTIONS:
+        near = nearest(str(name), OPTIONS)
+        hint = f"did you mean {' or '.join(near)}?" if near else "ultralytics/cfg/default.yaml lists all"
+        raise ConfigError(f"there is no option {name!r}: {hint}")
+    result = OPTIONS[name].read(value)
+    if result is INVALID:
         raise ConfigError(f"{name}={value!r}: expected {OPTIONS[name].expected}")
-    return found
+    return result
 
 
 def check_values(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Every value checked. The error starts with `where`, the file they stand in, and ends with further wrong names."""
+    """Every value checked. The error starts with `where`, the file they are from, and ends with other wrong names."""
     checked, errors = {}, {}
     for name, value in values.items():
         try:
             checked[name] = check_value(name, value)
-        except ConfigError as exc:  # noqa: PERF203 (a file of another program has many, and they are told at once)
+        except ConfigError as exc:  # noqa: PERF203 (a file of another program has many; all are reported at once)
             errors[name] = str(exc)
     if errors:
         first, *others = errors

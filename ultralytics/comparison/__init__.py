@@ -1,1 +1,1 @@
-"""What compare.py does: variants of a network trained under equal conditions, every seed once, and one report."""
+"""Variants of a network trained under equal conditions, every seed once, and one report on them: behind compare.py."""

@@ -1,9 +1,8 @@
-"""Training curves of several variants over each other, and where each seed ended."""
+"""Training curves of several variants over each other, and the final score of each seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,17 +17,12 @@ from ultralytics.utils.charts.style import (
     style_axes,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
 SCORE = "mAP50-95"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A variant: of each seed a curve (2, epochs), epoch and score, and the score it ended with."""
+    """A variant: for each seed a curve (2, epochs) of epoch and score, and the final score."""
 
     label: str
     curves: Sequence[np.ndarray]
@@ -36,19 +30,27 @@ class Trial:
 
 
 def plot_variants(trials: Sequence[Trial], path: Path) -> Path:
-    """Draw the trials into a image file."""
-    return save_figure(variants_figure(trials), path)
-
-
-def variants_figure(trials: Sequence[Trial]) -> "Figure":
-    """Figure of `plot_variants`: on the left means and ranges over the epochs, on the right the last epoch's scores."""
+    """Draw the trials into an image file: on the left means and ranges by epoch, on the right the final scores."""
     from matplotlib.ticker import MaxNLocator
 
     fig = new_figure(11, max(4.8, 1.4 + 0.36 * len(trials)))
     left, right = fig.subplots(1, 2, width_ratios=(1.7, 1))
     for i, trial in enumerate(trials):
-        _curve(left, trial, hex_color(i))
-        _ends(right, trial, i)
+        color, label = hex_color(i), short(trial.label)
+        # Mean over the seeds at the epochs that all of them have, and the range between them.
+        curves = [curve[:, np.isfinite(curve[1])] for curve in trial.curves]
+        if epochs := sorted(set.intersection(*(set(curve[0]) for curve in curves))) if curves else []:
+            scores = np.stack([curve[1, np.isin(curve[0], epochs)] for curve in curves])  # (seeds, epochs)
+            left.fill_between(epochs, scores.min(0), scores.max(0), color=color, alpha=0.15, linewidth=0)
+            left.plot(epochs, scores.mean(0), color=color, linewidth=1.6, label=label)
+        # One row a variant: a dot for each seed, a bar at their mean.
+        right.axhline(i, color=FAINT_COLOR, linewidth=0.4, zorder=0)
+        right.scatter(trial.ends, [i] * len(trial.ends), s=26, color=color, alpha=0.8, linewidths=0)
+        if trial.ends:
+            mean = float(np.mean(trial.ends))
+            right.plot([mean, mean], [i - 0.28, i + 0.28], color=TEXT_COLOR, linewidth=1.4)
+            text = {"ha": "center", "va": "bottom", "fontsize": FONT_SIZE - 2, "color": TEXT_COLOR}
+            right.annotate(f"{mean:.4f}", (mean, i - 0.3), **text)
     style_axes(left, "Validation over training: mean and range of the seeds", "epoch", SCORE)
     if any(trial.curves for trial in trials):
         left.legend(loc="lower right", fontsize=FONT_SIZE - 1, frameon=False, labelcolor=TEXT_COLOR)
@@ -58,26 +60,6 @@ def variants_figure(trials: Sequence[Trial]) -> "Figure":
     right.margins(x=0.12)
     right.xaxis.set_major_locator(MaxNLocator(5))
     right.set_yticks(range(len(trials)), [short(trial.label) for trial in trials], fontsize=FONT_SIZE - 1)
-    right.set_ylim(len(trials) - 0.5, -0.5)
+    right.set_ylim(len(trials) - 0.5, -0.5)  # the first variant on top
     right.grid(visible=False, axis="y")
-    return fig
-
-
-def _curve(ax: "Axes", trial: Trial, color: str) -> None:
-    """Mean over the seeds at the epochs that all of them have, and the range between them."""
-    curves = [curve[:, np.isfinite(curve[1])] for curve in trial.curves]
-    epochs = sorted(set.intersection(*(set(curve[0]) for curve in curves))) if curves else []
-    if not epochs:
-        return
-    scores = np.stack([curve[1, np.isin(curve[0], epochs)] for curve in curves])
-    ax.fill_between(epochs, scores.min(0), scores.max(0), color=color, alpha=0.15, linewidth=0)
-    ax.plot(epochs, scores.mean(0), color=color, linewidth=1.6, label=short(trial.label))
-
-
-def _ends(ax: "Axes", trial: Trial, i: int) -> None:
-    ax.axhline(i, color=FAINT_COLOR, linewidth=0.4, zorder=0)
-    ax.scatter(trial.ends, [i] * len(trial.ends), s=26, color=hex_color(i), alpha=0.8, linewidths=0)
-    if trial.ends:
-        mean = float(np.mean(trial.ends))
-        ax.plot([mean, mean], [i - 0.28, i + 0.28], color=TEXT_COLOR, linewidth=1.4)
-        ax.annotate(f"{mean:.4f}", (mean, i - 0.3), ha="center", va="bottom", fontsize=FONT_SIZE - 2, color=TEXT_COLOR)
+    return save_figure(fig, path)

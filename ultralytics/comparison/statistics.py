@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-# 97.5 % quantiles of Student's t for 1, 2, 3 … degrees of freedom; from the last on, where it is 2.04, that one.
+# 97.5 % quantiles of Student's t for 1, 2, 3, … degrees of freedom; the last, 2.04, is used for all beyond.
 T975 = (
     *(12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281),
     *(2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860),
@@ -28,26 +28,26 @@ class Summary:
     count: int
 
     def text(self, digits: int = 4, sign: str = "") -> str:
-        """Such as 0.5768 ± 0.0031."""
+        """Text such as 0.5768 ± 0.0031."""
         spread = "" if math.isnan(self.spread) else f" ± {self.spread:.{digits}f}"
         return f"{self.mean:{sign}.{digits}f}{spread}"
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Of at least one value."""
+    """Mean and spread of at least one value."""
     return Summary(mean(values), stdev(values) if len(values) > 1 else math.nan, len(values))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A variant minus the first one, seed by seed, and what to think of it."""
+    """A variant minus the first one, seed by seed, and the verdict on it."""
 
     summary: Summary
     verdict: str
 
 
 def compare(values: Mapping[int, float], base: Mapping[int, float]) -> Difference | None:
-    """The difference of two variants, each a value by seed; None where they have no seed in common."""
+    """Difference of two variants, each a value by seed; None where they have no seed in common."""
     seeds = sorted(values.keys() & base.keys())
     if not seeds:
         return None
@@ -56,13 +56,14 @@ def compare(values: Mapping[int, float], base: Mapping[int, float]) -> Differenc
 
 
 def verdict(differences: Sequence[float]) -> str:
-    """In words, by `RULE`."""
+    """Verdict in words, by `RULE`: better, perhaps better, within noise, perhaps worse, worse or unknown."""
     summary = summarize(differences)
     if summary.count == 1:
         return "one seed: unknown"
-    error = summary.spread / math.sqrt(summary.count)
+    error = summary.spread / math.sqrt(summary.count)  # standard error of the mean
     agree = all(d > 0 for d in differences) or all(d < 0 for d in differences)
     if not agree or abs(summary.mean) < 2 * error:
         return "within noise"
     word = "better" if summary.mean > 0 else "worse"
-    return word if abs(summary.mean) > T975[min(summary.count - 1, len(T975)) - 1] * error else f"perhaps {word}"
+    quantile = T975[min(summary.count - 1, len(T975)) - 1]  # two-sided 95 % by count - 1 degrees of freedom
+    return word if abs(summary.mean) > quantile * error else f"perhaps {word}"

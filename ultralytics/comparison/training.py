@@ -1,6 +1,5 @@
-"""Trains what a results file does not hold yet, each run in a folder that one process at a time works in."""
+"""Training of the runs that a results file lacks, each in a folder that one process at a time claims."""
 
-import csv
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,14 +13,12 @@ from filelock import FileLock, Timeout
 
 import ultralytics
 from ultralytics.comparison.ledger import Ledger, Record
-from ultralytics.comparison.variants import Run
+from ultralytics.comparison.variants import RANKED_BY, Run
 from ultralytics.engine.model import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import CheckpointError, YOLOError
-from ultralytics.utils.files import atomic_write
-
-METRICS = ("precision", "recall", "mAP50", "mAP50-95")
+from ultralytics.utils.files import atomic_write, read_csv
 
 
 @dataclass(frozen=True)
@@ -36,22 +33,22 @@ class Failure:
 
 
 def train_missing(runs: Sequence[Run], ledger: Ledger, settings: Mapping[str, Any]) -> list[Failure]:
-    """Train every run that the ledger does not hold and no other process is at; returns what could not be trained.
+    """Train every run that the ledger lacks and no other process is training; returns those that failed.
 
-    A run that was killed goes on from its last.pt; a mistake in one does not keep the others from being trained.
+    A killed run is resumed from its last.pt; an error in one run does not keep the others from being trained.
     """
-    failures, elsewhere = [], list(runs)
-    for last_look in (False, True):  # what another process was at may have been left by it in the meantime
-        before, elsewhere = elsewhere, []
-        for run in before:
+    failures, claimed_elsewhere = [], list(runs)
+    for second_pass in (False, True):  # another process may have died or been stopped since the first pass
+        pending, claimed_elsewhere = claimed_elsewhere, []
+        for run in pending:
             try:
-                if not is_held(run, ledger):
+                if not ledger.has(run.key, run.seed):
                     claim_and_finish(run, ledger, settings)
             except Timeout:  # noqa: PERF203 (a run takes minutes)
-                elsewhere.append(run)
-                if last_look:
-                    LOGGER.info(f"{run}: another process is at it")
-            except Exception as exc:  # a block of somebody's own may raise anything
+                claimed_elsewhere.append(run)
+                if second_pass:
+                    LOGGER.info(f"{run}: another process is training it, skipped")
+            except Exception as exc:  # a custom block may raise anything
                 expected = isinstance(exc, YOLOError)
                 failures.append(Failure(run, str(exc) if expected else f"{type(exc).__name__}: {exc}"))
                 LOGGER.error(str(failures[-1]), exc_info=not expected)
@@ -59,29 +56,32 @@ def train_missing(runs: Sequence[Run], ledger: Ledger, settings: Mapping[str, An
 
 
 def claim_and_finish(run: Run, ledger: Ledger, settings: Mapping[str, Any]) -> None:
-    """Finish a run unless another process has meanwhile; Timeout while that is at it."""
+    """Finish a run unless another process has done so meanwhile; Timeout while another process is training it."""
     folder = Path(settings["project"]) / run.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        claim = FileLock(folder / ".claim.lock").acquire(timeout=0)
-    except Timeout:
+        claim = FileLock(folder / ".claim.lock").acquire(timeout=0)  # the system releases it when a process dies
+    except Timeout:  # is an OSError, too
         raise
     except OSError as exc:
         raise YOLOError(f"{folder} cannot be written: {exc.strerror or exc}; give another project=") from exc
     with claim:
-        if not is_held(run, ledger):
+        if not ledger.has(run.key, run.seed):
             finish(run, folder, ledger, settings)
 
 
-def is_held(run: Run, ledger: Ledger) -> bool:
-    """Whether the ledger has a line of this run."""
-    return any((record.key, record.seed) == (run.key, run.seed) for record in ledger.read())
-
-
 def finish(run: Run, folder: Path, ledger: Ledger, settings: Mapping[str, Any]) -> None:
-    """Train to the end, keep the curve, and then write the line."""
+    """Train from the start or resume, then keep the curve, and last of all write the line."""
     LOGGER.info(f"{run}: in {folder}")
-    train(run, folder, settings)
+    last = folder / "weights" / "last.pt"
+    state = status(last)  # "finished": killed between the last epoch and the line
+    if state == "interrupted":
+        LOGGER.info(f"resuming {last}")
+        device = settings.get("device")
+        YOLO(last).train(resume=True, data=settings["data"], device=device, workers=run.options.workers)
+    elif state == "new":
+        own = {**run.variant.own, "pretrained": run.variant.pretrained or False, "seed": run.seed}
+        YOLO(run.variant.model).train(**{**settings, **own, "name": folder.name, "exist_ok": True})
     table = folder / "results.csv"
     atomic_write(ledger.curves / f"{run.name}.csv", lambda file: file.write(table.read_bytes()))
     record = measure(run, folder)
@@ -89,48 +89,41 @@ def finish(run: Run, folder: Path, ledger: Ledger, settings: Mapping[str, Any]) 
     LOGGER.info(f"{run}: mAP50-95 {record.map:.4f}, {record.seconds:.0f} s")
 
 
-def train(run: Run, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Train from the start, go on with a killed run, or do nothing where only the line was not written any more."""
-    last = folder / "weights" / "last.pt"
-    state = stage(last)
-    own = {"data": settings["data"], "device": settings.get("device"), "workers": run.options.workers}
-    if state == "begun":
-        LOGGER.info(f"going on with {last}")
-        YOLO(last).train(resume=True, **own)
-    elif state == "new":
-        options = {**settings, **run.variant.own, "pretrained": run.variant.pretrained or False, "seed": run.seed}
-        YOLO(run.variant.model).train(**options | {"name": folder.name, "exist_ok": True})
-
-
-def stage(last: Path) -> str:
-    """How far a run got by its last.pt: "new", "begun" or "over"."""
+def status(last: Path) -> str:
+    """Status of a run by its last.pt: "new", "interrupted" or "finished"."""
     if not last.exists():
         return "new"
     try:
-        return "over" if load_checkpoint(last).training is None else "begun"
+        return "finished" if load_checkpoint(last).training is None else "interrupted"
     except CheckpointError as exc:
         LOGGER.warning(f"{exc}: the run starts again")
         return "new"
 
 
 def measure(run: Run, folder: Path) -> Record:
-    """The record of a run that is over, from what its folder holds."""
-    rows = read_rows(folder / "results.csv")
-    last, best = rows[-1], max(rows, key=lambda row: float(row[column("mAP50-95")] or 0))
+    """The record of a finished run, from its folder."""
+    rows = read_csv(folder / "results.csv")
+    last, best = rows[-1], max(rows, key=lambda row: float(row[RANKED_BY] or 0))  # epochs may lack a validation
     trained = YOLO(folder / "weights" / "last.pt")
     args = trained.ckpt.args
     _, parameters, _, gflops = trained.model.info(verbose=False, imgsz=args["imgsz"])
+    weights = run.variant.pretrained or ""
+    if Path(weights).is_absolute():  # which says nothing on another machine
+        weights = Path(weights).name
     return Record(
         name=run.variant.label,
         model=Path(run.variant.model).name,
-        weights=_without_machine(run.variant.pretrained),
+        weights=weights and Path(weights).as_posix(),
         data=run.data,
         imgsz=str(args["imgsz"]),
         **{name: args[name] for name in ("epochs", "batch", "nbs", "optimizer", "lr0")},
         own=" ".join(f"{name}={value}" for name, value in run.variant.own.items()),
         seed=run.seed,
-        **dict(zip(("precision", "recall", "map50", "map"), (float(last[column(m)]) for m in METRICS), strict=True)),
-        best_map=float(best[column("mAP50-95")]),
+        precision=float(last["metrics/precision(B)"]),
+        recall=float(last["metrics/recall(B)"]),
+        map50=float(last["metrics/mAP50(B)"]),
+        map=float(last[RANKED_BY]),
+        best_map=float(best[RANKED_BY]),
         best_epoch=int(best["epoch"]),
         seconds=float(last["time"]),
         parameters=parameters,
@@ -142,33 +135,17 @@ def measure(run: Run, folder: Path) -> Record:
     )
 
 
-def read_rows(table: Path) -> list[dict[str, str]]:
-    """Rows of a results.csv, one an epoch."""
-    with table.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def column(metric: str) -> str:
-    """Name of a metric of boxes in results.csv."""
-    return f"metrics/{metric}(B)"
-
-
-def _without_machine(path: str | None) -> str:
-    """A path as others can read it: as given if it is relative, else the file's name."""
-    return "" if path is None else Path(path).name if Path(path).is_absolute() else Path(path).as_posix()
-
-
 def version() -> str:
-    """Of this tree, with the commit where git knows it ("+": the code differs from it), and of torch."""
-    commit = _git("describe", "--always")
-    changed = "+" if commit and _git("status", "--porcelain", ".") else ""
-    return " ".join(filter(None, (ultralytics.__version__, commit + changed, f"torch {torch.__version__}")))
-
-
-def _git(*words: str) -> str:
-    """What git says of the folder of this package; nothing where there is no git or no repository."""
-    command = ["git", "-C", str(Path(ultralytics.__file__).parent), *words]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    """Version of this tree, its commit if it is a git repository ("+": with uncommitted changes), and of torch."""
+    outputs = []
+    for words in (("describe", "--always"), ("status", "--porcelain", ".")):
+        command = ["git", "-C", str(Path(ultralytics.__file__).parent), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+            outputs.append(done.stdout.strip())
+        except (OSError, subprocess.SubprocessError):  # no git, or no repository
+            outputs.append("")
+    commit, changes = outputs
+    if commit and changes:
+        commit += "+"
+    return " ".join(filter(None, (ultralytics.__version__, commit, f"torch {torch.__version__}")))

@@ -1,4 +1,4 @@
-"""What is compared: networks with a label each, and the conditions that make two runs the same run."""
+"""The networks to compare, each with a label, and the conditions under which two runs count as the same."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ from ultralytics.nn.tasks import find_task, yaml_model_load
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.files import load_yaml, nearest
 
-# All that a result depends on, machine apart. Of these, what is off (0, False, None) is no part of a run's key, so an
-# option that is new here, and off unless somebody asks for it, does not make old runs other runs.
+# Options that a result depends on. Those that are off (0, False, None) are not part of a run's key, so that a new one,
+# off by default, leaves the keys of old runs as they are.
 CONDITIONS = (
     *("epochs", "time", "patience", "batch", "imgsz", "optimizer", "single_cls", "rect", "cos_lr"),
     *("close_mosaic", "amp", "fraction", "freeze", "multi_scale", "channels_last", "nbs", "deterministic", "classes"),
@@ -27,21 +27,21 @@ CONDITIONS = (
     *("box", "cls", "dfl", "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective"),
     *("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"),
 )
-# The same of options that only some tasks follow: part of the key where they differ from default.yaml.
-OF_TASKS = ("mask_ratio", "overlap_mask", "pose", "kobj", "angle", "copy_paste", "copy_paste_mode")
+# The same for options that only some tasks use: part of the key where they differ from default.yaml.
+TASK_CONDITIONS = ("mask_ratio", "overlap_mask", "pose", "kobj", "angle", "copy_paste", "copy_paste_mode")
 RANKED_BY = "metrics/mAP50-95(B)"
 SHARED_OPTIONS = ("data", "seed", "device", "project", "name", "exist_ok", "resume", "task", "val", "save", "cfg")
-UNSUPPORTED = {  # options of train.py that compare.py has another way for
-    "model": "the networks of a comparison are in models=, as in models=[yolov8n.yaml,mine.yaml]",
-    "pretrained": "weights to start from stand behind their network, as in models=[yolov8n.yaml+best.pt]",
-    "resume": "runs that were killed go on by themselves when the same command is given again",
+UNSUPPORTED = {  # options of train.py that are given in another way here
+    "model": "the networks to compare are given as models=, such as models=[yolov8n.yaml,mine.yaml]",
+    "pretrained": "weights to start from are given with their network, as in models=[yolov8n.yaml+best.pt]",
+    "resume": "runs that were killed are resumed when the same command is given again",
 }
 ENTRY = 'write "net.yaml", "net.yaml+weights.pt" or {label: …, model: net.yaml, pretrained: weights.pt, lr0: …}'
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A network to train: model YAML, weights to start from, and options that only this one has."""
+    """A network to train: model YAML, weights to start from, and options that only this variant has."""
 
     label: str
     model: str
@@ -51,48 +51,45 @@ class Variant:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a variant. `key` is equal for runs that differ in their seed alone.
-
-    `data` is the name of the dataset, `classes` the number of its classes.
-    """
+    """One training of a variant."""
 
     variant: Variant
     seed: int
-    data: str
-    classes: int
+    data: str  # name of the dataset
+    classes: int  # their number
     options: Options
-    key: str
+    key: str  # equal for runs that differ only in their seed
 
     def __str__(self) -> str:
         return f"{self.variant.label}, seed {self.seed}"
 
     @property
     def name(self) -> str:
-        """Of its folder and of its curve."""
+        """Name of its folder and of its curve."""
         return run_name(self.variant.label, self.seed, self.key)
 
 
 def run_name(label: str, seed: int, key: str) -> str:
-    """A file name in which a run's label can be read, and which no other run has."""
+    """File name that shows the label of a run, and that no other run has."""
     readable = re.sub(r"[^\w.+-]", "_", label)
     return f"{readable}-seed{seed}-{key}"
 
 
 def read_variants(models: Any) -> list[Variant]:
-    """The variants of the setting `models`: a list of entries, or a mapping from labels to them. ConfigError if not."""
+    """Variants of the setting `models`, a list of entries or a mapping from labels to them; else ConfigError."""
     if isinstance(models, str):
         models = [models]
     if isinstance(models, Mapping):
-        found = [_variant(entry, label) for label, entry in models.items()]
+        variants = [_variant(entry, label) for label, entry in models.items()]
     elif isinstance(models, Sequence) and models:
-        found = [_variant(entry) for entry in models]
+        variants = [_variant(entry) for entry in models]
     else:
         raise ConfigError(f"models={models!r}: expected a list of networks; {ENTRY}")
-    labels = [variant.label for variant in found]
+    labels = [variant.label for variant in variants]
     for label in labels:
         if labels.count(label) > 1:
-            raise ConfigError(f"models: two are called {label}; give one of them a label of its own: {ENTRY}")
-    return found
+            raise ConfigError(f"models: two have the label {label}; give one of them another: {ENTRY}")
+    return variants
 
 
 def _variant(entry: Any, label: Any = None) -> Variant:
@@ -107,16 +104,16 @@ def _variant(entry: Any, label: Any = None) -> Variant:
         raise ConfigError(f"models: {model} is no model YAML; {ENTRY}")
     if shared := [name for name in own if name in SHARED_OPTIONS]:
         raise ConfigError(
-            f"models: {model} has a {shared[0]} of its own, which all of a comparison share; leave it out"
+            f"models: {model} has a {shared[0]} of its own, but all variants share it: give it once, outside of models"
         )
     if weights and not Path(weights).is_file():
-        raise CheckpointError(f"models: {model} is to start from {weights}, which is not there")
+        raise CheckpointError(f"models: {model} is to start from {weights}, which does not exist")
     label = label or entry.get("label") or Path(model).stem + (f"+{Path(weights).stem}" if weights else "")
     return Variant(str(label), model, weights, check_values(own, f"models: {model}"))
 
 
 def choose(variants: Sequence[Variant], only: Any) -> list[Variant]:
-    """Those with the labels of `only`, one or a list; all without it. ConfigError for a label that is not there."""
+    """Variants with the labels in `only`, one or a list; without it all. ConfigError for an unknown label."""
     wanted = [only] if isinstance(only, str) else list(only or [])
     labels = {variant.label: variant for variant in variants}
     for label in wanted:
@@ -127,45 +124,41 @@ def choose(variants: Sequence[Variant], only: Any) -> list[Variant]:
 
 
 def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, Any]) -> list[Run]:
-    """Every variant with every seed, all of the first seed first; `settings` are options of training."""
+    """Runs of every variant with every seed, the first seed of all variants first; `settings` are training options."""
     for name, instead in UNSUPPORTED.items():
         if settings.get(name):
             raise ConfigError(f"{name}={settings[name]}: {instead}")
     seeds = [seeds] if isinstance(seeds, int) else seeds
     if not isinstance(seeds, Sequence) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
-        raise ConfigError(f"seeds={seeds!r}: expected whole numbers from 0, such as [0,1,2]")
+        raise ConfigError(f"seeds={seeds!r}: expected integers of at least 0, such as [0,1,2]")
     if not settings.get("data"):
         raise ConfigError("no dataset: give data=, the path of a dataset YAML or a name such as shapes.yaml")
     data = load_data_yaml(settings["data"])
+    # Part of the key: another machine's path does not matter, class names and numbers of images do.
     content = [list(data["names"].values()), *(len(list_images(data[split])) for split in ("train", "val"))]
     runs = []
     for variant in variants:
         task = task_class(find_task(yaml_model_load(variant.model)))
         if RANKED_BY not in task.metric_keys:
             raise ConfigError(f"models: {variant.model} is for {task.name}; compare.py ranks by the mAP of boxes")
-        options = get_options(
-            settings, {"model": variant.model, "pretrained": variant.pretrained or False}, variant.own
-        )
-        options = options.resolve("train")
+        network = {"model": variant.model, "pretrained": variant.pretrained or False}
+        options = get_options(settings, network, variant.own).resolve("train")
         key = _key(variant, options, content)
-        name = data_name(data["yaml_file"])
+        # The dataset is called as its YAML or, where that is data.yaml, as the folder.
+        file = data["yaml_file"]
+        name = file.parent.name if file.stem in ("data", "dataset") else file.stem
         runs += [Run(variant, seed, name, data["nc"], options, key) for seed in dict.fromkeys(seeds)]
     return sorted(runs, key=lambda run: list(seeds).index(run.seed))
 
 
-def data_name(file: Path) -> str:
-    """What a dataset is called: as its YAML or, where that is `data.yaml`, as the folder."""
-    return file.parent.name if file.stem in ("data", "dataset") else file.stem
-
-
 def _key(variant: Variant, options: Options, content: list) -> str:
-    """Eight letters that tell runs under different conditions apart: architecture, weights, data, options."""
+    """Eight hexadecimal digits that differ where the conditions do: architecture, weights, data, options."""
     weights = hashlib.sha256(Path(variant.pretrained).read_bytes()).hexdigest() if variant.pretrained else None
     architecture = load_yaml(resolve_yaml(variant.model))
-    network = [Path(variant.model).name, architecture, weights]
+    network = [Path(variant.model).name, architecture, weights]  # the name holds the scale letter
     chosen = {name: value for name in CONDITIONS if (value := getattr(options, name))}
-    usual = get_options()
-    chosen |= {name: value for name in OF_TASKS if (value := getattr(options, name)) != getattr(usual, name)}
+    defaults = get_options()
+    chosen |= {name: value for name in TASK_CONDITIONS if (value := getattr(options, name)) != getattr(defaults, name)}
     chosen["task"] = find_task(architecture)
     text = json.dumps([network, content, chosen], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

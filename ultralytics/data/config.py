@@ -1,9 +1,9 @@
-"""The YAML that says where a dataset is and what its classes are called."""
+"""Dataset YAMLs: the folders of a dataset's images, the names of its classes, and whatever else a task needs."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ultralytics.cfg import resolve_yaml
 from ultralytics.data.shapes.generate import generate
@@ -14,11 +14,29 @@ SPLITS = ("train", "val", "test")
 SOURCE_TREE = Path(__file__).resolve().parents[2]
 
 
-def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> dict[str, Any]:
+class DatasetInfo(TypedDict, total=False):
+    """A dataset YAML once read and checked; keys of the file that are not listed here are kept as they are."""
+
+    yaml_file: Path
+    path: Path  # the folder that the splits are in
+    names: dict[int, str]  # 0 to nc - 1
+    nc: int
+    nc_in_files: int  # classes in the label files, where `single_cls` makes one of them
+    channels: int  # 3 (color) or 1 (gray)
+    train: list[Path]  # folders, .txt lists or images; for classification a folder or None
+    val: list[Path]
+    test: list[Path]
+    kpt_shape: list[int]  # [K, D]: points, numbers of each
+    flip_idx: list[int]  # (K,) the point that takes each one's place in a mirror image
+    kpt_names: list[str] | dict[int, list[str]]  # (K,), or such a list by class
+    kpt_oks_sigmas: list[float]  # (K,)
+
+
+def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> DatasetInfo:
     """A dataset YAML, its places resolved and its classes checked; a built-in dataset is drawn on first use.
 
     `train`, `val`, `test` become lists of existing folders, .txt lists or images (empty where the YAML names none; only
-    those of `need` have to be there), `path` the folder they are in, `names` a dict from 0 to `nc` - 1; `yaml_file` and
+    those of `need` have to exist), `path` the folder they are in, `names` a dict from 0 to `nc` - 1; `yaml_file` and
     `channels` are added, and every other key is kept. Nothing is ever downloaded. Raises DatasetError, ConfigError.
     """
     if Path(path).is_dir():
@@ -31,24 +49,21 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     if "validation" in data:
         data.setdefault("val", data.pop("validation"))
     names = _names(data, file)
+    channels = data.get("channels", 3)
+    if channels not in (1, 3):
+        raise DatasetError(f"{file}: `channels: {channels}`, expected 3 (color) or 1 (gray)")
     roots = places(data.get("path") or ".", file.parent)
     root = next((place for place in roots if place.is_dir()), None)
-    if "generate" in data:  # at once done if it is there as this version draws it
+    if "generate" in data:  # takes no time if this version has drawn it before
         root = root or roots[-1]
         generate(data["generate"], names, root, file)
     splits = {split: _split(data, split, [root] if root else roots, split in need, file) for split in SPLITS}
-    fixed = {
-        "yaml_file": file,
-        "path": root or roots[0],
-        "names": names,
-        "nc": len(names),
-        "channels": _channels(data, file),
-    }
-    return {**data, **fixed, **splits}
+    checked = {"yaml_file": file, "path": root or roots[0], "names": names, "nc": len(names), "channels": channels}
+    return {**data, **checked, **splits}
 
 
-def places(entry: Any, beside: Path) -> list[Path]:
-    """Where a dataset may be: beside the YAML, in the current folder, in `datasets` of that or of this source tree."""
+def places(entry: object, beside: Path) -> list[Path]:
+    """Places of a dataset: beside the YAML, in the current folder, in `datasets` of that or of this source tree."""
     folders = [beside, Path.cwd(), Path.cwd() / "datasets"]
     if (SOURCE_TREE / "pyproject.toml").is_file():
         folders.append(SOURCE_TREE / "datasets")
@@ -61,32 +76,29 @@ def _joined(folder: Path, entry: str) -> Path:
 
 
 def _split(data: dict, split: str, roots: Sequence[Path], needed: bool, file: Path) -> list[Path]:
+    """Paths of a split, each in the first of the `roots` that has it; DatasetError if none has and it is `needed`."""
     entries = data.get(split) or []
     entries = [entries] if isinstance(entries, str) else entries
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise DatasetError(f"{file}: `{split}: {entries}` is not a folder, a .txt list, an image, or a list of such")
     if needed and not entries:
         raise DatasetError(f"{file} has no `{split}:`; name there the folder or the .txt list of its images")
-    found = []
+    paths = []
     for entry in entries:
-        places = _entry_places(entry, roots)
-        there = [place for place in places if place.exists()]
-        if needed and not there:
-            hint = (
-                "its `download:` is never run, so fetch the dataset yourself" if "download" in data else "mend the path"
-            )
-            raise DatasetError(f"{file}: `{split}: {entry}` is not there; tried {', '.join(map(str, places))}; {hint}")
-        found.append((there or places)[0])
-    return found
-
-
-def _entry_places(entry: str, roots: Sequence[Path]) -> list[Path]:
-    # Roboflow writes `../train/images` into a YAML that lies beside the folder `train`.
-    variants = [entry, entry[3:]] if entry.startswith("../") else [entry]
-    return list(dict.fromkeys(_joined(root, variant) for root in roots for variant in variants))
+        # Roboflow writes `../train/images` into a YAML that lies beside the folder `train`.
+        variants = [entry, entry[3:]] if entry.startswith("../") else [entry]
+        tried = list(dict.fromkeys(_joined(root, variant) for root in roots for variant in variants))
+        existing = [place for place in tried if place.exists()]
+        if needed and not existing:
+            never = "its `download:` is never run, so fetch the dataset yourself"
+            hint = never if "download" in data else "correct the path"
+            raise DatasetError(f"{file}: `{split}: {entry}` does not exist; tried {', '.join(map(str, tried))}; {hint}")
+        paths.append((existing or tried)[0])
+    return paths
 
 
 def _names(data: dict, file: Path) -> dict[int, str]:
+    """Class names by index, from the `names:` and `nc:` of a YAML, either of which will do. Raises DatasetError."""
     nc, names = data.get("nc"), data.get("names")
     if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
         raise DatasetError(f"{file}: `nc: {nc}` is not a number of classes, 1 or more")
@@ -99,22 +111,12 @@ def _names(data: dict, file: Path) -> dict[int, str]:
     if not isinstance(names, dict) or not names:
         raise DatasetError(f"{file}: `names: {names}` is neither a list nor a mapping of class names")
     if set(names) != set(range(len(names))):
-        raise DatasetError(f"{file}: names has the keys {_short(names)}, expected 0 to {len(names) - 1}")
+        keys = ", ".join(map(repr, names))
+        keys = keys if len(keys) < 60 else keys[:57] + "..."
+        raise DatasetError(f"{file}: names has the keys {keys}, expected 0 to {len(names) - 1}")
     if nc not in (None, len(names)):
-        raise DatasetError(f"{file}: `nc: {nc}`, but there are {len(names)} names; remove nc or mend the names")
+        raise DatasetError(f"{file}: `nc: {nc}`, but there are {len(names)} names; remove nc or correct the names")
     for index, name in names.items():
-        if name is None or isinstance(name, list | dict):
+        if name is None or isinstance(name, list | dict):  # an empty entry, or a list in the list
             raise DatasetError(f"{file}: the name of class {index} is {name!r}, expected text")
     return {i: str(names[i]) for i in range(len(names))}
-
-
-def _short(names: dict) -> str:
-    keys = ", ".join(map(repr, names))
-    return keys if len(keys) < 60 else keys[:57] + "..."
-
-
-def _channels(data: dict, file: Path) -> int:
-    channels = data.get("channels", 3)
-    if channels not in (1, 3):
-        raise DatasetError(f"{file}: `channels: {channels}`, expected 3 (color) or 1 (gray)")
-    return channels

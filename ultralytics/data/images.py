@@ -1,4 +1,4 @@
-"""Image files as a person sees them: upright, 8 bits, transparency over white.
+"""Image files as they are meant to be seen: upright, 8 bits, transparency over white.
 
 Ordinary JPEG and PNG files are decoded by OpenCV, everything else by Pillow, which also tells the two apart.
 """
@@ -19,7 +19,7 @@ IMG_FORMATS = frozenset(
     | {"tif", "tiff", "webp"}
 )
 VID_FORMATS = frozenset({"asf", "avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"})
-MIN_SIDE = 10
+MIN_SIDE = 10  # pixels
 
 _PILLOW_FORMATS = {"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 _EXIF_ORIENTATION = 0x0112
@@ -31,31 +31,29 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
 
     Raises DatasetError saying what is wrong with the file.
     """
+    path, bgr = Path(path), None
     try:
-        bgr = _decode(Path(path).read_bytes())
+        data = path.read_bytes()
+        image = _open(io.BytesIO(data))
+        plain = image.format in ("JPEG", "MPO") or (image.format == "PNG" and "transparency" not in image.info)
+        # Some versions of OpenCV fill up a cut JPEG with gray, and other modes it shows unlike Pillow.
+        if plain and image.mode in ("RGB", "L") and _is_whole(io.BytesIO(data), image.format):
+            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        bgr = pillow_to_bgr(image) if bgr is None else turn_upright(bgr, _orientation(image))
     except Exception as exc:  # decoders raise anything on broken data
-        raise DatasetError(_reason(Path(path), exc)) from exc
+        raise DatasetError(_reason(path, exc)) from exc
     return bgr if channels == 3 else cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)[..., None]
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of an image file as it is seen, from its header. Raises DatasetError."""
-    try:
-        with Path(path).open("rb") as file:
-            return _upright_size(_open(file))
-    except Exception as exc:  # decoders raise anything on broken data
-        raise DatasetError(_reason(Path(path), exc)) from exc
-
-
 def check_image(path: str | Path) -> tuple[int, int]:
-    """`image_size` of a file that is whole and no side of which is under 10 pixels, else DatasetError.
+    """(height, width) of an image file as it is seen. DatasetError if it is incomplete or a side is under 10 pixels.
 
     Pixels are decoded only where neither the format nor the last bytes tell that the file is whole.
     """
     try:
         with Path(path).open("rb") as file:
             image = _open(file)
-            h, w = _upright_size(image)
+            w, h = image.size if _orientation(image) < 5 else image.size[::-1]
             if not _is_whole(file, image.format):
                 image.load()
     except Exception as exc:  # decoders raise anything on broken data
@@ -67,12 +65,21 @@ def check_image(path: str | Path) -> tuple[int, int]:
 
 def pillow_to_bgr(image: Image.Image) -> np.ndarray:
     """A Pillow image of any mode but floating point, which is a ValueError, as (H, W, 3) uint8 BGR, upright."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
     orientation = _orientation(image)  # asked first, as loading a TIFF may change it
-    return turn_upright(_stored_bgr(image), orientation)
+    if image.mode.startswith("I"):  # 16 bits, perhaps in 32: the high byte of them
+        gray = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
+        return turn_upright(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), orientation)
+    if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image.convert("RGBA"))
+        image = paper
+    return turn_upright(cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR), orientation)
 
 
 def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Stored pixels (H, W, C) as seen, by the EXIF orientation 1 to 8."""
+    """Stored pixels (H, W, C) as they are seen, by the EXIF orientation 1 to 8."""
     if orientation in (5, 6, 7, 8):
         image = image.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -80,29 +87,6 @@ def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     return np.ascontiguousarray(image)
-
-
-def _decode(data: bytes) -> np.ndarray:
-    image = _open(io.BytesIO(data))
-    if _is_plain(image) and _is_whole(io.BytesIO(data), image.format):
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        if bgr is not None:
-            return turn_upright(bgr, _orientation(image))
-    return pillow_to_bgr(image)
-
-
-def _stored_bgr(image: Image.Image) -> np.ndarray:
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
-    if image.mode.startswith("I"):
-        gray = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
-        return cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
-    if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
-        paper = Image.new("RGBA", image.size, "white")
-        paper.alpha_composite(image.convert("RGBA"))
-        image = paper
-    return cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -119,29 +103,17 @@ def _orientation(image: Image.Image) -> int:
     try:
         # The base class reads the header alone, where PNG's own method would decode the pixels to look behind them.
         found = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
-    except Exception:  # broken metadata do not make a image unreadable
+    except Exception:  # broken metadata do not make an image unreadable
         return 1
     return found if found in range(1, 9) else 1
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    w, h = image.size
-    return (w, h) if _orientation(image) >= 5 else (h, w)
-
-
-def _is_plain(image: Image.Image) -> bool:
-    """Whether OpenCV decodes the image as it is seen."""
-    if image.format in ("JPEG", "MPO"):
-        return image.mode in ("RGB", "L")
-    return image.format == "PNG" and image.mode in ("RGB", "L") and "transparency" not in image.info
-
-
 def _is_whole(file: BinaryIO, format: str) -> bool:
-    """Whether the end of an opened file proves that nothing is missing; False if it has to be decoded to know."""
+    """Whether the end of an open file proves that nothing is missing; False if it has to be decoded to know."""
     position, size = file.tell(), file.seek(0, io.SEEK_END)
     file.seek(max(size - 64, 0))
     tail = file.read()
-    file.seek(position)
+    file.seek(position)  # where Pillow goes on reading
     if format in ("JPEG", "MPO"):
         return tail.rstrip(b"\0\r\n ").endswith(b"\xff\xd9")
     return format == "WEBP" or (format == "PNG" and tail[-8:-4] == b"IEND")  # a cut WebP does not open at all
@@ -150,7 +122,7 @@ def _is_whole(file: BinaryIO, format: str) -> bool:
 def _reason(path: Path, exc: Exception) -> str:
     """One sentence on why an image could not be read."""
     if isinstance(exc, FileNotFoundError):
-        what = "a link to a file that is not there" if path.is_symlink() else "no such file"
+        what = "a link to a file that does not exist" if path.is_symlink() else "no such file"
     elif os.path.isdir(path):  # noqa: PTH112 (a Path would raise where it may not look)
         what = "a folder, not an image"
     elif getattr(exc, "strerror", None):

@@ -1,4 +1,4 @@
-"""What is in a image, and how it moves when the image does."""
+"""Instances (objects) of an image, and how they move when the image does."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,14 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from ultralytics.data import polygons as outlines
-from ultralytics.data.polygons import Polygons
+from ultralytics.data.polygons import Polygons, box_corners, resample
+from ultralytics.utils.ops import xywh2xyxy
 
-Size = tuple[int, int]
+Size = tuple[int, int]  # (height, width)
 
 
 def apply_matrix(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points (n, 2) moved by a homogeneous `matrix` (3, 3), float32; behind the horizon means very far away."""
+    """Points (n, 2) moved by a homogeneous `matrix` (3, 3), float32; points behind the horizon end up very far away."""
     moved = matrix[:2, :2] @ points.T + matrix[:2, 2:]
     if matrix[2, 0] or matrix[2, 1]:
         moved /= np.maximum(matrix[2, :2] @ points.T + matrix[2, 2], 1e-3)
@@ -22,16 +22,17 @@ def apply_matrix(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Instances:
-    """Objects of one image: `cls` (k,) and `boxes` (k, 4) xyxy in pixels, both float32, and perhaps outlines.
+    """Instances of one image: `cls` (k,) and `boxes` (k, 4) xyxy in pixels, both float32, and perhaps polygons.
 
-    Methods return new objects, and each moves everything that an object has. Sizes are (height, width).
+    Methods return new instances, and each moves all that an instance has. Sizes are (height, width). A task whose
+    instances have more, such as keypoints, subclasses this.
     """
 
     cls: np.ndarray
     boxes: np.ndarray
     polygons: Polygons | None = None
-    polygon_points: ClassVar[int] = 1000  # into which outlines are cut
-    can_be_mirrored: ClassVar[bool] = True  # and still be what they are
+    polygon_points: ClassVar[int] = 1000  # each polygon is resampled to that many
+    can_be_mirrored: ClassVar[bool] = True  # False: labels would be wrong in a mirror image, so there are no flips
 
     def __len__(self) -> int:
         return len(self.cls)
@@ -40,25 +41,25 @@ class Instances:
     def from_normalized(
         cls, classes: np.ndarray, xywh: np.ndarray, polygons: Sequence[np.ndarray] | None, size: Size
     ) -> "Instances":
-        """Rows of a label file, in shares of the image, as objects in a image of `size`."""
-        height, width = size
-        half = xywh[:, 2:] / 2
-        boxes = np.concatenate((xywh[:, :2] - half, xywh[:, :2] + half), axis=1)
-        known = outlines.resample(polygons, cls.polygon_points) if polygons else None
-        return cls(classes, boxes, known).scale(width, height)
+        """Rows of a label file, in fractions of width and height, as instances of an image of `size`."""
+        packed = resample(polygons, cls.polygon_points) if polygons else None
+        factor = np.array((size[1], size[0]), np.float32)
+        return cls(classes, xywh2xyxy(xywh), packed)._map(lambda points: points * factor)
 
     @classmethod
     def concat(cls, parts: Sequence["Instances"]) -> "Instances":
-        """Objects of several images as those of one."""
-        known = None
-        if any(part.polygons is not None for part in parts):
-            known = outlines.concatenate([part.polygons or outlines.unknown(len(part)) for part in parts])
-        return cls(np.concatenate([p.cls for p in parts]), np.concatenate([p.boxes for p in parts]), known)
+        """Instances of several images as those of one."""
+        joined = cls(np.concatenate([p.cls for p in parts]), np.concatenate([p.boxes for p in parts]))
+        if all(p.polygons is None for p in parts):
+            return joined
+        packed = [p.polygons or Polygons(np.zeros((0, 2), np.float32), np.zeros(len(p), np.int64)) for p in parts]
+        points = np.concatenate([p.points.T for p in packed], axis=1).T  # by way of (2, P), the order in memory
+        return replace(joined, polygons=Polygons(points, np.concatenate([p.counts for p in packed])))
 
     @property
     def has_polygon(self) -> np.ndarray:
-        """(k,) bool: objects whose outline is known."""
-        return np.zeros(len(self), bool) if self.polygons is None else self.polygons.known
+        """(k,) bool: instances with a polygon, not just a box."""
+        return np.zeros(len(self), bool) if self.polygons is None else self.polygons.counts > 0
 
     @property
     def areas(self) -> np.ndarray:
@@ -66,14 +67,9 @@ class Instances:
         return (self.boxes[:, 2] - self.boxes[:, 0]) * (self.boxes[:, 3] - self.boxes[:, 1])
 
     def select(self, mask: np.ndarray) -> "Instances":
-        """The objects that `mask` (k,) bool keeps."""
-        known = None if self.polygons is None else self.polygons.select(mask)
-        return replace(self, cls=self.cls[mask], boxes=self.boxes[mask], polygons=known)
-
-    def scale(self, x: float, y: float) -> "Instances":
-        """Coordinates times `x` and `y`."""
-        factor = np.array((x, y), np.float32)
-        return self._map(lambda points: points * factor)
+        """The instances that `mask` (k,) bool keeps."""
+        polygons = None if self.polygons is None else self.polygons.select(mask)
+        return replace(self, cls=self.cls[mask], boxes=self.boxes[mask], polygons=polygons)
 
     def translate(self, x: float, y: float) -> "Instances":
         """Coordinates plus `x` and `y`."""
@@ -81,56 +77,55 @@ class Instances:
         return self._map(lambda points: points + offset)
 
     def clip(self, size: Size) -> "Instances":
-        """Points outside a image of `size` move to its border."""
+        """Points outside an image of `size` moved to its border."""
         limit = np.array((size[1], size[0]), np.float32)
         return self._map(lambda points: np.clip(points, 0, limit))
 
     def flip_lr(self, width: int) -> "Instances":
-        """Mirrored left to right in a image of `width`."""
-        return self._map(lambda points: points * (-1, 1) + (width, 0))._ordered()
+        """Mirrored left to right in an image of `width`."""
+        flipped = self._map(lambda points: points * (-1, 1) + (width, 0))
+        return replace(flipped, boxes=flipped.boxes[:, [2, 1, 0, 3]])  # the upper left corner comes first again
 
     def flip_ud(self, height: int) -> "Instances":
-        """Mirrored top to bottom in a image of `height`."""
-        return self._map(lambda points: points * (1, -1) + (0, height))._ordered()
+        """Mirrored top to bottom in an image of `height`."""
+        flipped = self._map(lambda points: points * (1, -1) + (0, height))
+        return replace(flipped, boxes=flipped.boxes[:, [0, 3, 2, 1]])
 
     def affine(self, matrix: np.ndarray, size: Size) -> "Instances":
-        """Moved by `matrix` (3, 3) into a image of `size` and clipped to it; an object outside has an area of 0.
+        """Moved by `matrix` (3, 3) into an image of `size` and clipped to it; an instance outside has an area of 0.
 
-        A box becomes the bounds of its moved corners, or, where the outline is known, of what of that is visible.
+        A box becomes the bounds of its moved corners or, where there is a polygon, of the visible part of that, which
+        is tighter.
         """
-        corners = self.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)
-        corners = apply_matrix(corners, matrix).reshape(-1, 4, 2)
-        boxes = np.concatenate((corners.min(1), corners.max(1)), axis=1)
-        known = self.polygons
-        if known is not None:
-            known = known.map(lambda points: apply_matrix(points, matrix))
-            boxes = np.where(known.known[:, None], known.visible_bounds(size[1], size[0]), boxes)
-        return replace(self, boxes=boxes, polygons=known).clip(size)
+        corners = apply_matrix(box_corners(self.boxes).reshape(-1, 2), matrix).reshape(-1, 4, 2)
+        boxes = np.concatenate((corners.min(1), corners.max(1)), axis=1)  # (k, 4)
+        polygons = self.polygons
+        if polygons is not None:
+            polygons = replace(polygons, points=apply_matrix(polygons.points, matrix))
+            boxes = np.where(self.has_polygon[:, None], polygons.visible_bounds(size[1], size[0]), boxes)
+        return replace(self, boxes=boxes, polygons=polygons).clip(size)
 
     def normalized(self, size: Size) -> np.ndarray:
-        """Boxes (k, 4) xywh as shares of a image of `size`."""
+        """Boxes (k, 4) xywh in fractions of the width and height of an image of `size`."""
         low, high = self.boxes[:, :2], self.boxes[:, 2:]
         scale = np.array((size[1], size[0]), np.float32)
         return np.concatenate(((low + high) / (2 * scale), (high - low) / scale), axis=1)
 
     def _map(self, move: Callable[[np.ndarray], np.ndarray]) -> "Instances":
-        """`move` (n, 2) -> (n, 2) applied to every point of every object."""
+        """`move` (n, 2) -> (n, 2) applied to all points of all instances; subclasses with more points extend it."""
         boxes = move(self.boxes.reshape(-1, 2)).reshape(-1, 4).astype(np.float32, copy=False)
-        known = None if self.polygons is None else self.polygons.map(lambda p: move(p).astype(np.float32, copy=False))
-        return replace(self, boxes=boxes, polygons=known)
-
-    def _ordered(self) -> "Instances":
-        """The upper left corner first again, after a mirror."""
-        low, high = self.boxes[:, :2], self.boxes[:, 2:]
-        return replace(self, boxes=np.concatenate((np.minimum(low, high), np.maximum(low, high)), axis=1))
+        polygons = self.polygons
+        if polygons is not None:
+            polygons = replace(polygons, points=move(polygons.points).astype(np.float32, copy=False))
+        return replace(self, boxes=boxes, polygons=polygons)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A image and what is in it.
+    """An image and its instances.
 
-    `img` (H, W, C) uint8, BGR. `ori_shape` is the size of the file's image. `ratio_pad`, ((gain_h, gain_w), (left,
-    top)), leads back to it; None once the image has been augmented.
+    `img` (H, W, C) uint8, BGR. `ori_shape` is the size of the image in its file. `ratio_pad`, ((gain_h, gain_w), (left,
+    top)), leads back to that; None once the image has been augmented.
     """
 
     img: np.ndarray

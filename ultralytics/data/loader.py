@@ -3,20 +3,19 @@
 import math
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.dataset import Batch, YOLODataset
 from ultralytics.utils.errors import DatasetError
 
 PREFETCH = 2  # batches that each worker loads ahead
 
 
 class EpochSampler(Sampler):
-    """Keys (epoch, position) of one epoch, which `set_epoch` names."""
+    """Keys (epoch, position) of the epoch that was set last."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -26,12 +25,8 @@ class EpochSampler(Sampler):
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self.epoch
+        epoch = self.epoch  # that of the start: prefetched batches of an iteration never change their epoch
         return ((epoch, position) for position in range(self.length))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, of the iterations that start from now on."""
-        self.epoch = epoch
 
 
 class Loader(DataLoader):
@@ -39,12 +34,13 @@ class Loader(DataLoader):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, of the iterations that start from now on."""
-        self.sampler.set_epoch(epoch)
+        self.sampler.epoch = epoch
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Batch]:
         try:
             yield from super().__iter__()
-        except DatasetError as exc:  # from a worker it comes with a traceback in its text, and the sentence at the end
+        except DatasetError as exc:
+            # From a worker it comes with a traceback in its text, and the sentence at the end.
             raise DatasetError(str(exc).strip().rpartition(f"{DatasetError.__name__}: ")[2]) from None
 
 
@@ -58,16 +54,10 @@ def build_loader(
     """
     batches = math.ceil(len(dataset) / dataset.batch)
     workers = min(workers, batches, os.cpu_count() or 1)
-    parallel: dict[str, Any] = {}
+    context = torch.multiprocessing.get_context(start_method) if workers else None
     if workers:
-        context = torch.multiprocessing.get_context(start_method)
-        dataset.share((PREFETCH * workers + 1) * dataset.batch, context.Lock())
-        parallel = {
-            "multiprocessing_context": context,
-            "worker_init_fn": _init_worker,
-            "prefetch_factor": PREFETCH,
-            "persistent_workers": True,
-        }
+        # Each worker has PREFETCH batches in work, and one more is on its way to the consumer.
+        dataset.share_memory((PREFETCH * workers + 1) * dataset.batch, context.Lock())
     return Loader(
         dataset,
         batch_size=dataset.batch,
@@ -76,7 +66,10 @@ def build_loader(
         collate_fn=dataset.collate,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # else each iteration would draw from the process's own
-        **parallel,
+        multiprocessing_context=context,
+        worker_init_fn=_init_worker,
+        prefetch_factor=PREFETCH if workers else None,
+        persistent_workers=workers > 0,
     )
 
 

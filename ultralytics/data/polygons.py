@@ -1,7 +1,7 @@
-"""Outlines of objects, packed: one array of points for all of them, so that moving them is one operation."""
+"""Polygons of objects, packed: one array of points for all of them, so that moving them is one operation."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -9,99 +9,101 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Polygons:
-    """`points` (P, 2) float32 x, y of all outlines one after the other; `counts` (k,) points each.
+    """`points` (P, 2) float32 x, y of all polygons one after the other; `counts` (k,) points of each.
 
-    A count of 0 is an object of which only the box is known. Outlines are closed: the first point comes last again.
+    A count of 0 is an object of which only the box is known. Polygons are closed: the first point comes last again.
     In memory all x come before all y, which makes numpy several times faster here.
     """
 
     points: np.ndarray
     counts: np.ndarray
 
-    @property
-    def known(self) -> np.ndarray:
-        """(k,) bool: objects that have an outline."""
-        return self.counts > 0
-
-    @property
-    def starts(self) -> np.ndarray:
-        """(k,) where each outline begins in `points`."""
-        return np.cumsum(self.counts) - self.counts
-
-    def map(self, move: Callable[[np.ndarray], np.ndarray]) -> "Polygons":
-        """The outlines with `move` applied to their points (P, 2)."""
-        return replace(self, points=move(self.points))
-
     def select(self, mask: np.ndarray) -> "Polygons":
-        """The outlines of the objects that `mask` (k,) bool keeps."""
+        """The polygons of the objects that `mask` (k,) bool keeps."""
         kept = np.compress(np.repeat(mask, self.counts), self.points.T, axis=1)
         return Polygons(kept.T, self.counts[mask])
 
     def split(self) -> list[np.ndarray]:
-        """The points (p, 2) of each outline."""
-        return [self.points[start : start + n] for start, n in zip(self.starts, self.counts, strict=True)]
+        """The points (p, 2) of each polygon, as views."""
+        return np.split(self.points, np.cumsum(self.counts))[:-1]  # the last piece is what follows them all: nothing
 
     def visible_bounds(self, width: float, height: float) -> np.ndarray:
-        """Bounds (k, 4) xyxy of what of each outline lies in the image; zeros where nothing does or none is known.
+        """Bounds (k, 4) xyxy of the part of each polygon inside the image; zeros where nothing is, or none is known.
 
-        Taken from the vertices inside, the places where edges cross the border, and the image's corners inside the
-        outline.
+        Taken from the vertices inside, the points where edges cross the border, and the image's corners that lie in
+        the polygon.
         """
         bounds = np.zeros((len(self.counts), 4), np.float32)
         if not len(self.points):
             return bounds
+        known = self.counts > 0
+        starts = (np.cumsum(self.counts) - self.counts)[known]
         whole = bounds.copy()
-        whole[self.known] = _bounds(self.points, self.points, self.starts[self.known])
+        whole[known, :2] = np.minimum.reduceat(self.points, starts)
+        whole[known, 2:] = np.maximum.reduceat(self.points, starts)
         low, high, limit = whole[:, :2], whole[:, 2:], (width, height)
         inside = (low >= 0).all(1) & (high <= limit).all(1)
-        cut = (low <= limit).all(1) & (high >= 0).all(1) & ~inside
         bounds[inside] = whole[inside]
-        if cut.any():
-            part = self.select(cut)
-            bounds[cut] = _cut_bounds(part.points, part.starts, width, height)
+        cut = (low <= limit).all(1) & (high >= 0).all(1) & ~inside
+        if not cut.any():  # edges count only where they may cross the border
+            return bounds
+
+        part = self.select(cut)
+        starts = np.cumsum(part.counts) - part.counts
+        p = part.points.astype(np.float64)
+        q = np.roll(p, -1, axis=0)
+        is_edge = np.ones(len(p), bool)
+        is_edge[starts - 1] = False  # it leads from the end of one polygon to the start of the next
+        enter, leave = _liang_barsky(p, q, width, height)
+        seen = (is_edge & (enter <= leave))[:, None]
+        ends = np.stack((p + (q - p) * enter[:, None], p + (q - p) * leave[:, None]))  # (2, P, 2)
+        low = np.minimum.reduceat(np.where(seen, ends.min(0), np.inf), starts)
+        high = np.maximum.reduceat(np.where(seen, ends.max(0), -np.inf), starts)
+        for corner in ((0.0, 0.0), (width, 0.0), (0.0, height), (width, height)):
+            # Even-odd rule: a ray from a point inside crosses the polygon an odd number of times.
+            encloses = np.add.reduceat(is_edge & _right_of(corner, p, q), starts) % 2 == 1
+            low[encloses], high[encloses] = np.minimum(low[encloses], corner), np.maximum(high[encloses], corner)
+        found = np.concatenate((low, high), axis=1)
+        found[~np.isfinite(found).all(1)] = 0  # no edge and no corner of the image: the two do not meet
+        bounds[cut] = found
         return bounds
 
 
 def resample(polygons: Sequence[np.ndarray], n: int = 1000) -> Polygons:
-    """Close outlines [(p, 2)], at least one, and add points evenly spaced in index space until each has `n`.
+    """Close polygons [(p, 2)], at least one, and add points evenly spaced in index space until each has `n`.
 
-    If one has `n` vertices or more, all get one more than that. Clipping dense outlines point by point keeps their
+    If one has `n` vertices or more, all get one more than that. Clipping dense polygons point by point keeps their
     shape, clipping vertices alone would not.
     """
     closed = [np.concatenate((polygon, polygon[:1])) for polygon in polygons]
     sizes = np.array([len(polygon) for polygon in closed])
     n = max(n, int(sizes.max()))
+    # Positions (k, n) in index space: the vertices themselves and, evenly between first and last, the added points.
     index, count, last = np.arange(n)[None], sizes[:, None], sizes[:, None] - 1
     between = (index - count) * last / np.maximum(n - count - 1, 1)
     at = np.sort(np.where(index < count, index, between), axis=1)
     below = np.minimum(at.astype(np.int64), last - 1)
     part = (at - below).astype(np.float32)
     below += (np.cumsum(sizes) - sizes)[:, None]
-    vertices = np.concatenate(closed).T.astype(np.float32, order="C")
+    vertices = np.concatenate(closed).T.astype(np.float32, order="C")  # (2, V)
     start = vertices.take(below.ravel(), axis=1)
-    points = start + part.ravel() * (vertices.take(below.ravel() + 1, axis=1) - start)
+    points = start + part.ravel() * (vertices.take(below.ravel() + 1, axis=1) - start)  # (2, k * n)
     return Polygons(points.T, np.full(len(sizes), n))
 
 
-def concatenate(parts: Sequence[Polygons]) -> Polygons:
-    """Outlines of several images as those of one."""
-    points = np.concatenate([p.points.T for p in parts], axis=1)
-    return Polygons(points.T, np.concatenate([p.counts for p in parts]))
-
-
 def fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Mask (height, width) uint8 of the pixels in an outline (p, 2), those on it included."""
+    """Mask (height, width) uint8 of the pixels in a polygon (p, 2), those on its edge included."""
     return cv2.fillPoly(np.zeros(size, np.uint8), [points.astype(np.int32)], 1)
 
 
-def unknown(k: int) -> Polygons:
-    """`k` objects without an outline."""
-    return Polygons(np.zeros((0, 2), np.float32), np.zeros(k, np.int64))
+def box_corners(boxes: np.ndarray) -> np.ndarray:
+    """Corners (k, 4, 2) of boxes (k, 4) xyxy, clockwise from the top left."""
+    return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
 
 
-def visible_points(outline: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Points (m, 2) float64 with the hull of what of a closed outline (n, 2) lies in the image; nothing: no rows."""
-    p = outline.astype(np.float64)
+def visible_points(polygon: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Points (m, 2) float64 with the hull of the part of a closed polygon (n, 2) inside the image; nothing: no rows."""
+    p = polygon.astype(np.float64)
     p, q = p[:-1], p[1:]
     enter, leave = _liang_barsky(p, q, width, height)
     seen = enter <= leave
@@ -111,48 +113,21 @@ def visible_points(outline: np.ndarray, width: float, height: float) -> np.ndarr
     return np.concatenate((*ends, np.array(inside).reshape(-1, 2)))
 
 
-def _bounds(low: np.ndarray, high: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Smallest `low` and largest `high` of the runs that begin at `starts`, (len(starts), 4)."""
-    return np.concatenate((np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)), axis=1)
-
-
-def _cut_bounds(points: np.ndarray, starts: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Bounds (k, 4) of closed outlines intersected with the image; zeros where they do not meet."""
-    p = points.astype(np.float64)
-    q = np.roll(p, -1, axis=0)
-    real = np.ones(len(p), bool)
-    real[np.append(starts[1:], len(p)) - 1] = False  # from the end of one outline to the start of the next: no edge
-    enter, leave = _liang_barsky(p, q, width, height)
-    seen = (real & (enter <= leave))[:, None]
-    ends = np.stack((p + (q - p) * enter[:, None], p + (q - p) * leave[:, None]))
-    bounds = _bounds(
-        np.where(seen, ends.min(0), np.inf),
-        np.where(seen, ends.max(0), -np.inf),
-        starts,
-    )
-    for corner in ((0.0, 0.0), (width, 0.0), (0.0, height), (width, height)):
-        inside = np.add.reduceat(real & _right_of(corner, p, q), starts) % 2 == 1
-        bounds[inside, :2] = np.minimum(bounds[inside, :2], corner)
-        bounds[inside, 2:] = np.maximum(bounds[inside, 2:], corner)
-    bounds[~np.isfinite(bounds).all(1)] = 0
-    return bounds.astype(np.float32)
-
-
 def _liang_barsky(p: np.ndarray, q: np.ndarray, width: float, height: float) -> tuple[np.ndarray, np.ndarray]:
-    """Parts of the segments p -> q (n, 2) where they enter and leave the image; enter > leave: they miss it.
+    """Fractions (n,) of the segments p -> q (n, 2) where they enter and leave the image; enter > leave: they miss it.
 
     Liang and Barsky, "A New Concept and Method for Line Clipping", ACM TOG 1984.
     """
     d = q - p
-    still = d == 0
-    safe = np.where(still, 1.0, d)
+    parallel = d == 0  # to that pair of borders, which such a segment never crosses
+    safe = np.where(parallel, 1.0, d)
     a, b = (0 - p) / safe, ((width, height) - p) / safe
     within = (p >= 0) & (p <= (width, height))
-    first = np.where(still, np.where(within, 0.0, np.inf), np.minimum(a, b))
-    last = np.where(still, np.where(within, 1.0, -np.inf), np.maximum(a, b))
+    first = np.where(parallel, np.where(within, 0.0, np.inf), np.minimum(a, b))
+    last = np.where(parallel, np.where(within, 1.0, -np.inf), np.maximum(a, b))
     enter, leave = first.max(1).clip(min=0), last.min(1).clip(max=1)
     missed = enter > leave
-    return np.where(missed, 1.0, enter), np.where(missed, 0.0, leave)
+    return np.where(missed, 1.0, enter), np.where(missed, 0.0, leave)  # finite, so that points can be made of them
 
 
 def _right_of(point: tuple[float, float], p: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""What to predict on: files, folders, patterns, lists, arrays, tensors, videos and cameras, as a stream of frames."""
+"""Sources to predict on: files, folders, patterns, lists, arrays, tensors, videos, cameras, as a stream of frames."""
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError, SourceError
 from ultralytics.utils.letterbox import letterbox_batch
 
-_NOT_FILES = ("http://", "https://", "rtsp://", "rtmp://", "tcp://", "udp://", "screen")
+_STREAMS = ("http://", "https://", "rtsp://", "rtmp://", "tcp://", "udp://", "screen")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image (H, W, 3) uint8 BGR and where it is from.
+    """One image (H, W, 3) uint8 BGR and its origin.
 
     `tensor` (3, H, W) is the image as it was given, if that was a floating-point tensor. `item` counts the images and
     videos of the source from 1; `frame` the used frames of a video from 1, up to `frames` if their number is known;
@@ -33,7 +33,7 @@ class Frame:
 
     image: np.ndarray
     path: str
-    tensor: torch.Tensor | None = None
+    tensor: Tensor | None = None
     item: int = 1
     is_video: bool = False
     frame: int = 0
@@ -48,7 +48,7 @@ class ImageFile:
     path: str
 
     def frames(self) -> Iterator[Frame]:
-        """Its image. Raises DatasetError if it cannot be read."""
+        """The image as a frame. Raises DatasetError if it cannot be read."""
         yield Frame(read_image(self.path), self.path)
 
 
@@ -61,40 +61,39 @@ class Video:
     camera: int | None = None
 
     def frames(self) -> Iterator[Frame]:
-        """Its frames, decoded one by one. Raises DatasetError if there is none."""
+        """Frames, decoded one by one. Raises DatasetError if there is none."""
         capture = cv2.VideoCapture(self.path if self.camera is None else self.camera)
         try:
-            yield from self._read(capture)
-        finally:
+            # Containers only estimate the number of frames, and cameras answer 0 or -1.
+            expected = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) // self.stride, 0)
+            fps = capture.get(cv2.CAP_PROP_FPS) or None
+            number = 0
+            while all(capture.grab() for _ in range(self.stride)):  # those in between are not decoded
+                decoded, image = capture.retrieve()
+                if decoded:
+                    number += 1
+                    yield Frame(image, self.path, is_video=True, frame=number, frames=expected or None, fps=fps)
+            if not number:
+                what = "this video" if self.camera is None else "the camera of this number"
+                raise DatasetError(f"{self.path}: no frame can be read from {what}")
+            if number < 0.95 * expected:
+                LOGGER.warning(f"{self.path} ends after {number} of {expected} frames")
+        finally:  # also where the caller takes only some of the frames
             capture.release()
-
-    def _read(self, capture: cv2.VideoCapture) -> Iterator[Frame]:
-        expected = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) // self.stride, 0)
-        fps = capture.get(cv2.CAP_PROP_FPS) or None
-        number = 0
-        while all(capture.grab() for _ in range(self.stride)):
-            decoded, image = capture.retrieve()
-            if decoded:
-                number += 1
-                yield Frame(image, self.path, is_video=True, frame=number, frames=expected or None, fps=fps)
-        if not number:
-            what = "this video" if self.camera is None else "the camera of this number"
-            raise DatasetError(f"{self.path}: no frame can be read from {what}")
-        if number < 0.95 * expected:
-            LOGGER.warning(f"{self.path} ends after {number} of {expected} frames")
 
 
 @dataclass(frozen=True)
 class MemoryImage:
     """An image in memory."""
 
-    image: np.ndarray | torch.Tensor | Image.Image
+    image: np.ndarray | Tensor | Image.Image
     path: str
 
     def frames(self) -> Iterator[Frame]:
-        """It as a frame. Raises SourceError if it is no image."""
+        """The image as a frame. Raises SourceError if it is of no kind that `load_source` takes."""
+        floating = isinstance(self.image, Tensor) and self.image.is_floating_point()
         try:
-            yield Frame(to_bgr(self.image), self.path, _floating(self.image))
+            yield Frame(to_bgr(self.image), self.path, self.image if floating else None)
         except (ValueError, OSError) as exc:
             raise SourceError(f"{self.path}: {exc}") from exc
 
@@ -119,38 +118,48 @@ class Source:
 
     @property
     def in_memory(self) -> bool:
-        """Whether all of it are images in memory, nothing of which is to be read."""
+        """Whether all items are images in memory, so that nothing has to be read."""
         return all(isinstance(item, MemoryImage) for item in self._items)
 
     def __iter__(self) -> Iterator[Frame]:
         self.skipped = []
         for number, item in enumerate(self._items, 1):
-            for frame in self._frames(item):
-                yield replace(frame, item=number)
+            frames = item.frames()
+            try:
+                for frame in frames:
+                    yield replace(frame, item=number)
+            except DatasetError as exc:
+                if len(self) == 1:
+                    raise SourceError(str(exc)) from exc
+                LOGGER.warning(f"Skipped {exc}")
+                self.skipped.append((item.path, str(exc).removeprefix(f"{item.path}: ")))
         if len(self.skipped) == len(self):
             raise SourceError(f"None of the {len(self)} images and videos can be read")
 
-    def _frames(self, item: Item) -> Iterator[Frame]:
-        try:
-            yield from item.frames()
-        except DatasetError as exc:
-            if len(self) == 1:
-                raise SourceError(str(exc)) from exc
-            LOGGER.warning(f"Skipped {exc}")
-            self.skipped.append((item.path, str(exc).removeprefix(f"{item.path}: ")))
-
 
 def load_source(source: Any, vid_stride: int = 1) -> Source:
-    """Frames of what somebody wants predictions on.
+    """Frames to predict on, from whatever a user may pass as `source`.
 
-    A path, folder (those in its subfolders if it holds none), pattern such as `shots/**/*.jpg`, .txt list, image, video
-    or camera number; an array (H, W, 3) BGR, (H, W) gray or (H, W, 4) BGRA, uint8; a Pillow image; a tensor ([B,] 3, H,
-    W) RGB, uint8 or 0..1; a list of such.
-    Raises SourceError for anything else, and for what is not there.
+    A path, folder (all in its subfolders if it holds no image itself), pattern such as `shots/**/*.jpg`, .txt list,
+    image, video or camera number; an array (H, W, 3) BGR, (H, W) gray or (H, W, 4) BGRA, uint8; a Pillow image; a
+    tensor ([B,] 3, H, W) RGB, uint8 or 0..1; a list of such. Raises SourceError for anything else, and for files and
+    folders that do not exist.
     """
     items: list[Item] = []
     for one in source if isinstance(source, list | tuple) else [source]:
-        items += _items(one, len(items), vid_stride)
+        index = len(items)  # by which images without a name are numbered
+        if isinstance(one, str | Path):
+            items += _path_items(str(one), vid_stride)
+        elif isinstance(one, int) and not isinstance(one, bool):
+            items.append(Video(str(one), vid_stride, camera=one))
+        elif isinstance(one, Tensor) and one.ndim == 4:
+            items += [MemoryImage(image, f"image{i}.jpg") for i, image in enumerate(one, index)]
+        elif isinstance(one, np.ndarray | Tensor | Image.Image):
+            items.append(MemoryImage(one, getattr(one, "filename", "") or f"image{index}.jpg"))
+        else:
+            raise SourceError(
+                f"A {type(one).__name__} is no source; give a path, an array, a Pillow image, a tensor or a list"
+            )
     if not items:
         raise SourceError("The list of sources is empty")
     if len(items) == 1 and isinstance(items[0], ImageFile) and not os.path.lexists(items[0].path):
@@ -158,111 +167,71 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
     return Source(items)
 
 
-def _items(source: Any, index: int, stride: int) -> list[Item]:
-    """Items of one source; those in memory are numbered from `index`."""
-    if isinstance(source, str | Path):
-        return _path_items(str(source), stride)
-    if isinstance(source, int) and not isinstance(source, bool):
-        return [Video(str(source), stride, camera=source)]
-    if isinstance(source, torch.Tensor) and source.ndim == 4:
-        return [MemoryImage(image, f"image{i}.jpg") for i, image in enumerate(source, index)]
-    if isinstance(source, np.ndarray | torch.Tensor | Image.Image):
-        return [MemoryImage(source, getattr(source, "filename", "") or f"image{index}.jpg")]
-    raise SourceError(
-        f"A {type(source).__name__} is no source; give a path, an array, a Pillow image, a tensor or a list"
-    )
-
-
 def _path_items(text: str, stride: int) -> list[Item]:
+    """Items of a text: the file or folder of that name if there is one, otherwise a camera or a pattern."""
     path = Path(text).expanduser()
-    if os.path.lexists(path) and not path.is_dir() and path.suffix.lower() == ".txt":
-        return [_file(entry, stride) for entry in _read_list(path)]
+    exists = os.path.lexists(path)
     if path.is_dir():
-        inside = sorted(path.iterdir())
-        if not any(map(_is_media, inside)):
-            inside = sorted(path.rglob("*"))
-        return _found(inside, f"the folder {text}", stride)
-    if not os.path.lexists(path):
-        if text.isdecimal():
-            return [Video(text, stride, camera=int(text))]
-        if text.lower().startswith(_NOT_FILES):
-            raise SourceError(
-                f"{text}: screens and network streams are not read; save images or a video to a file first"
-            )
-        if glob.has_magic(text):
-            found = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-            return _found(sorted(map(Path, found)), f"the pattern {text}", stride)
-    return [_file(path, stride)]
-
-
-def _file(path: str | Path, stride: int) -> ImageFile | Video:
-    absolute = os.path.abspath(path)  # noqa: PTH100
-    return Video(absolute, stride) if _suffix(path) in VID_FORMATS else ImageFile(absolute)
-
-
-def _found(paths: Sequence[Path], where: str, stride: int) -> list[Item]:
-    items = [_file(path, stride) for path in paths if _is_media(path)]
-    if not items:
+        # Subfolders count only where the folder itself holds no image.
+        where, files = f"the folder {text}", _media(path.iterdir()) or _media(path.rglob("*"))
+    elif exists and path.suffix.lower() == ".txt":
+        try:
+            files = read_list(path)
+        except DatasetError as exc:
+            raise SourceError(str(exc)) from exc
+        if not files:
+            raise SourceError(f"{path}: the list is empty")
+    elif exists:  # by this name, whatever its name ends in
+        files = [path]
+    elif text.isdecimal():
+        return [Video(text, stride, camera=int(text))]
+    elif text.lower().startswith(_STREAMS):
+        raise SourceError(f"{text}: screens and network streams are not read; save images or a video to a file first")
+    elif glob.has_magic(text):
+        found = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        where, files = f"the pattern {text}", _media(map(Path, found))
+    else:
+        files = [path]
+    if not files:
         known = IMG_FORMATS | VID_FORMATS
         raise SourceError(f"No image or video in {where}; their names end in {', '.join(sorted(known))}")
-    return items
+    paths = [os.path.abspath(file) for file in files]  # noqa: PTH100 (links stay as they are)
+    return [Video(p, stride) if Path(p).suffix.lower()[1:] in VID_FORMATS else ImageFile(p) for p in paths]
 
 
-def _is_media(path: Path) -> bool:
-    return _suffix(path) in IMG_FORMATS | VID_FORMATS and not path.name.startswith(".")
+def _media(paths: Iterable[Path]) -> list[Path]:
+    """Files named like images or videos and not hidden, sorted."""
+    known = IMG_FORMATS | VID_FORMATS
+    return sorted(path for path in paths if path.suffix.lower()[1:] in known and not path.name.startswith("."))
 
 
-def _suffix(path: str | Path) -> str:
-    return Path(path).suffix.lower().lstrip(".")
-
-
-def _read_list(path: Path) -> list[str]:
-    try:
-        entries = read_list(path)
-    except DatasetError as exc:
-        raise SourceError(str(exc)) from exc
-    if not entries:
-        raise SourceError(f"{path}: the list is empty")
-    return entries
-
-
-def to_bgr(image: np.ndarray | torch.Tensor | Image.Image) -> np.ndarray:
-    """An image in memory as (H, W, 3) uint8 BGR. Raises ValueError if it is of another kind than `load_source` says."""
+def to_bgr(image: np.ndarray | Tensor | Image.Image) -> np.ndarray:
+    """An image in memory as (H, W, 3) uint8 BGR. Raises ValueError if it is of no kind that `load_source` takes."""
     if isinstance(image, Image.Image):
         return pillow_to_bgr(image)
-    bgr = _array_to_bgr(_tensor_to_array(image) if isinstance(image, torch.Tensor) else image)
-    return np.ascontiguousarray(bgr)
-
-
-def _floating(image: Any) -> torch.Tensor | None:
-    """The image if it is a floating-point tensor."""
-    return image if isinstance(image, torch.Tensor) and image.is_floating_point() else None
-
-
-def _tensor_to_array(tensor: torch.Tensor) -> np.ndarray:
-    if tensor.ndim != 3 or len(tensor) != 3:
-        raise ValueError(f"a tensor of shape {tuple(tensor.shape)}, expected (3, H, W) or (B, 3, H, W)")
-    if tensor.is_floating_point():
-        if not bool(((tensor >= 0) & (tensor <= 1 + 1e-3)).all()):
-            raise ValueError("a floating-point tensor with values outside 0..1; divide it by 255")
-        tensor = (tensor.float() * 255).round().clamp(max=255).to(torch.uint8)
-    return tensor.detach().cpu().numpy()[::-1].transpose(1, 2, 0)
-
-
-def _array_to_bgr(array: np.ndarray) -> np.ndarray:
-    channels = array.shape[2] if array.ndim == 3 else 1
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3, 4) or not array.size:
-        raise ValueError(f"an array {array.shape} {array.dtype}, expected (H, W, 3) uint8, BGR")
+    if isinstance(image, Tensor):
+        if image.ndim != 3 or len(image) != 3:
+            raise ValueError(f"a tensor of shape {tuple(image.shape)}, expected (3, H, W) or (B, 3, H, W)")
+        if image.is_floating_point():
+            if not bool(((image >= 0) & (image <= 1 + 1e-3)).all()):
+                raise ValueError("a floating-point tensor with values outside 0..1; divide it by 255")
+            image = (image.float() * 255).round().clamp(max=255).to(torch.uint8)
+        image = image.detach().cpu().numpy()[::-1].transpose(1, 2, 0)  # (3, H, W) RGB -> (H, W, 3) BGR
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4) or not image.size:
+        raise ValueError(f"an array {image.shape} {image.dtype}, expected (H, W, 3) uint8, BGR")
     if channels == 4:
-        return pillow_to_bgr(Image.fromarray(cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA)))
-    return array if channels == 3 else cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_GRAY2BGR)
+        return pillow_to_bgr(Image.fromarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)))
+    image = np.ascontiguousarray(image)
+    return image if channels == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
 
 
 def letterboxed(frames: list[Frame], imgsz: int | list[int], stride: int, rect: bool) -> Tensor:
     """Images (B, 3, H, W) RGB 0..1 float: tensors of one shape that fits the stride as they are, else letterboxed."""
-    if (given := stack_if_tensors(frames, stride)) is not None:
-        return given
-    stacked = letterbox_batch([frame.image for frame in frames], imgsz, stride, rect)
+    tensors = stack_if_tensors(frames, stride)
+    if tensors is not None:
+        return tensors
+    stacked = letterbox_batch([frame.image for frame in frames], imgsz, stride, rect)  # (B, H, W, 3) BGR uint8
     return torch.from_numpy(np.ascontiguousarray(stacked[..., ::-1].transpose(0, 3, 1, 2))).float() / 255
 
 

@@ -1,9 +1,10 @@
-"""Networks read from the files that export() writes, or from such files of the public package."""
+"""Networks read from the files that export() writes, or from such files of the public package: ONNX, TorchScript."""
 
 import ast
 import io
 import json
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg import Options
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ConfigError, DeviceError
 from ultralytics.utils.files import import_extra
@@ -20,12 +22,12 @@ from ultralytics.utils.torch_utils import select_device
 
 
 def as_list(outputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> list[Tensor]:
-    """Outputs of a network as a list, also where there is one."""
+    """Outputs of a network as a list, also where there is only one."""
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
 def literal(text: str) -> Any:
-    """The Python value that a text of ONNX metadata writes down, else the text."""
+    """Python value that a text of ONNX metadata writes down, else the text."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -34,7 +36,7 @@ def literal(text: str) -> Any:
 
 @contextmanager
 def opening(path: Path) -> Iterator[None]:
-    """Whatever a runtime says of a file it cannot read, as a CheckpointError of one line."""
+    """Turn whatever a runtime says of a file it cannot read into a CheckpointError of one line."""
     try:
         yield
     except Exception as exc:  # every runtime has errors of its own
@@ -45,9 +47,10 @@ def opening(path: Path) -> Iterator[None]:
 
 
 class ExportedNetwork(nn.Module):
-    """A network without layers: it answers what the loops ask of every network, and computes.
+    """Network without layers: it answers what the loops ask of every network, and computes.
 
-    `batch` and `size` (height, width) are what the file is made for, None where it takes any.
+    `batch` and `size` (height, width) are what the file is made for, None where it takes any. A subclass defines `on`
+    and `compute`.
     """
 
     title: str
@@ -62,31 +65,28 @@ class ExportedNetwork(nn.Module):
                 f"{path} does not tell its {', '.join(missing)}: write it with model.export(), which stores them"
             )
         self.metadata = metadata
-        self._args = metadata.get("args") or {}  # of export()
+        self._args = metadata.get("args") or {}  # those of export()
+        self.val_batch: int | None = self._args.get("val_batch")  # the batch that training validated with
         self.names = {int(i): str(name) for i, name in dict(metadata["names"]).items()}
         self.nc = len(self.names)
-        self.kpt_shape = tuple(metadata.get("kpt_shape") or ())  # of keypoints
+        self.kpt_shape = tuple(metadata.get("kpt_shape") or ())
         self.task = str(metadata["task"])
         self.stride = torch.tensor([float(metadata["stride"])])
+        self.max_stride = int(self.stride.max())  # pixels, of which image sides are multiples
         self.batch: int | None = None
         self.size: tuple[int, int] | None = None
         self.device = torch.device("cpu")
         self.dtype = torch.float32
 
     @property
-    def known(self) -> dict[str, Any]:
-        """Options that later calls start from: the image size, and what the weights knew of their training."""
+    def saved_options(self) -> dict[str, Any]:
+        """Options that later calls start from: the image size, and what the weights know of their training."""
         height, width = as_shape(self.size or self.metadata.get("imgsz") or 640)
         kept = {name: self._args[name] for name in ("data", "single_cls") if self._args.get(name)}
         return kept | {"imgsz": height if height == width else [height, width]}
 
-    @property
-    def val_batch(self) -> int | None:
-        """The batch that training validated with, if the file knows."""
-        return self._args.get("val_batch")
-
-    def fitting(self, options: Any) -> Any:
-        """The options of a call with what the file decides; ConfigError where somebody wants something else."""
+    def constrain(self, options: Options) -> Options:
+        """Options of a call with what the file decides; ConfigError where they ask for something else."""
         if options.half and self.dtype != torch.float16:
             raise ConfigError(f"half=True: {self.path} computes in float32; export it again with half=True")
         if self.size is None:
@@ -100,43 +100,42 @@ class ExportedNetwork(nn.Module):
             raise ConfigError(f"rect=True: {self.path} takes one image size; export it again with dynamic=True")
         return options.replace(rect=False)
 
+    @abstractmethod
     def on(self, device: torch.device) -> "ExportedNetwork":
-        """Ready to compute on a device."""
-        raise NotImplementedError
+        """Get ready to compute on a device; DeviceError where that cannot be."""
 
-    def choose(self, device: Any) -> "ExportedNetwork":
-        """Ready on the device asked for; on the CPU, saying so, if none was and it cannot use the one found."""
+    @abstractmethod
+    def compute(self, images: Tensor) -> list[Tensor]:
+        """All outputs for images of a shape that the file takes."""
+
+    def select_device(self, device: Any) -> "ExportedNetwork":
+        """Get ready on the device asked for, or, with a warning, on the CPU if none was and the GPU cannot be used."""
         wanted = select_device(device)
         try:
             return self.on(wanted)
         except DeviceError as exc:
             if device is not None:
                 raise
-            LOGGER.warning(f"{exc}. Going on with device=cpu.")
+            LOGGER.warning(f"{exc}. Continuing with device=cpu.")
             return self.on(torch.device("cpu"))
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """(B, C, H, W) of any B to what the head makes of them; a batch the file is not made for goes in parts."""
+        """Images (B, C, H, W) of any B to the head's outputs."""
         if self.size is not None and tuple(images.shape[2:]) != self.size:
             raise ConfigError(
                 f"{self.path} is made for images of {list(self.size)}, not of {list(images.shape[2:])}: resize them, "
                 "or export it again with dynamic=True"
             )
-        found = self._in_parts(images) if self.batch else self.compute(images)
-        return found[0] if len(found) == 1 else tuple(found)
-
-    def _in_parts(self, images: Tensor) -> list[Tensor]:
-        """Batches of the file's size, the last one filled up with its first image."""
-        parts = []
-        for part in images.split(self.batch):
-            missing = self.batch - len(part)
-            full = torch.cat((part, part[:1].expand(missing, -1, -1, -1))) if missing else part
-            parts.append(self.compute(full))
-        return [torch.cat(outputs)[: len(images)] for outputs in zip(*parts, strict=True)]
-
-    def compute(self, images: Tensor) -> list[Tensor]:
-        """All outputs for images of a shape that the file takes."""
-        raise NotImplementedError
+        if self.batch is None:
+            outputs = self.compute(images)
+        else:  # batches of the file's size, the last one filled up with its first image
+            parts = []
+            for part in images.split(self.batch):
+                missing = self.batch - len(part)
+                full = torch.cat((part, part[:1].expand(missing, -1, -1, -1))) if missing else part
+                parts.append(self.compute(full))
+            outputs = [torch.cat(chunks)[: len(images)] for chunks in zip(*parts, strict=True)]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
 class OnnxNetwork(ExportedNetwork):
@@ -145,13 +144,13 @@ class OnnxNetwork(ExportedNetwork):
     title, runtime = "ONNX", "onnxruntime"
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
-        """`content`: that of the file, if it is not to be read."""
+        """`content` is that of the file, if it is not to be read."""
         self._ort = import_extra("onnxruntime", "export")
         source = str(path) if content is None else content
         with opening(path):
             session = self._start(source, "CPUExecutionProvider")
-        found = session.get_modelmeta().custom_metadata_map
-        super().__init__(path, {key: literal(text) for key, text in found.items()})
+        texts = session.get_modelmeta().custom_metadata_map
+        super().__init__(path, {key: literal(text) for key, text in texts.items()})
         self._source, self._session = source, session
         images = session.get_inputs()[0]
         self._input = images.name
@@ -167,7 +166,7 @@ class OnnxNetwork(ExportedNetwork):
         return self._ort.InferenceSession(source, settings, providers=[provider])
 
     def on(self, device: torch.device) -> "OnnxNetwork":
-        """Ready on a device, for which onnxruntime must be built (DeviceError)."""
+        """Get ready on a device, for which onnxruntime must be built (DeviceError)."""
         if device == self.device:
             return self
         name = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device.type)
@@ -184,21 +183,21 @@ class OnnxNetwork(ExportedNetwork):
 
     def compute(self, images: Tensor) -> list[Tensor]:
         """All outputs; images and outputs pass through memory of the CPU."""
-        found = self._session.run(None, {self._input: images.contiguous().numpy(force=True)})
-        return [torch.from_numpy(output).to(self.device) for output in found]
+        outputs = self._session.run(None, {self._input: images.contiguous().numpy(force=True)})
+        return [torch.from_numpy(output).to(self.device) for output in outputs]
 
 
 class TorchScriptNetwork(ExportedNetwork):
-    """A .torchscript file, which needs nothing but torch."""
+    """A .torchscript file, which needs only torch."""
 
     title, runtime = "TorchScript", "torch"
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
-        """`content`: that of the file, if it is not to be read."""
+        """`content` is that of the file, if it is not to be read."""
         extra = {"config.txt": ""}
         source = str(path) if content is None else io.BytesIO(content)
         with opening(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch would have everybody use torch.export instead
+            warnings.simplefilter("ignore", FutureWarning)  # torch recommends torch.export instead
             script = torch.jit.load(source, map_location="cpu", _extra_files=extra)
         super().__init__(path, json.loads(extra["config.txt"] or "{}"))
         self._script = script.eval()
@@ -208,7 +207,7 @@ class TorchScriptNetwork(ExportedNetwork):
             self.batch, self.size = self.metadata.get("batch"), as_shape(self.metadata["imgsz"])
 
     def on(self, device: torch.device) -> "TorchScriptNetwork":
-        """Ready on a device of the kind the file was made on, which stands in it (DeviceError)."""
+        """Get ready on a device of the kind the file was made on (DeviceError), whose name is traced into it."""
         if device.type != self.made_on:
             raise DeviceError(
                 f"device={device}: {self.path} is made for {self.made_on}; export it again with device={device}"
@@ -223,16 +222,16 @@ class TorchScriptNetwork(ExportedNetwork):
 
 
 FORMATS: dict[str, type[ExportedNetwork]] = {"onnx": OnnxNetwork, "torchscript": TorchScriptNetwork}
-OTHERS = (".engine", ".mlpackage", ".tflite", ".pb", ".xml")  # of formats that are not read
+UNSUPPORTED = (".engine", ".mlpackage", ".tflite", ".pb", ".xml")  # suffixes of formats that are not read
 
 
 def is_exported(path: Path) -> bool:
     """Whether a file is named like an exported network; a CheckpointError if it is one of a format that is not read."""
-    if path.suffix in OTHERS:
+    if path.suffix in UNSUPPORTED:
         raise CheckpointError(f"{path}: such files are not read; export the .pt with format={' or '.join(FORMATS)}")
     return path.suffix[1:] in FORMATS
 
 
 def open_exported(path: Path) -> ExportedNetwork:
-    """The network of a file whose name ends in a format. Raises CheckpointError, DependencyError."""
+    """Open a file whose name ends in a format. Raises CheckpointError, DependencyError."""
     return FORMATS[path.suffix[1:]](path)

@@ -1,11 +1,18 @@
-"""Hooks into the loops, under the names that scripts for the public package already use."""
+"""Callbacks of the loops, under the event names of the public package."""
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Union
 
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import nearest
+
+if TYPE_CHECKING:
+    from ultralytics.engine.predictor import Predictor
+    from ultralytics.engine.trainer import Trainer
+    from ultralytics.engine.validator import Validator
+
+Loop = Union["Trainer", "Validator", "Predictor"]
 
 EVENTS = (
     "on_pretrain_routine_start",
@@ -37,10 +44,10 @@ class Callbacks:
     """Functions by event; each receives the trainer, validator or predictor that runs it."""
 
     def __init__(self) -> None:
-        self._functions: dict[str, list[Callable[[Any], None]]] = defaultdict(list)
+        self._functions: dict[str, list[Callable[[Loop], None]]] = defaultdict(list)
 
-    def add(self, event: str, function: Callable[[Any], None]) -> None:
-        """Call `function` whenever `event` happens; an event that never happens is a ConfigError."""
+    def add(self, event: str, function: Callable[[Loop], None]) -> None:
+        """Call `function` at every `event`; one that does not exist is a ConfigError."""
         if event not in EVENTS:
             raise ConfigError(
                 f"there is no callback event {event!r}, the nearest are: {', '.join(nearest(event, EVENTS))}"
@@ -48,11 +55,11 @@ class Callbacks:
         self._functions[event].append(function)
 
     def clear(self, event: str | None = None) -> None:
-        """Forget the functions of one event, or of all."""
+        """Remove the functions of one event, or of all."""
         for name in [event] if event else list(self._functions):
             self._functions.pop(name, None)
 
-    def run(self, event: str, loop: Any) -> None:
-        """Tell everybody who asked that `event` has happened in `loop`."""
+    def run(self, event: str, loop: Loop) -> None:
+        """Call the functions of an event with the loop in which it happened."""
         for function in self._functions.get(event, ()):
             function(loop)

@@ -1,4 +1,4 @@
-"""What the scripts share: `name=value` words, help, a CPU for want of a GPU, one-line errors."""
+"""Command line of the scripts: `name=value` words, help, the CPU where there is no GPU, errors of one line."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ def run(
 
     Where `task` is asked for, on the command line or in default.yaml, model and data follow it unless they were edited.
     `own` are settings that are not options: their words are read as YAML and checked by the script.
-    A mistake is told in one sentence, exit code 1; YOLO_TRACEBACK=1 in the environment shows where it came up.
+    A mistake is reported in one sentence with exit code 1; YOLO_TRACEBACK=1 in the environment shows the traceback.
     """
     words = sys.argv[1:]
     if any(word in ("-h", "--help", "help") for word in words):
@@ -32,14 +32,18 @@ def run(
     try:
         names = [word.partition("=")[0].strip() for word in words]
         given = parse_overrides(word for word, name in zip(words, names, strict=True) if name not in own)
-        mine = {n: parse_value(word.partition("=")[2]) for word, n in zip(words, names, strict=True) if n in own}
+        own_given = {n: parse_value(word.partition("=")[2]) for word, n in zip(words, names, strict=True) if n in own}
         if given.get("resume"):  # that run has its own settings
             settings = {"device": settings.get("device")}
         elif task := given.get("task") or settings.get("task") or get_options().task:
             settings = settings_for(task, settings)
         options = settings | given
-        options["device"] = usable_device(options.get("device"))
-        main({**own, **mine, **options})
+        try:
+            select_device(options.get("device"))
+        except NoGPUError as exc:
+            print(f"{exc}. Continuing with device=cpu.")
+            options["device"] = "cpu"
+        main({**own, **own_given, **options})
     except YOLOError as exc:
         if os.environ.get("YOLO_TRACEBACK") == "1":
             raise
@@ -48,18 +52,8 @@ def run(
         sys.exit("interrupted")
 
 
-def usable_device(device: Any) -> Any:
-    """The device asked for, or "cpu", saying why, where there is no GPU; DeviceError for a name that is none."""
-    try:
-        select_device(device)
-    except NoGPUError as exc:
-        print(f"{exc}. Going on with device=cpu.")
-        return "cpu"
-    return device
-
-
 def newest_weights(name: str = "best.pt", folder: str = "runs/train") -> str:
-    """The best.pt, or last.pt, that was written last below a folder."""
+    """Path of the best.pt, or last.pt, that was written last below a folder."""
     found = sorted(Path(folder).rglob(name), key=lambda path: path.stat().st_mtime)
     if not found:
         raise CheckpointError(f"there is no {name} below {folder}: run train.py first, or give the path of weights")

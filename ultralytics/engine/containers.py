@@ -1,4 +1,4 @@
-"""Rows of predictions of one image, on a device or as arrays."""
+"""Predictions of one image as rows, tensors on any device or arrays: boxes, masks, keypoints, class probabilities."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -11,6 +11,7 @@ from ultralytics.utils.masks import outline
 from ultralytics.utils.ops import letterbox_geometry, xywhr2xyxyxyxy, xyxy2xywh
 
 Array = torch.Tensor | np.ndarray
+Index = int | slice | list[int] | Array  # objects by number, slice, list of numbers or mask
 Rows = TypeVar("Rows", bound="Predictions")
 
 
@@ -27,29 +28,36 @@ class Predictions:
         return self.data.shape
 
     def cpu(self: Rows) -> Rows:
-        """The same on the CPU."""
-        return self if isinstance(self.data, np.ndarray) else self._with(self.data.cpu())
+        """Return the rows on the CPU; arrays are there already."""
+        return self if isinstance(self.data, np.ndarray) else type(self)(self.data.cpu(), self.orig_shape)
 
     def numpy(self: Rows) -> Rows:
-        """The same as an array."""
-        return self if isinstance(self.data, np.ndarray) else self._with(self.data.detach().cpu().numpy())
+        """Return the rows as an array."""
+        if isinstance(self.data, np.ndarray):
+            return self
+        return type(self)(self.data.detach().cpu().numpy(), self.orig_shape)
 
     def cuda(self: Rows) -> Rows:
-        """The same on the current CUDA device."""
+        """Return the rows on the current CUDA device."""
         return self.to("cuda")
 
     def to(self: Rows, *args: Any, **kwargs: Any) -> Rows:
-        """The same on another device or in another float type, as `torch.Tensor.to`."""
-        return self._with(torch.as_tensor(self.data).to(*args, **kwargs))
+        """Return the rows on another device or in another float type, as `torch.Tensor.to`; arrays become tensors."""
+        return type(self)(torch.as_tensor(self.data).to(*args, **kwargs), self.orig_shape)
 
-    def _with(self: Rows, data: Array) -> Rows:
-        return type(self)(data, self.orig_shape)
+    def _normalize(self, values: Array) -> Array:
+        """Pixels x, y, … (..., 2 or 4) as fractions of the image's width and height, in the type of `data`."""
+        height, width = self.orig_shape
+        size = (width, height) * (values.shape[-1] // 2)  # one divisor a column
+        tensor = isinstance(self.data, torch.Tensor)
+        return values / (self.data.new_tensor(size) if tensor else np.array(size, self.data.dtype))
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self: Rows, index: Any) -> Rows:
-        return self._with(self.data[index])
+    def __getitem__(self: Rows, index: Index) -> Rows:
+        # A single row loses its first dimension here, which the constructors of the subclasses give back.
+        return type(self)(self.data[index], self.orig_shape)
 
     def __iter__(self: Rows) -> Iterator[Rows]:
         return (self[i] for i in range(len(self)))
@@ -59,22 +67,23 @@ class Predictions:
 
 
 class Probs(Predictions):
-    """How likely each class is for the whole image: (nc,)."""
+    """Probabilities of the classes for the whole image, (nc,)."""
 
     @property
     def top1(self) -> int:
-        """The likeliest class."""
+        """The most probable class."""
         return int(self.data.argmax())
 
     @property
     def top5(self) -> list[int]:
-        """The five likeliest classes, or all if there are fewer, best first."""
+        """The five most probable classes, or all if there are fewer, in descending order of probability."""
         values = torch.as_tensor(self.data)
+        # Stable: of equal probabilities the smaller class comes first, on every device.
         return values.argsort(dim=-1, descending=True, stable=True)[:5].tolist()
 
     @property
     def top1conf(self) -> Array:
-        """Probability of the likeliest class."""
+        """Probability of `top1`."""
         return self.data[self.top1]
 
     @property
@@ -84,48 +93,48 @@ class Probs(Predictions):
 
 
 class Keypoints(Predictions):
-    """Points of each object: x, y in pixels of the original image (n, K, 2), or also how likely seen (n, K, 3)."""
+    """Keypoints of each object: x, y in pixels of the original image (n, K, 2), or with visibility (n, K, 3).
+
+    Visibility is the probability that the point can be seen. Points of a single object (K, D) become (1, K, D).
+    """
 
     def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
-        """Points of a single object (K, D) become (1, K, D)."""
-        super().__init__(data[None] if data.ndim == 2 else data, orig_shape)
+        super().__init__(data[None] if data.ndim == 2 else data, orig_shape)  # (K, D) -> (1, K, D)
 
     @property
     def xy(self) -> Array:
-        """Places (n, K, 2), pixels."""
+        """Coordinates (n, K, 2), pixels."""
         return self.data[..., :2]
 
     @property
     def xyn(self) -> Array:
-        """Places (n, K, 2), 0..1."""
-        height, width = self.orig_shape
-        tensor = isinstance(self.data, torch.Tensor)
-        size = self.data.new_tensor((width, height)) if tensor else np.array((width, height), self.data.dtype)
-        return self.xy / size
+        """Coordinates (n, K, 2), 0..1."""
+        return self._normalize(self.xy)
 
     @property
     def has_visible(self) -> bool:
-        """Whether it is known how likely points are seen."""
+        """Whether points have a visibility."""
         return self.data.shape[-1] == 3
 
     @property
     def conf(self) -> Array | None:
-        """How likely each point is seen (n, K), or None."""
+        """Visibility (n, K), or None."""
         return self.data[..., 2] if self.has_visible else None
 
 
 class RowsWithConf(Predictions):
-    """Rows that end in an optional track number, confidence and class, after `size` numbers of their own."""
+    """Rows that end in an optional track id, confidence and class, after `size` numbers of their own."""
 
     size: int
 
     def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
-        """A single row (m,) becomes (1, m)."""
-        data = data[None] if data.ndim == 1 else data
+        data = data[None] if data.ndim == 1 else data  # a single row (m,) -> (1, m)
         if data.ndim != 2 or data.shape[1] - self.size not in (2, 3):
-            expected = f"(n, {self.size + 2}) or, with track numbers, (n, {self.size + 3})"
+            expected = f"(n, {self.size + 2}) or, with track ids, (n, {self.size + 3})"
             raise ValueError(f"{type(self).__name__.lower()} have shape {tuple(data.shape)}: expected {expected}")
         super().__init__(data, orig_shape)
+
+    # Columns are counted from the end, so that they are the same with and without track ids.
 
     @property
     def conf(self) -> Array:
@@ -139,27 +148,22 @@ class RowsWithConf(Predictions):
 
     @property
     def is_track(self) -> bool:
-        """Whether objects have track numbers."""
+        """Whether objects have track ids."""
         return self.data.shape[1] == self.size + 3
 
     @property
     def id(self) -> Array | None:
-        """Track numbers (n,), float, or None."""
+        """Track ids (n,), float, or None."""
         return self.data[:, -3] if self.is_track else None
-
-    def _like(self, values: tuple[int, ...]) -> Array:
-        """The values in the type of `data`."""
-        tensor = isinstance(self.data, torch.Tensor)
-        return self.data.new_tensor(values) if tensor else np.array(values, self.data.dtype)
 
 
 class Boxes(RowsWithConf):
     """Boxes (n, 6): x1, y1, x2, y2 in pixels of the original image, confidence, class.
 
-    (n, 7) has the number of a track before the confidence. A single row (6,) or (7,) becomes (1, 6) or (1, 7).
+    (n, 7) has a track id before the confidence. A single row (6,) or (7,) becomes (1, 6) or (1, 7).
     """
 
-    size = 4
+    size = 4  # x1, y1, x2, y2
 
     @property
     def xyxy(self) -> Array:
@@ -174,34 +178,25 @@ class Boxes(RowsWithConf):
     @property
     def xyxyn(self) -> Array:
         """Corners (n, 4), 0..1."""
-        return self._normalized(self.xyxy)
+        return self._normalize(self.xyxy)
 
     @property
     def xywhn(self) -> Array:
         """Center, width and height (n, 4), 0..1."""
-        return self._normalized(self.xywh)
+        return self._normalize(self.xywh)
 
     def corners(self, normalize: bool = False) -> Array:
         """Left top and right bottom (n, 2, 2), pixels or 0..1."""
         return (self.xyxyn if normalize else self.xyxy).reshape(-1, 2, 2)
 
-    @property
-    def text(self) -> Array:
-        """What stands between class and confidence in a label file, (n, 4)."""
-        return self.xywhn
-
-    def _normalized(self, boxes: Array) -> Array:
-        height, width = self.orig_shape
-        return boxes / self._like((width, height, width, height))
-
 
 class OBB(RowsWithConf):
     """Rotated boxes (n, 7): center, width and height in pixels of the original image, theta, confidence, class.
 
-    Theta turns the width's direction from x towards y, in radians. (n, 8) has a track number before the confidence.
+    Theta, in radians, is the direction of the width, from x towards y. (n, 8) has a track id before the confidence.
     """
 
-    size = 5
+    size = 5  # x, y, width, height, theta
 
     @property
     def xywhr(self) -> Array:
@@ -211,32 +206,24 @@ class OBB(RowsWithConf):
     @property
     def xyxyxyxy(self) -> Array:
         """Corners (n, 4, 2), pixels, which may lie outside the image."""
-        return self._typed(xywhr2xyxyxyxy(torch.as_tensor(self.xywhr)))
+        corners = xywhr2xyxyxyxy(torch.as_tensor(self.xywhr))
+        return corners if isinstance(self.data, torch.Tensor) else corners.numpy()
 
     @property
     def xyxyxyxyn(self) -> Array:
         """Corners (n, 4, 2), 0..1 in the image."""
-        height, width = self.orig_shape
-        return self.xyxyxyxy / self._like((width, height))
+        return self._normalize(self.xyxyxyxy)
 
     @property
     def xyxy(self) -> Array:
         """Bounds (n, 4) of the corners, pixels."""
         corners = torch.as_tensor(self.xyxyxyxy)
-        return self._typed(torch.cat((corners.amin(1), corners.amax(1)), 1))
+        bounds = torch.cat((corners.amin(1), corners.amax(1)), 1)
+        return bounds if isinstance(self.data, torch.Tensor) else bounds.numpy()
 
     def corners(self, normalize: bool = False) -> Array:
         """The four corners (n, 4, 2), pixels or 0..1."""
         return self.xyxyxyxyn if normalize else self.xyxyxyxy
-
-    @property
-    def text(self) -> Array:
-        """What stands between class and confidence in a label file, (n, 8)."""
-        return self.xyxyxyxyn.reshape(-1, 8)
-
-    def _typed(self, values: torch.Tensor) -> Array:
-        """A tensor, or an array of it where `data` is one."""
-        return values if isinstance(self.data, torch.Tensor) else values.numpy()
 
 
 class Masks(Predictions):
@@ -246,25 +233,27 @@ class Masks(Predictions):
     """
 
     def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
-        super().__init__(data[None] if data.ndim == 2 else data, orig_shape)
+        super().__init__(data[None] if data.ndim == 2 else data, orig_shape)  # (h, w) -> (1, h, w)
 
     @cached_property
     def xy(self) -> list[np.ndarray]:
         """The outer contour of each mask, (k, 2) float32 x, y in pixels of the original image; parts are joined."""
         height, width = self.orig_shape
+        # The letterbox of the masks: without padding and with gains of 1 where they are those of the image.
         (gain_h, gain_w), (left, top) = letterbox_geometry(self.shape[1:], self.orig_shape)
-        contours = [outline(mask) for mask in np.asarray(self.cpu().data, np.uint8)]
         gains, corner = np.array((gain_w, gain_h), np.float32), np.array((left, top), np.float32)
-        return [((points - corner) / gains).clip(0, np.array((width, height), np.float32)) for points in contours]
+        limit = np.array((width, height), np.float32)
+        contours = [outline(mask) for mask in np.asarray(self.cpu().data, np.uint8)]  # (k, 2) each, mask pixels
+        return [((points - corner) / gains).clip(0, limit) for points in contours]
 
     @cached_property
     def xyn(self) -> list[np.ndarray]:
-        """The same, 0..1."""
+        """The contours of `xy`, 0..1."""
         height, width = self.orig_shape
         return [points / np.array((width, height), np.float32) for points in self.xy]
 
     def on_image(self) -> list[np.ndarray]:
-        """The part of each mask (h, w) uint8 that shows the image, at the masks' own size."""
+        """The part of each mask (h, w) uint8 that covers the image, without the padding, at the masks' own scale."""
         (gain_h, gain_w), (left, top) = letterbox_geometry(self.shape[1:], self.orig_shape)
         height, width = round(self.orig_shape[0] * gain_h), round(self.orig_shape[1] * gain_w)
         return list(np.asarray(self.cpu().data, np.uint8)[:, top : top + height, left : left + width])

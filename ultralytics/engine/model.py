@@ -1,9 +1,9 @@
 """YOLO: a network by the name of its YAML or weights, and what people do with it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -12,15 +12,21 @@ from ultralytics.cfg import DEFAULT_YAML, Options, get_options
 from ultralytics.engine.backends import ExportedNetwork, is_exported, open_exported
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
-from ultralytics.engine.runtime import FusedCopy, inference_dtype
+from ultralytics.engine.runtime import FusedCopy, in_batches, inference_dtype
 from ultralytics.models.yolo import task_class
-from ultralytics.nn.tasks import find_task, yaml_model_load
-from ultralytics.utils import LOGGER
+from ultralytics.nn.tasks import checkpoint_task, find_task, model_from_checkpoint, yaml_model_load
+from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, SourceError
+from ultralytics.utils.errors import ConfigError, SourceError
 from ultralytics.utils.files import nearest
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.torch_utils import select_device
+
+if TYPE_CHECKING:  # the loops are imported when they are asked for: `from ultralytics import YOLO` stays quick
+    from ultralytics.engine.predictor import Predictor
+    from ultralytics.engine.trainer import Trainer
+    from ultralytics.models.yolo.task import Metrics, Task
+    from ultralytics.nn.routing import Routing
 
 KEPT_OPTIONS = ("data", "imgsz", "single_cls")  # what a checkpoint tells later calls about its training
 NOT_IMPLEMENTED = {
@@ -52,17 +58,21 @@ class YOLO:
         nc: int | None = None,
     ) -> None:
         self.callbacks = Callbacks()
-        self.overrides: dict[str, Any] = {}  # options of later calls
+        self.overrides: dict[str, object] = {}  # options of later calls
         self.ckpt: Checkpoint | None = None
         self.ckpt_path: Path | None = None
         self.cfg: str | None = None
-        self.predictor: Any = None
-        self.trainer: Any = None
-        self.metrics: Any = None
-        self._inference = FusedCopy()
+        self.predictor: Predictor | None = None
+        self.trainer: Trainer | None = None
+        self.metrics: Metrics | None = None
+        self._fused = FusedCopy()
         self._has_weights = False
         if Path(model).suffix in (".yaml", ".yml"):
-            self._build(str(model), nc, verbose)
+            self.cfg = str(model)
+            architecture = yaml_model_load(self.cfg)
+            self._task: type[Task] = task_class(find_task(architecture))
+            self.model: nn.Module = self._task.model_class(architecture, nc=nc, verbose=verbose)
+            self.overrides = {"model": self.cfg}
         else:
             self._open(Path(model))
             if nc not in (None, len(self.names)):
@@ -70,74 +80,70 @@ class YOLO:
         if task and task != self.task:
             raise ConfigError(f"task={task} was asked for, but {model} has a head for {self.task}")
 
-    def _build(self, name: str, nc: int | None, verbose: bool) -> None:
-        self.cfg = name
-        architecture = yaml_model_load(name)
-        self._task = task_class(find_task(architecture))
-        self.model: nn.Module = self._task.model_class(architecture, nc=nc, verbose=verbose)
-        self.overrides = {"model": name}
-
     def _open(self, path: Path) -> None:
         if is_exported(path):
             self.model = open_exported(path)
             self._task = task_class(self.model.task)
-            self.overrides = self.model.known | {"model": str(path)}
+            self.overrides = self.model.saved_options | {"model": str(path)}
             return
-        self.ckpt = load_checkpoint(path)
-        self.ckpt_path = path
-        self._task, self.model = from_checkpoint(self.ckpt, path)
+        self.ckpt, self.ckpt_path = load_checkpoint(path), path
+        self._task = task_class(checkpoint_task(self.ckpt, path))
+        self.model = model_from_checkpoint(self.ckpt, path, self._task.model_class)
         self.overrides = {k: v for k, v in self.ckpt.args.items() if k in KEPT_OPTIONS} | {"model": str(path)}
         self._has_weights = True
 
-    def __call__(self, source: Any = None, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
-        """The same as `predict`."""
+    def __call__(
+        self, source: Any = None, stream: bool = False, **options: object
+    ) -> list[Results] | Iterator[Results]:
+        """`predict`."""
         return self.predict(source, stream, **options)
 
-    def predict(self, source: Any = None, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
+    def predict(self, source: Any = None, stream: bool = False, **options: object) -> list[Results] | Iterator[Results]:
         """Results on images or videos: a list, or with `stream` an iterator that keeps none of them.
 
         `source` is a path, folder, glob, .txt list, video, BGR array, PIL image, RGB tensor 0..1, or a list of these.
         """
         from ultralytics.engine.predictor import Predictor
 
-        options = self._options("predict", options if source is None else options | {"source": source})
-        if options.source is None:
+        checked = self._options("predict", options if source is None else options | {"source": source})
+        if checked.source is None:
             raise SourceError(
                 "nothing to predict on: give source=, a path, folder, glob, video, array, image or tensor"
             )
-        self.predictor = Predictor(self._task, options, self.callbacks)
-        network = self._network(options)
-        results = self.predictor.stream(network, options.source)
+        self.predictor = Predictor(self._task(checked), self.callbacks)
+        results = self.predictor.stream(self._network(checked), checked.source)
         return results if stream else list(results)
 
-    def routing(self, source: Any, file: str | Path | None = "routing.png", **options: Any) -> Any:
-        """How the routers of dynamic convolutions weigh their experts on images: engine/routing.py, `Routing`.
+    def routing(self, source: Any, file: str | Path | None = "routing.png", **options: object) -> "Routing":
+        """Routing weights that dynamic convolutions give their experts on images (nn/routing.py).
 
-        `source` and `options` as for `predict`. Draws `file`, layers x experts, unless it is None; says which experts
+        `source` and `options` as for `predict`. Draws `file`, layers x experts, unless it is None; logs which experts
         are dead or identical. ModelError for a network without routers.
         """
+        from ultralytics.data.sources import load_source
         from ultralytics.nn import routing
 
         self._layers("routing")
         if file is not None and not Path(file).suffix:
-            raise ConfigError(f"file={file}: give it the suffix of a image, such as {file}.png; None draws nothing")
-        options = self._options("predict", options | {"source": source})
-        network = self._network(options)
-        return routing.report(routing.collect(self._task, network, options), file)
+            raise ConfigError(f"file={file}: give it the suffix of an image, such as {file}.png; None draws nothing")
+        checked = self._options("predict", options | {"source": source})
+        task, network = self._task(checked), self._network(checked)
+        frames = in_batches(load_source(checked.source, vid_stride=checked.vid_stride), checked.batch)
+        images = (task.preprocess(group, network.max_stride) for group in frames)
+        return routing.report(routing.collect(network, images), file)
 
-    def val(self, **options: Any) -> Any:
+    def val(self, **options: object) -> "Metrics":
         """Metrics on a split of `data`, by default that of the data the weights were trained on."""
-        from ultralytics.engine import setup as prepare
+        from ultralytics.engine.validator import Validator
 
         if batch := self._val_batch():  # the metrics depend a little on the shapes of rectangular batches
             options = {"batch": batch} | options
-        options = self._options("val", options)
-        network = self._network(options)
-        validator = prepare.validator(network, self._task, options, self.callbacks)
-        self.metrics = validator(network)
+        checked = self._options("val", options)
+        network = self._network(checked)
+        self.metrics = Validator.of_model(network, self._task, checked, self.callbacks)(network)
         return self.metrics
 
-    def export(self, **options: Any) -> str:
+    def export(self, **options: object) -> str:
         """Write the network as it is now to a file of `format`, beside its weights, and return the path.
 
         Takes format (onnx, torchscript), imgsz, batch, dynamic, half, opset, simplify, device. YOLO() opens the file.
@@ -151,23 +157,32 @@ class YOLO:
         known = {name: self.overrides[name] for name in ("data", "single_cls") if name in self.overrides}
         return str(exporter.export(self.model, checked, stem, known | {"val_batch": self._val_batch()}))
 
-    def train(self, augmentations: Sequence[Callable] = (), **options: Any) -> Any:
-        """Train on `data`, leave weights and images in a run folder, and return the metrics of the best weights.
+    def train(self, augmentations: Sequence[Callable] = (), **options: object) -> "Metrics":
+        """Train on `data`, leave weights and plots in a run folder, and return the metrics of the best weights.
 
-        `augmentations` are the user's own steps for training images, data/transforms.py says what they get.
-        `resume=True` goes on with the last.pt this was made of, `resume="path/last.pt"` with another one.
+        `augmentations` are the user's own steps for training images (`Transform` in data/augment.py). `resume=True`
+        continues the run of the last.pt this was made of, `resume="path/last.pt"` that of another one.
         """
-        from ultralytics.engine.setup import Start, resumed
+        from ultralytics.engine.setup import new_model, resume_point
         from ultralytics.engine.trainer import Trainer
 
         self._layers("train")
         checked = self._options("train", options)
         if checked.resume:
             path = Path(checked.resume if isinstance(checked.resume, str) else self.ckpt_path or checked.model)
-            self.trainer = resumed(path, options, self._task, self.callbacks, augmentations)
+            point = resume_point(path, options)
+            self.trainer = Trainer(
+                self._task,
+                point.options,
+                point.build,
+                self.callbacks,
+                resume=point.checkpoint,
+                save_dir=point.run_dir,
+                transforms=augmentations,
+            )
         else:
-            start = Start(self._task, self.model, checked, self._has_weights)
-            self.trainer = Trainer(self._task, checked, start.build, self.callbacks, transforms=augmentations)
+            build = partial(new_model, source=self.model, has_weights=self._has_weights)
+            self.trainer = Trainer(self._task, checked, build, self.callbacks, transforms=augmentations)
         self.metrics = self.trainer.train()
         if checked.save:
             self._open(self.trainer.best)
@@ -190,7 +205,7 @@ class YOLO:
         """Take over every weight that has a place in this network, and the names of as many classes.
 
         Rows of the two networks find each other by structure, and a static convolution becomes a dynamic one where this
-        network has that (nn/transfer/). `verbose` says row by row what was copied, expanded, and left as it was.
+        network has that (nn/transfer/). `verbose` logs row by row what was copied, expanded, and left as it was.
         """
         self._layers("load")
         checkpoint = load_checkpoint(Path(weights))
@@ -206,11 +221,11 @@ class YOLO:
         kept = {"args": self.ckpt.args, "epoch": self.ckpt.epoch, "metrics": self.ckpt.metrics} if self.ckpt else {}
         save_checkpoint(Path(path), Checkpoint(self.model.state_dict(), self.model.yaml, self.task, self.names, **kept))
 
-    def add_callback(self, event: str, function: Callable[[Any], None]) -> None:
+    def add_callback(self, event: str, function: Callable) -> None:
         """Call `function` with the trainer, validator or predictor at every `event` (engine/callbacks.py)."""
         self.callbacks.add(event, function)
 
-    def to(self, device: Any) -> "YOLO":
+    def to(self, device: str | int | torch.device) -> "YOLO":
         """Move the network."""
         self._layers("to").to(device if isinstance(device, torch.device) else select_device(device))
         return self
@@ -222,18 +237,18 @@ class YOLO:
 
     @property
     def task(self) -> str:
-        """What the head of the network does."""
+        """Task of the network's head."""
         return self._task.name
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return self.model.device
 
     def __getattr__(self, name: str) -> Any:
-        """Only called for what is not there."""
+        """Called only for names that are not there: says what comes with what, or the nearest names."""
         if name in NOT_IMPLEMENTED:
-            raise AttributeError(f"YOLO.{name} comes with {NOT_IMPLEMENTED[name]}, which is not there yet")
+            raise AttributeError(f"YOLO.{name} comes with {NOT_IMPLEMENTED[name]}, which is not supported yet")
         near = nearest(name, [n for n in dir(self) if not n.startswith("_")])
         raise AttributeError(f"YOLO has no {name!r}" + (f", the nearest are: {', '.join(near)}" if near else ""))
 
@@ -249,9 +264,9 @@ class YOLO:
     def _network(self, options: Options) -> nn.Module:
         """What computes with these options: the exported network, or a fused copy of this one."""
         if isinstance(self.model, ExportedNetwork):
-            return self.model.choose(options.device)
+            return self.model.select_device(options.device)
         device = select_device(options.device)
-        return self._inference.of(self.model, device, inference_dtype(options, device))
+        return self._fused.get(self.model, device, inference_dtype(options, device))
 
     def _val_batch(self) -> int | None:
         """The batch that training validated with, for weights of this tree."""
@@ -260,7 +275,7 @@ class YOLO:
         known = self.ckpt.args.get("batch") if self.ckpt is not None and self.ckpt.origin == "native" else None
         return known * self._task.val_batches if isinstance(known, int) and known > 0 else None
 
-    def _options(self, method: str, given: dict[str, Any]) -> Options:
+    def _options(self, method: str, given: dict[str, object]) -> Options:
         """Checked options of a call: the method's defaults, what the weights know, what the call says."""
         options = get_options(self.overrides, given)
         if options.task not in (None, self.task):
@@ -269,60 +284,27 @@ class YOLO:
                 f"task={options.task}{where}, but {self.overrides['model']} has a head for {self.task}: leave task "
                 f"out, or take a model for it, such as {task_class(options.task).default_settings['model']}"
             )
-        options = options.resolve(method, {method: {"task": self.task} | self._task.defaults.get(method, {})})
+        options = options.resolve(method, {method: {"task": self.task} | self._task.method_defaults.get(method, {})})
         if options.model != self.overrides["model"] and not options.resume:
             raise ConfigError(f"model={options.model}: this network is {self.overrides['model']}; YOLO() opens another")
         if method != "train" and options.batch == -1:
             raise ConfigError(f"batch=-1 is for training: give model.{method}() a number")
-        if method == "predict" and (gone := [c for c in options.classes or () if c not in self.names]):
+        if method == "predict" and (unknown := [c for c in options.classes or () if c not in self.names]):
             raise ConfigError(
-                f"classes={gone}: the network has the classes 0 to {len(self.names) - 1}; leave out others"
+                f"classes={unknown}: the network has the classes 0 to {len(self.names) - 1}; leave out others"
             )
-        self._task.check(options, method)
+        self._task.check_options(options, method)
         if isinstance(self.model, ExportedNetwork):
-            options = self.model.fitting(options)
-        return fit_stride(options, int(self.model.stride.max()))
+            options = self.model.constrain(options)
+
+        # Images must have whole cells at every level of the head.
+        stride, sides = self.model.max_stride, options.imgsz
+        fit = partial(make_divisible, divisor=stride)
+        fitting = list(map(fit, sides)) if isinstance(sides, list) else fit(sides)
+        if fitting == sides:
+            return options
+        LOGGER.warning(f"imgsz={sides} is no multiple of the network's stride {stride}: using imgsz={fitting}")
+        return options.replace(imgsz=fitting)
 
 
-def fit_stride(options: Options, stride: int) -> Options:
-    """The options with `imgsz`, or both of its sides, raised to multiples of the stride, which is said."""
-    sides = options.imgsz
-    fit = partial(make_divisible, divisor=stride)
-    fitting = list(map(fit, sides)) if isinstance(sides, list) else fit(sides)
-    if fitting == sides:
-        return options
-    LOGGER.warning(f"imgsz={sides} is no multiple of the network's stride {stride}: using imgsz={fitting}")
-    return options.replace(imgsz=fitting)
-
-
-def from_checkpoint(checkpoint: Checkpoint, path: Path) -> tuple[type, nn.Module]:
-    """The task of a checkpoint and its network with all weights; one that lacks some is a CheckpointError."""
-    if checkpoint.yaml is None:
-        raise CheckpointError(
-            f"{path} holds weights only: build their network first, YOLO('yolov8n.yaml').load('{path}')"
-        )
-    architecture = dict(checkpoint.yaml)
-    if architecture.get("scales"):  # built without a scale letter, it was the first
-        architecture["scale"] = architecture.get("scale") or next(iter(architecture["scales"]))
-    task = task_class(checkpoint.task or find_task(architecture))
-    try:
-        model = task.model_class(architecture, nc=len(checkpoint.names) if checkpoint.names else None, verbose=False)
-    except ModelError as exc:  # such as an add-on that is no longer there; the YAML may have changed since
-        raise CheckpointError(f"the network of {path} cannot be built here: {exc}") from exc
-    saved = shapes_of(checkpoint.state_dict)
-    if shapes_of(model.state_dict()) != saved:  # saved after fusing, or another network
-        model.fuse(verbose=False)
-    if differing := shapes_of(model.state_dict()) ^ saved:
-        name, shape = min(differing)
-        raise CheckpointError(
-            f"{path} does not fit the network that its YAML describes here ({len(differing)} entries differ, as {name} "
-            f"{shape}): bring the blocks in nn/Addmodules to the state they had when it was trained"
-        )
-    model.load_state_dict(checkpoint.state_dict)
-    model.names = checkpoint.names or model.names
-    return task, model
-
-
-def shapes_of(state_dict: Mapping[str, torch.Tensor]) -> set[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every entry."""
-    return {(name, tuple(tensor.shape)) for name, tensor in state_dict.items()}
+__getattr__ = refused.getter(__name__)

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ultralytics.cfg import Options
 from ultralytics.utils.errors import TrainingError
 
 AUTO_LONG_RUN = 10_000  # optimizer steps above which SGD is chosen
@@ -28,10 +28,10 @@ def param_groups(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
     return groups
 
 
-def resolve_optimizer(options: Any, nc: int, images: int, batch: int) -> Any:
+def resolve_optimizer(options: Options, nc: int, images: int, batch: int) -> Options:
     """Options with `optimizer=auto` replaced by a choice: SGD for long runs, AdamW for short ones.
 
-    Values that the user gave are kept. Other options come back as they are.
+    Values that the user gave are kept.
     """
     if options.optimizer != "auto":
         return options
@@ -44,7 +44,7 @@ def resolve_optimizer(options: Any, nc: int, images: int, batch: int) -> Any:
     return options.replace(**{k: v for k, v in choice.items() if k == "optimizer" or k not in options.given})
 
 
-def build_optimizer(model: nn.Module, options: Any, batch: int) -> Optimizer:
+def build_optimizer(model: nn.Module, options: Options, batch: int) -> Optimizer:
     """Optimizer over the three groups of `param_groups`; every group has its `name`.
 
     `weight_decay` is meant for `nbs` images a step and scaled to those that a step really has.
@@ -68,7 +68,7 @@ def build_optimizer(model: nn.Module, options: Any, batch: int) -> Optimizer:
 
 
 def describe_optimizer(optimizer: Optimizer) -> str:
-    """One line for the log: what steps how far, and on how many tensors."""
+    """Line for the log: optimizer, its settings, and the number of tensors it trains."""
     first = optimizer.param_groups[0]
     momentum = first["momentum"] if "momentum" in first else first["betas"][0]
     counts = {group["name"]: sum(p.requires_grad for p in group["params"]) for group in optimizer.param_groups}
@@ -89,10 +89,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Settings of every iteration, a function of its number alone, so that a run resumes from any position."""
+    """Settings of every iteration as a function of its number alone, so that a run can be resumed from anywhere."""
 
-    options: Any
-    batches: int  # an epoch
+    options: Options
+    batches: int  # in an epoch
     batch: int
 
     @property
@@ -112,11 +112,12 @@ class Schedule:
         o = self.options
         lr = self.lr(iteration // self.batches)
         warmth = min(iteration / self.warmup, 1.0) if self.warmup > 0 else 1.0
-        accumulate = max(round(_between(1, max(round(o.nbs / self.batch), 1), warmth)), 1)
+        # A batch smaller than `nbs` is made up for by accumulation, which grows during warm-up.
+        accumulate = max(round(interpolate(1, max(round(o.nbs / self.batch), 1), warmth)), 1)
         return Settings(
-            lr=_between(0.0, lr, warmth),
-            bias_lr=_between(o.warmup_bias_lr, lr, warmth),
-            momentum=_between(o.warmup_momentum, o.momentum, warmth),
+            lr=interpolate(0.0, lr, warmth),
+            bias_lr=interpolate(o.warmup_bias_lr, lr, warmth),
+            momentum=interpolate(o.warmup_momentum, o.momentum, warmth),
             accumulate=min(accumulate, self.batches * o.epochs),
         )
 
@@ -133,6 +134,6 @@ class Schedule:
         return settings.accumulate
 
 
-def _between(start: float, end: float, share: float) -> float:
-    """The point `share` of the way from start to end; `end` itself, not almost, at 1."""
-    return end if share == 1 else start + (end - start) * share
+def interpolate(start: float, end: float, fraction: float) -> float:
+    """Point at a fraction of the way from start to end; at 1 `end` itself, not almost."""
+    return end if fraction == 1 else start + (end - start) * fraction

@@ -1,4 +1,4 @@
-"""Runs a network over images and videos."""
+"""Runs a network over images and videos, and writes what is asked for: images, videos, label files, crops."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,37 +6,38 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from torch import nn
 
+from ultralytics.cfg import Options
 from ultralytics.data.sources import Frame, Source, load_source
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
-from ultralytics.engine.runtime import Stopwatch, batches, speed_line
-from ultralytics.utils import LOGGER
+from ultralytics.engine.runtime import Stopwatch, in_batches, speed_line
+from ultralytics.models.yolo.task import Task
+from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import SourceError
 from ultralytics.utils.files import increment_path, unused_name
 from ultralytics.utils.plotting import image_name, writing
 
 STAGES = ("preprocess", "inference", "postprocess")
-IN_MEMORY = 16  # images that are in memory already go together unless `batch` says otherwise
+IN_MEMORY = 16  # images that are in memory already form batches of this size unless `batch` says otherwise
 
 
 class Predictor:
-    """One source at a time.
+    """Loop over one source at a time.
 
     Callbacks receive it with `args`, `source`, `batch` (its frames), `results`, `seen`, `speed` and `save_dir`.
     """
 
-    def __init__(self, task: Any, options: Any, callbacks: Callbacks) -> None:
-        self.task = task
-        self.args = options
+    def __init__(self, task: Task, callbacks: Callbacks) -> None:
+        self.task, self.args = task, task.options
         self.callbacks = callbacks
         self.source: Source | None = None
         self.batch: list[Frame] = []
         self.results: list[Results] = []
-        self.writer = Writer(options) if Writer.wanted(options) else None
+        writes = self.args.save or self.args.save_txt or self.args.save_crop
+        self.writer = Writer(self.args) if writes else None
         self.seen = 0
         self._spent: Counter[str] = Counter()  # milliseconds
 
@@ -58,56 +59,55 @@ class Predictor:
         self.callbacks.run("on_predict_start", self)
         shape: tuple[int, ...] = ()
         try:
-            for batch in batches(self.source, IN_MEMORY if together else self.args.batch):
+            for batch in in_batches(self.source, IN_MEMORY if together else self.args.batch):
                 self.batch = batch
                 self.callbacks.run("on_predict_batch_start", self)
                 shape = self._predict(model)
                 self.callbacks.run("on_predict_postprocess_end", self)
                 for frame, result in zip(self.batch, self.results, strict=True):
-                    self._leave(frame, result, shape)
+                    self._emit(frame, result, shape)
                 self.callbacks.run("on_predict_batch_end", self)
                 yield from self.results
         finally:
             if self.writer:
                 self.writer.close()
-        self._sum_up(shape)
+        self._log_summary(shape)
         self.callbacks.run("on_predict_end", self)
 
     def _predict(self, model: nn.Module) -> tuple[int, ...]:
-        """Make the results of the batch; returns the shape of what the network saw."""
+        """Make the results of the batch; returns the shape (B, 3, H, W) of the network's input."""
         watch = Stopwatch(model.device, STAGES)
         with watch("preprocess"):
-            images = self.task.preprocess(self.batch, self.args, int(model.stride.max()))
-            images = images.to(model.device, model.dtype)
+            images = self.task.preprocess(self.batch, model.max_stride).to(model.device, model.dtype)
         with watch("inference"):
             outputs = model(images)
         with watch("postprocess"):
-            found = self.task.decode(outputs, self.args, model.nc)
+            preds = self.task.postprocess(outputs, model.nc)
             self.results = [
-                self.task.result(one, images.shape[2:], frame.image, frame.path, model, self.args)
-                for one, frame in zip(found, self.batch, strict=True)
+                self.task.to_result(pred, images.shape[2:], frame, model)
+                for pred, frame in zip(preds, self.batch, strict=True)
             ]
         for result in self.results:
             result.speed = watch.per_image(len(images))
             self._spent.update(result.speed)
         return tuple(images.shape)
 
-    def _leave(self, frame: Frame, result: Results, shape: tuple[int, ...]) -> None:
-        """Say, save and show what was asked for."""
+    def _emit(self, frame: Frame, result: Results, shape: tuple[int, ...]) -> None:
+        """Log, save and show the result of a frame as asked for."""
         self.seen += 1
         if self.args.verbose:
             kind, of = ("video", f"/{frame.frames}" if frame.frames else "") if frame.is_video else ("image", "")
             number = f" (frame {frame.frame}{of})" if frame.is_video else ""
             height, width = shape[2:]
-            found, ms = result.verbose(), result.speed["inference"]
+            objects, ms = result.verbose(), result.speed["inference"]
             place = f"{kind} {frame.item}/{len(self.source)}{number} {frame.path}"
-            LOGGER.info(f"{place}: {height}x{width} {found}{ms:.1f}ms")
+            LOGGER.info(f"{place}: {height}x{width} {objects}{ms:.1f}ms")
         if self.writer:
             self.writer.write(frame, result)
         if self.args.show:
-            result.show(1 if frame.is_video else 0, **drawing(self.args))
+            result.show(1 if frame.is_video else 0, **plot_settings(self.args))
 
-    def _sum_up(self, shape: tuple[int, ...]) -> None:
+    def _log_summary(self, shape: tuple[int, ...]) -> None:
         if self.args.verbose:
             LOGGER.info(f"{speed_line(self.speed)} at shape {(1, *shape[1:])}")
         if self.source.skipped:
@@ -119,17 +119,12 @@ class Predictor:
 class Writer:
     """Files of one prediction run, in a folder that is made when the first of them is written."""
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: Options) -> None:
         self.args = options
         self.folder = increment_path(Path(options.project) / options.name, options.exist_ok)
-        self._taken: set[str] = set()  # names of its sources so far
-        self._item, self._stem = 0, ""  # number and name of the present one
+        self._taken: set[str] = set()  # file names of its sources so far
+        self._item, self._stem = 0, ""  # number and file name of the present source
         self._video: cv2.VideoWriter | None = None
-
-    @staticmethod
-    def wanted(options: Any) -> bool:
-        """Whether any option asks for files."""
-        return options.save or options.save_txt or options.save_crop
 
     def write(self, frame: Frame, result: Results) -> None:
         """Save what was asked for of one image or one frame of a video."""
@@ -145,10 +140,10 @@ class Writer:
         if self.args.save_crop:
             result.save_crop(self.folder / "crops", f"{stem}.jpg")
         if self.args.save and frame.is_video:
-            self._write_frame(frame, result.plot(**drawing(self.args)))
+            self._write_frame(frame, result)
         elif self.args.save:
             suffix = Path(image_name(frame.path)).suffix or ".jpg"
-            result.save(self.folder / f"{stem}{suffix}", **drawing(self.args))
+            result.save(self.folder / f"{stem}{suffix}", **plot_settings(self.args))
 
     def close(self) -> None:
         """Finish the video that is being written."""
@@ -156,7 +151,8 @@ class Writer:
             self._video.release()
             self._video = None
 
-    def _write_frame(self, frame: Frame, image: np.ndarray) -> None:
+    def _write_frame(self, frame: Frame, result: Results) -> None:
+        image = result.plot(**plot_settings(self.args))
         if self._video is None:
             target = self.folder / f"{self._stem}.mp4"
             height, width = image.shape[:2]
@@ -168,11 +164,14 @@ class Writer:
         self._video.write(image)
 
 
-def drawing(options: Any) -> dict[str, Any]:
-    """How `Results.plot` should draw."""
+def plot_settings(options: Options) -> dict[str, bool | int | None]:
+    """Arguments of `Results.plot` that the options decide."""
     return {
         "conf": options.show_conf,
         "labels": options.show_labels,
         "boxes": options.show_boxes,
         "line_width": options.line_width,
     }
+
+
+__getattr__ = refused.getter(__name__)

@@ -1,28 +1,30 @@
-"""Precision, memory format and compile settings resolved for a device, the copy that predicts, and clocks."""
+"""What loops compute with: precision and memory format resolved for a device, the fused copy that predicts, clocks."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain
 from operator import is_
 from time import perf_counter
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from ultralytics.data.sources import Frame
+from ultralytics.cfg import Options
 from ultralytics.utils.errors import ConfigError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """Device-dependent settings of a training run; `notes` says what was asked for and cannot be had."""
+    """Settings of a training run that depend on its device; `notes` say what was asked for and cannot be had."""
 
     device: torch.device
     amp: torch.dtype | None  # autocast type, None: float32 throughout
-    scale_gradients: bool  # fp16 gradients underflow without it
+    scale_gradients: bool  # float16 gradients underflow without it
     channels_last: bool
     compile: bool
     notes: tuple[str, ...] = ()
@@ -34,7 +36,7 @@ class RuntimeSettings:
         return torch.autocast(self.device.type, dtype=self.amp)
 
 
-def runtime_settings(options: Any, device: torch.device) -> RuntimeSettings:
+def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
     """Resolve amp, channels_last and compile on `device`."""
     notes = []
     amp = {True: torch.float16, False: None, "bf16": torch.bfloat16}[options.amp]
@@ -48,54 +50,53 @@ def runtime_settings(options: Any, device: torch.device) -> RuntimeSettings:
     return RuntimeSettings(device, amp, amp is torch.float16, options.channels_last, options.compile, tuple(notes))
 
 
-def inference_dtype(options: Any, device: torch.device) -> torch.dtype:
+def inference_dtype(options: Options, device: torch.device) -> torch.dtype:
     """float16 where `half` was asked for and can be had, else float32; half without CUDA is a ConfigError."""
     if options.half and device.type != "cuda":
         raise ConfigError(f"half=True needs CUDA, the device is {device.type}: leave half out")
     return torch.float16 if options.half else torch.float32
 
 
-def largest_batch(device: torch.device, needed: Any, fraction: float = 0.6) -> int:
+def largest_batch(device: torch.device, step_memory: Callable[[int], int], fraction: float = 0.6) -> int:
     """Largest batch whose training step fits into `fraction` of a CUDA device; 16 on any other.
 
-    `needed(batch)` runs one training step and returns the bytes it took at its peak.
+    `step_memory(batch)` runs one training step and returns the bytes it took at its peak.
     """
     if device.type != "cuda":
         return 16
-    small, large = needed(2), needed(8)
+    small, large = step_memory(2), step_memory(8)
     per_image = max((large - small) / 6, 1.0)
-    fixed = small - 2 * per_image
-    room = torch.cuda.get_device_properties(device).total_memory * fraction - fixed
-    return max(int(room / per_image), 1)
+    fixed = small - 2 * per_image  # weights and what else does not grow with the batch
+    budget = torch.cuda.get_device_properties(device).total_memory * fraction
+    return max(int((budget - fixed) / per_image), 1)
 
 
-class Deterministic:
-    """Asks torch for reproducible kernels while a run lasts, and gives back what was set before."""
-
-    def __init__(self, enabled: bool) -> None:
-        self.enabled = enabled
-
-    def __enter__(self) -> None:
-        self.mode = torch.get_deterministic_debug_mode()
-        self.benchmark = torch.backends.cudnn.benchmark
-        if self.enabled:
+@contextmanager
+def deterministic(enabled: bool) -> Iterator[None]:
+    """Ask torch for reproducible kernels meanwhile, and restore what was set before."""
+    mode, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
+    try:
+        if enabled:
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.backends.cudnn.benchmark = False
-
-    def __exit__(self, *exc: object) -> None:
-        torch.set_deterministic_debug_mode(self.mode)
-        torch.backends.cudnn.benchmark = self.benchmark
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        torch.backends.cudnn.benchmark = benchmark
 
 
 class FusedCopy:
-    """Fusing changes a network for good, and the user may want to train it on: so it is done to a copy."""
+    """Fused copy of a network, remade whenever the network has changed.
+
+    Fusing changes a network for good, and the user may want to train it on: so it is done to a copy.
+    """
 
     def __init__(self) -> None:
         self._copy: nn.Module | None = None
-        self._parts: list[Any] = []
-        self._state: tuple[Any, ...] = ()
+        self._parts: list[object] = []
+        self._state: tuple[object, ...] = ()
 
-    def of(self, model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    def get(self, model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
         """`model` fused on `device` in eval mode; unfused where hooks wait for its layers to be called."""
         if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
             return (model if dtype == torch.float32 else deepcopy(model)).to(device, dtype).eval()
@@ -107,13 +108,16 @@ class FusedCopy:
         return self._copy
 
 
-def parts_of(model: nn.Module) -> list[Any]:
+def parts_of(model: nn.Module) -> list[object]:
     """All layers and their attributes, the same objects as long as none was exchanged."""
     return list(chain.from_iterable((module, *vars(module).values()) for module in model.modules()))
 
 
-def fingerprint(model: nn.Module) -> tuple[Any, ...]:
-    """Equal as long as no weight was written to; their sums tell of writing through `.data`, which torch does not."""
+def fingerprint(model: nn.Module) -> tuple[object, ...]:
+    """Value that is equal as long as no weight was written to.
+
+    torch counts writes in `_version`, but not those through `.data`: the tensors' sums tell of these.
+    """
     tensors = [t.detach() for t in chain(model.parameters(), model.buffers())]
     sums = torch.stack([t.sum(dtype=torch.float32) for t in tensors])
     written = ((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
@@ -121,7 +125,7 @@ def fingerprint(model: nn.Module) -> tuple[Any, ...]:
 
 
 class Stopwatch:
-    """Adds up the time spent in named stages."""
+    """Sums of the time spent in named stages."""
 
     def __init__(self, device: torch.device, stages: Sequence[str]) -> None:
         self.device = device
@@ -134,7 +138,7 @@ class Stopwatch:
         self.seconds[stage] += self._now() - start
 
     def _now(self) -> float:
-        if self.device.type == "cuda":
+        if self.device.type == "cuda":  # kernels run behind Python's back
             torch.cuda.synchronize(self.device)
         return perf_counter()
 
@@ -144,15 +148,15 @@ class Stopwatch:
 
 
 def speed_line(speed: dict[str, float]) -> str:
-    """Milliseconds by stage, in words."""
+    """Milliseconds by stage as a line for the log."""
     return f"Speed: {', '.join(f'{ms:.1f}ms {stage}' for stage, ms in speed.items())} per image"
 
 
-def batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
-    """Groups of up to `size` frames."""
-    group: list[Frame] = []
-    for frame in frames:
-        group.append(frame)
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Groups of up to `size` items."""
+    group: list[T] = []
+    for item in items:
+        group.append(item)
         if len(group) == size:
             yield group
             group = []

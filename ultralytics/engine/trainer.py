@@ -1,8 +1,9 @@
-"""The training loop, the same for every task."""
+"""The training loop, the same for every task, read top to bottom: train() is the road, the rest its stations."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,23 +12,25 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ultralytics.engine import loggers as report
-from ultralytics.engine import setup as prepare
-from ultralytics.engine import state
+from ultralytics.cfg import Options
+from ultralytics.data.loader import build_loader
+from ultralytics.engine import setup, state
 from ultralytics.engine.callbacks import Callbacks
-from ultralytics.engine.loggers import Board, ResultsTable
+from ultralytics.engine.loggers import ResultsTable, TensorBoard, named_losses, progress_line, quiet
 from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
-from ultralytics.engine.runtime import Deterministic, inference_dtype, runtime_settings
+from ultralytics.engine.runtime import deterministic, inference_dtype, largest_batch, resolve_runtime
+from ultralytics.engine.validator import Validator
+from ultralytics.models.yolo.task import Metrics, Task
 from ultralytics.nn import routing
-from ultralytics.utils import LOGGER
-from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
+from ultralytics.utils import LOGGER, refused
+from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import TrainingError
 from ultralytics.utils.torch_utils import ModelEMA, select_device
 
 CLIP_NORM = 10.0
-MAX_CONSECUTIVE_NONFINITE = 5  # losses in a row that are not finite before the run goes back to its last checkpoint
+MAX_CONSECUTIVE_NONFINITE = 5  # losses and gradients in a row before the run rolls back to its last checkpoint
 MAX_ROLLBACKS = 3
-PICTURES = 3  # training batches that are drawn
+NUM_PLOTTED_BATCHES = 3
 
 
 class Trainer:
@@ -35,35 +38,34 @@ class Trainer:
 
     def __init__(
         self,
-        task: Any,
-        options: Any,
-        build: Callable[[dict], nn.Module],
+        task: type[Task],
+        options: Options,
+        build: setup.BuildModel,
         callbacks: Callbacks,
         resume: Checkpoint | None = None,
         save_dir: Path | None = None,
         transforms: Sequence[Callable] = (),
     ) -> None:
-        """`build` makes the network, pretrained weights and all, for the mapping of a dataset YAML.
+        """`build(task)` makes the network, pretrained weights and all; `transforms` are the user's augmentations.
 
-        `resume` is the checkpoint to go on from, in the run folder `save_dir`.
+        `resume` is the checkpoint to continue from, in the run folder `save_dir`.
         """
-        self.task = task
         self.args = options
         self.callbacks = callbacks
         self.device = select_device(options.device)
-        self.plan = runtime_settings(options, self.device)
-        self.data = prepare.data(task, options)
+        self.runtime = resolve_runtime(options, self.device)
+        self.task = task(options, setup.load_data(task, options))
+        self.data = self.task.data
         self.batch_size = options.batch
-        self.save_dir = save_dir or prepare.run_folder(options)
+        self.save_dir = save_dir or setup.init_run_dir(options)
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))
-        self.table = ResultsTable(self.save_dir / "results.csv")
-        self.board = Board(self.save_dir)
+        self.table, self.board = ResultsTable(self.save_dir / "results.csv"), TensorBoard(self.save_dir)
         self.epoch = self.start_epoch = self.best_epoch = 0
         self.epochs = options.epochs
         self.stop = False
         self.seconds = 0.0
         self.last_step = -1  # iteration of the last optimizer step
-        self.skipped = 0  # batches and steps left out because a loss or a gradient was not finite
+        self.skipped = 0  # batches and steps without effect, as a loss or a gradient was not finite
         self.metrics: dict[str, float | None] = {}
         self.fitness: float | None = None
         self.best_fitness: float | None = None
@@ -71,211 +73,256 @@ class Trainer:
         self.loss_items: Tensor | None = None  # parts of the last loss
         self.tloss: Tensor | None = None  # their mean over the epoch so far
         self.transforms = transforms
-        self._build = build
-        self._resume = resume
-        self._bad_in_a_row = self._go_backs = 0
+        self._build, self._resume = build, resume
+        self._nonfinite_in_a_row = self._rollbacks = 0
 
-    def train(self) -> Any:
-        """Train to the end; returns the metrics of the best weights, read back from their file."""
+    def train(self) -> Metrics:
+        """Train to the end; metrics of the best weights, read back from their file."""
         try:
-            with Deterministic(self.args.deterministic), report.quiet(not self.args.verbose):
-                return self._train()
+            with deterministic(self.args.deterministic), quiet(not self.args.verbose):
+                self.callbacks.run("on_pretrain_routine_start", self)
+                self.setup()
+                self.callbacks.run("on_pretrain_routine_end", self)
+                self.callbacks.run("on_train_start", self)
+                epoch = self.start_epoch
+                while epoch < self.epochs and not self.stop:  # callbacks may change both
+                    self.epoch = epoch
+                    self.fit_one_epoch()
+                    self.validate()
+                    self.log_and_save()
+                    epoch += 1
+                metrics = self.final_eval()
+                self.callbacks.run("on_train_end", self)
+                self.callbacks.run("teardown", self)
+                return metrics
         except torch.cuda.OutOfMemoryError as exc:
             raise TrainingError(
-                f"the GPU has no memory left with batch={self.batch_size} and imgsz={self.args.imgsz}: lower one"
+                f"CUDA out of memory at batch={self.batch_size}, imgsz={self.args.imgsz}: reduce one of them"
             ) from exc
         except KeyboardInterrupt:
-            LOGGER.warning("interrupted in epoch %d; %s", self.epoch + 1, report.resume_hint(self))
+            hint = f"resume={self.last} continues after the last finished epoch" if self.last.exists() else "not saved"
+            LOGGER.warning("interrupted in epoch %d; %s", self.epoch + 1, hint)
             raise
         finally:
             self.train_loader = self.validator = None  # and with them their workers
             self.board.close()
 
-    def _train(self) -> Any:
-        self.callbacks.run("on_pretrain_routine_start", self)
-        self._set_up()
-        self.callbacks.run("on_pretrain_routine_end", self)
-        self.callbacks.run("on_train_start", self)
-        for epoch in self._epochs():
-            self.epoch = epoch
-            self._train_epoch()
-            self._end_epoch()
-        metrics = self._finish()
-        self.callbacks.run("on_train_end", self)
-        self.callbacks.run("teardown", self)
-        return metrics
-
-    def _epochs(self) -> Iterator[int]:
-        epoch = self.start_epoch
-        while epoch < self.epochs and not self.stop:
-            yield epoch
-            epoch += 1
-
-    def _set_up(self, batch_size: int | None = None) -> None:
-        """Network, loaders, optimizer; a new run leaves its first checkpoint, a resumed one takes over its state."""
-        state.seed(self.args.seed)
-        self.model = self._build(self.data).to(self.device)
+    def setup(self, batch_size: int | None = None) -> None:
+        """Build network, loaders and optimizer; a new run writes its first checkpoint, a resumed one loads its last."""
+        state.seed_all(self.args.seed)
+        self.task.options = self.args  # a callback may have replaced them
+        self.model = self._build(self.task).to(self.device)
         self.model.args = self.args
-        if self.plan.channels_last:
+        if self.runtime.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]
-        prepare.freeze(self.model, self.args.freeze)
+        setup.freeze(self.model, self.args.freeze)
         self.criterion = self.task.criterion(self.model)
-        resumed = self._resume and self._resume.training["batch"]
-        self.batch_size = batch_size or resumed or prepare.batch_size(self)
-        self.train_loader, self.validator = prepare.loaders(self)
+        self.batch_size = batch_size or (self._resume and self._resume.training["batch"]) or self.choose_batch()
+        self.build_loaders()
         self.batches = len(self.train_loader)
         self.args = resolve_optimizer(self.args, self.data["nc"], len(self.train_loader.dataset), self.batch_size)
         self.optimizer = build_optimizer(self.model, self.args, self.batch_size)
         LOGGER.info(describe_optimizer(self.optimizer))
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.scale_gradients)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scale_gradients)
         self.ema = ModelEMA(self.model)
-        self._network = torch.compile(self.model) if self.plan.compile else self.model
+        self.network = torch.compile(self.model) if self.runtime.compile else self.model
         self.last_step = -1
-        prepare.folder(self)
+        setup.start_run_dir(self.save_dir, self.args)
+        if self.args.plots:
+            self.task.plot_labels(self.train_loader.dataset, self.save_dir)
+        setup.log_start(self.runtime, self.save_dir)
         if self._resume:
-            state.resume(self, self._resume)
-            self.train_loader = prepare.with_options(self.train_loader, self._timed(), self.start_epoch)
+            self.load_state_dict(self._resume)
+            self.train_loader = setup.refresh_loader(self.train_loader, self.timed_options(), self.start_epoch)
         elif self.args.save:
-            state.save(self, self.last, epoch=-1, with_training=True)
-        self.schedule = Schedule(self._timed(), self.batches, self.batch_size)
+            self.save(self.last, epoch=-1, with_training=True)
+        self.schedule = Schedule(self.timed_options(), self.batches, self.batch_size)
 
-    def _train_epoch(self) -> None:
-        """One pass over the training images; while the GPU is too small for the first, again with half the batch."""
+    def choose_batch(self) -> int:
+        """Batch size that was asked for; for -1 the largest that fits."""
+        if self.args.batch != -1:
+            return self.args.batch
+        side = setup.round_to_stride(self.args.imgsz * (1 + self.args.multi_scale), self.model.max_stride)
+        size = largest_batch(self.device, lambda n: setup.step_memory(self.model, n, side, self.runtime))
+        LOGGER.info("batch=-1: using %d", size)
+        return size
+
+    def build_loaders(self) -> None:
+        """Build the loader of the training images, and the validator with its own."""
+        stride, pin_memory = self.model.max_stride, self.device.type == "cuda"
+        train = self.task.dataset(
+            "train",
+            augment=True,
+            batch=self.batch_size,
+            stride=stride,
+            rect=self.args.rect,
+            transforms=self.transforms,
+        )
+        val_batch = self.batch_size * self.task.val_batches
+        val = self.task.dataset("val", augment=False, batch=val_batch, stride=stride, rect=True)
+        self.train_loader = build_loader(train, self.args.workers, pin_memory=pin_memory)
+        val_loader = build_loader(val, self.args.workers, pin_memory=pin_memory)
+        self.validator = Validator(self.task, val_loader, self.save_dir, self.callbacks)
+
+    def timed_options(self) -> Options:
+        """Options with the number of epochs that `time` has room for."""
+        return self.args.replace(epochs=self.epochs)
+
+    def fit_one_epoch(self) -> None:
+        """Train one epoch; while the GPU is too small for the first one, again with half the batch."""
         while True:
             try:
-                self._train_batches()
+                self.train_one_epoch()
                 break
             except torch.cuda.OutOfMemoryError:
                 if self.epoch > 0 or self.batch_size == 1:
                     raise
-            # Not in the handler: the exception keeps what fills the memory.
-            LOGGER.warning("the GPU has no memory for batch=%d: starting again with half of it", self.batch_size)
-            self._set_up(self.batch_size // 2)
+            # Not in the handler, whose exception keeps what fills the memory; the last graph does so, too.
+            self.loss = self.loss_items = self.tloss = None
+            LOGGER.warning("CUDA out of memory at batch=%d: starting again with half of it", self.batch_size)
+            self.setup(self.batch_size // 2)
         self._resume = None
         if not state.is_finite(self.model):
-            self._leave_out("weight")
+            self.roll_back("weights")
 
-    def _train_batches(self) -> None:
+    def train_one_epoch(self) -> None:
+        """Pass once over the training images: forward, backward, and a step whenever enough batches have passed."""
         started = perf_counter()
-        prepare.train_mode(self.model)
-        self.tloss, self._counted = None, 0
+        setup.set_train_mode(self.model)
+        self.set_epoch()
         self.train_loader.set_epoch(self.epoch)
-        prepare.set_epoch_of_modules(self)
+        self.tloss, batches_counted = None, 0
         self.callbacks.run("on_train_epoch_start", self)
         with tqdm(self.train_loader, disable=not self.args.verbose) as bar:
             for i, batch in enumerate(bar):
                 self.callbacks.run("on_train_batch_start", self)
-                self._train_batch(batch, self.epoch * self.batches + i)
-                bar.set_description(report.progress(self, batch), refresh=False)
+                iteration = self.epoch * self.batches + i
+                accumulate = self.schedule.apply(self.optimizer, iteration)
+                if self.args.plots and iteration < NUM_PLOTTED_BATCHES:
+                    self.task.plot_batch(batch, self.save_dir / f"train_batch{iteration}.jpg")
+                batch["img"] = setup.preprocess_batch(
+                    batch["img"], self.args, self.runtime, self.model.max_stride, iteration
+                )  # (B, 3, H, W) 0..1 on the device
+                with self.runtime.autocast():
+                    preds = self.network(batch["img"])
+                self.loss, self.loss_items = self.criterion(preds, batch)
+                if not self.skip_nonfinite("loss", self.loss):
+                    batches_counted += 1
+                    mean = self.loss_items if self.tloss is None else self.tloss
+                    self.tloss = mean + (self.loss_items - mean) / batches_counted
+                    self.scaler.scale(self.loss).backward()  # adds to the gradients of earlier batches
+                    if iteration - self.last_step >= accumulate:
+                        self.optimizer_step()
+                        self.last_step = iteration
+                losses = named_losses(self.task.loss_names, self.tloss)
+                text = progress_line(f"{self.epoch + 1}/{self.epochs}", self.device, losses, batch)
+                bar.set_description(text, refresh=False)
                 self.callbacks.run("on_train_batch_end", self)
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
-                    LOGGER.info("time=%g hours are over", self.args.time)
+                    LOGGER.info("time limit of %g h reached", self.args.time)
                     self.stop = True
                 if self.stop:
                     break
         self.seconds += perf_counter() - started
         self.callbacks.run("on_train_epoch_end", self)
 
-    def _train_batch(self, batch: dict, iteration: int) -> None:
-        """Forward, backward, and an optimizer step when enough batches have passed since the last one."""
-        accumulate = self.schedule.apply(self.optimizer, iteration)
-        if self.args.plots and iteration < PICTURES:
-            self.task.plot_batch(batch, self.save_dir / f"train_batch{iteration}.jpg", self.data["names"])
-        batch["img"] = prepare.images(self, batch, iteration)
-        with self.plan.autocast():
-            outputs = self._network(batch["img"])
-        self.loss, self.loss_items = self.criterion(outputs, batch)
-        if not self.loss.isfinite():
-            self._leave_out("loss")
-            return
-        self._counted += 1
-        mean = self.loss_items if self.tloss is None else self.tloss
-        self.tloss = mean + (self.loss_items - mean) / self._counted
-        self.scaler.scale(self.loss).backward()
-        if iteration - self.last_step >= accumulate:
-            self._step()
-            self.last_step = iteration
+    def set_epoch(self) -> None:
+        """Tell the modules of the network and of its average which epoch begins."""
+        setup.set_epoch(chain(self.model.modules(), self.ema.ema.modules()), self.epoch, self.epochs)
 
-    def _step(self) -> None:
-        """Clip the gathered gradients, move the weights and their average."""
+    def optimizer_step(self) -> None:
+        """Clip the accumulated gradients, update the weights and their average."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
         if norm.isfinite():
             self.scaler.step(self.optimizer)
             self.ema.update(self.model)
-            self._bad_in_a_row = 0
+            self._nonfinite_in_a_row = 0
             self.callbacks.run("optimizer_step", self)
         elif self.scaler.get_scale() <= 1:  # a larger scale may be the reason, and is lowered below
-            self._leave_out("gradient")
+            self.skip_nonfinite("gradient", norm)
         self.scaler.update()
         self.callbacks.run("on_before_zero_grad", self)
         self.optimizer.zero_grad()
 
-    def _leave_out(self, what: str) -> None:
-        """Count a batch whose loss or gradient is not finite; if they keep coming, go back to the last checkpoint."""
-        self.skipped += 1
-        self._bad_in_a_row += 1
-        LOGGER.warning("epoch %d: a %s that is not finite is left out, %d so far", self.epoch + 1, what, self.skipped)
-        if self._bad_in_a_row < MAX_CONSECUTIVE_NONFINITE and state.is_finite(self.model):
-            return
-        advice = "try a lower lr0 or amp=False, and look at labels.jpg and train_batch0.jpg"
-        if self._go_backs == MAX_ROLLBACKS or not self.args.save:
-            raise TrainingError(f"epoch {self.epoch + 1}: the {what} is not finite again and again; {advice}")
-        LOGGER.warning("going back to the weights of %s; should it happen again, %s", self.last, advice)
-        state.go_back(self, load_checkpoint(self.last))
-        prepare.set_epoch_of_modules(self)
-        self._go_backs += 1
-        self._bad_in_a_row = 0
+    # Policies --------------------------------------------------------------------------------------------------------
 
-    def _end_epoch(self) -> None:
-        """Validate, write the table's row and the checkpoints, and decide whether to go on."""
+    def skip_nonfinite(self, what: str, value: Tensor) -> bool:
+        """Whether a loss or gradient norm is not finite: it is counted, and if they keep coming, the run rolls back."""
+        if value.isfinite():
+            return False
+        self.skipped += 1
+        self._nonfinite_in_a_row += 1
+        LOGGER.warning("epoch %d: non-finite %s, batch skipped (%d so far)", self.epoch + 1, what, self.skipped)
+        if self._nonfinite_in_a_row >= MAX_CONSECUTIVE_NONFINITE or not state.is_finite(self.model):
+            self.roll_back(what)
+        return True
+
+    def roll_back(self, what: str) -> None:
+        """Restore the weights of the last checkpoint; TrainingError where that has not helped, or there is none."""
+        advice = "try a lower lr0 or amp=False, and look at labels.jpg and train_batch0.jpg"
+        if self._rollbacks == MAX_ROLLBACKS or not self.args.save:
+            raise TrainingError(f"epoch {self.epoch + 1}: non-finite {what} again and again; {advice}")
+        LOGGER.warning("non-finite %s, rolling back to the weights of %s; should it happen again, %s",
+                       what, self.last, advice)  # fmt: skip
+        self.restore_weights(load_checkpoint(self.last))
+        self.set_epoch()
+        self._rollbacks += 1
+        self._nonfinite_in_a_row = 0
+
+    # After an epoch ----------------------------------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Measure the averaged weights, remember the best epoch, and stop early when it is too long ago."""
         started = perf_counter()
         self.metrics, self.fitness = {}, None
         if self.args.val or self.stop or self.epoch + 1 >= self.epochs:
-            measured = self.validator(self.ema.ema, self.criterion, final=False)
-            self.metrics, self.fitness = report.measured(self, measured), measured.fitness
-            self._compare()
+            metrics = self.validator(self.ema.ema, self.criterion, final=False)
+            losses = named_losses(self.task.loss_names, self.validator.loss)
+            self.fitness = metrics.fitness
+            self.metrics = {name: value for name, value in metrics.results_dict.items() if name != "fitness"}
+            self.metrics |= {f"val/{name}": value for name, value in losses.items()}
+            if not self.best_fitness or self.fitness > self.best_fitness:  # as long as it is 0, no epoch is worse
+                self.best_fitness, self.best_epoch = self.fitness, self.epoch
+            if self.args.val and self.args.patience and self.epoch - self.best_epoch >= self.args.patience:
+                LOGGER.info(
+                    "early stopping: no improvement since epoch %d (patience=%d)",
+                    self.best_epoch + 1,
+                    self.args.patience,
+                )
+                self.stop = True
         self.seconds += perf_counter() - started
-        row = report.row(self)
+
+    def log_and_save(self) -> None:
+        """Write the row of results.csv and the checkpoints, and fit the number of epochs to the time limit."""
+        names = self.task.loss_names
+        row = {
+            "epoch": self.epoch + 1,
+            "time": self.seconds,
+            **{f"train/{name}": value for name, value in named_losses(names, self.tloss).items()},
+            **{name: self.metrics.get(name) for name in (*self.task.metric_keys, *(f"val/{n}" for n in names))},
+            **{f"lr/pg{i}": group["lr"] for i, group in enumerate(self.optimizer.param_groups)},
+        }
         self.table.add(row)
         self.board.add(row)
-        if self.args.time:
-            self._fit_epochs_to_time()
+        if self.args.time:  # as many epochs as fit at the speed so far; the schedule and close_mosaic follow
+            done = self.epoch + 1
+            self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
+            self.schedule = Schedule(self.timed_options(), self.batches, self.batch_size)
+            self.train_loader = setup.refresh_loader(self.train_loader, self.timed_options(), done)
         if self.args.save:
-            self._save_epoch()
+            # best.pt before last.pt: a run that is killed between the two does this epoch again.
+            if self.best_fitness is None or self.best_epoch == self.epoch:
+                self.save(self.best, self.epoch)
+            if self.args.save_period > 0 and (self.epoch + 1) % self.args.save_period == 0:
+                self.save(self.last.with_name(f"epoch{self.epoch + 1}.pt"), self.epoch)
+            self.save(self.last, self.epoch, with_training=True)
             self.callbacks.run("on_model_save", self)
         self.callbacks.run("on_fit_epoch_end", self)
 
-    def _compare(self) -> None:
-        """Remember the best epoch, and stop when it is too long ago; as long as nothing is found, no epoch is bad."""
-        if not self.best_fitness or self.fitness > self.best_fitness:
-            self.best_fitness, self.best_epoch = self.fitness, self.epoch
-        if self.args.val and self.args.patience and self.epoch - self.best_epoch >= self.args.patience:
-            LOGGER.info("no better epoch than %d in patience=%d: stopping", self.best_epoch + 1, self.args.patience)
-            self.stop = True
-
-    def _fit_epochs_to_time(self) -> None:
-        """As many epochs as `time` has room for, at the speed so far; the schedule and close_mosaic follow."""
-        done = self.epoch + 1
-        self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
-        self.schedule = Schedule(self._timed(), self.batches, self.batch_size)
-        self.train_loader = prepare.with_options(self.train_loader, self._timed(), done)
-
-    def _timed(self) -> Any:
-        """The options with the number of epochs that `time` has room for."""
-        return self.args.replace(epochs=self.epochs)
-
-    def _save_epoch(self) -> None:
-        """best.pt before last.pt: a run that is killed between the two does this epoch again."""
-        if self.best_fitness is None or self.best_epoch == self.epoch:
-            state.save(self, self.best, self.epoch)
-        if self.args.save_period > 0 and (self.epoch + 1) % self.args.save_period == 0:
-            state.save(self, self.last.with_name(f"epoch{self.epoch + 1}.pt"), self.epoch)
-        state.save(self, self.last, self.epoch, with_training=True)
-
-    def _finish(self) -> Any:
-        """Measure the best weights as they were saved, draw what is known, reduce last.pt to what best.pt holds."""
+    def final_eval(self) -> Metrics:
+        """Measure the best weights as they were saved, draw the curves, reduce last.pt to what best.pt holds."""
         model = self.ema.ema
         if self.args.save:
             model.load_state_dict(load_checkpoint(self.best).state_dict)
@@ -283,16 +330,84 @@ class Trainer:
         # As YOLO(best.pt).val() does it, `half` included.
         network = deepcopy(model).fuse(verbose=False).to(inference_dtype(self.args, self.device))
         with (recorder := routing.Recorder(network))():
-            measured = self.validator(network)
-        self.metrics, self.fitness = dict(measured.results_dict), measured.fitness
-        if (found := recorder.routing()).layers:
-            routing.report(found, self.save_dir / "routing.png" if self.args.plots else None)
+            metrics = self.validator(network)
+        self.metrics, self.fitness = dict(metrics.results_dict), metrics.fitness
+        if (routers := recorder.routing()).layers:
+            routing.report(routers, self.save_dir / "routing.png" if self.args.plots else None)
         if self.args.plots:
-            report.draw(self)
+            from ultralytics.utils.charts.training import plot_results
+
+            plot_results(self.table.path)
         for parameter, learnable in zip(model.parameters(), self._learnable, strict=True):
             parameter.requires_grad_(learnable)  # `freeze` was for this run
-        if self.args.save:  # at the very end: until then a run that is killed can go on
-            state.finish(self.last)
+        if self.args.save:  # at the very end: until then a killed run can be resumed
+            reduced = load_checkpoint(self.last)
+            reduced.training = None
+            save_checkpoint(self.last, reduced)
         self.callbacks.run("on_fit_epoch_end", self)
         LOGGER.info("%d epochs in %.2f hours, results in %s", self.epoch + 1, self.seconds / 3600, self.save_dir)
-        return measured
+        return metrics
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path, epoch: int, with_training: bool = False) -> None:
+        """Write the averaged weights: in half precision, or, to resume from, in full with everything else."""
+        checkpoint = Checkpoint(
+            state_dict=self.ema.ema.state_dict(),
+            yaml=self.model.yaml,
+            task=self.task.name,
+            names=self.data["names"],
+            args=self.args.as_dict() | {"batch": self.batch_size},
+            epoch=epoch,
+            metrics=self.metrics,
+            training=self.state_dict(epoch) if with_training else None,
+        )
+        save_checkpoint(path, checkpoint)
+
+    def state_dict(self, epoch: int) -> dict[str, Any]:
+        """State that the epochs after `epoch` depend on, averaged weights apart: tensors, numbers, lists and dicts."""
+        return {
+            "model": self.model.state_dict(),
+            "ema_updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "gradients": {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None},
+            "gathered": (epoch + 1) * self.batches - 1 - self.last_step,  # batches accumulated since the last step
+            "frozen": [n for n, p in self.model.named_parameters() if not p.requires_grad],
+            "stop": self.stop,
+            "epochs": self.epochs,
+            "batch": self.batch_size,
+            "seconds": self.seconds,
+            "best_fitness": self.best_fitness,
+            "best_epoch": self.best_epoch,
+            "given": sorted(self.args.given),
+            "rng": state.random_state(),
+        }
+
+    def load_state_dict(self, checkpoint: Checkpoint) -> None:
+        """Continue where a checkpoint was written, in a trainer whose parts have been built."""
+        saved = checkpoint.training
+        self.restore_weights(checkpoint)
+        state.restore_gradients(self.model, saved["gradients"])
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in saved["frozen"])
+        state.set_random_state(saved["rng"])
+        for name in ("stop", "epochs", "seconds", "best_fitness", "best_epoch"):
+            setattr(self, name, saved[name])
+        self.epoch, self.start_epoch = max(checkpoint.epoch, 0), checkpoint.epoch + 1
+        self.last_step = self.start_epoch * self.batches - 1 - saved["gathered"]
+        self.metrics = checkpoint.metrics
+        self.table.resume(self.start_epoch)
+
+    def restore_weights(self, checkpoint: Checkpoint) -> None:
+        """Restore weights, their average and the optimizer's state, and drop gradients."""
+        saved = checkpoint.training
+        self.model.load_state_dict(saved["model"])
+        self.ema.ema.load_state_dict(checkpoint.state_dict)
+        self.ema.updates = saved["ema_updates"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.optimizer.zero_grad()
+
+
+__getattr__ = refused.getter(__name__)

@@ -1,4 +1,4 @@
-"""Folding a batch normalization into the convolution before it, which changes no output in eval mode."""
+"""Folding of a batch normalization into the convolution before it, which changes no output in eval mode."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -15,43 +15,43 @@ def foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
     That is known of a module that has `forward_fuse`, and of neighbors in a Sequential.
     """
     for parent in model.modules():
-        names = list(parent._modules)
-        if type(parent) is nn.Sequential:
-            pairs = pairwise(names)
+        if type(parent) is nn.Sequential:  # a subclass may have a forward of its own
+            pairs = pairwise(list(parent._modules))
         elif hasattr(parent, "forward_fuse"):
             pairs = [("conv", "bn"), ("conv", "bn1")]
         else:
             continue
-        for conv, norm in pairs:
-            if _folds(parent._modules.get(conv), parent._modules.get(norm)):
-                yield parent, conv, norm
-
-
-def _folds(conv: nn.Module | None, norm: nn.Module | None) -> bool:
-    """Whether these are a convolution and a norm with statistics of its own."""
-    takes = isinstance(conv, nn.Conv2d) or hasattr(conv, "fold_affine")
-    return takes and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+        for conv_name, norm_name in pairs:
+            conv, norm = parent._modules.get(conv_name), parent._modules.get(norm_name)
+            takes_affine = isinstance(conv, nn.Conv2d) or hasattr(conv, "fold_affine")
+            # A norm without running statistics computes them from each batch: nothing to fold.
+            if takes_affine and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None:
+                yield parent, conv_name, norm_name
 
 
 def fold_all(model: nn.Module) -> None:
-    """Fold every norm that can be, in place; the norms disappear."""
+    """Fold every norm that can be, in place; the norms disappear, and of parallel convolutions one remains."""
+    for module in list(model.modules()):
+        if hasattr(module, "fuse_convs"):  # RepConv and its like, which need their norms for it
+            module.fuse_convs()
+            module.forward = module.forward_fuse
     for parent, conv_name, norm_name in list(foldable(model)):
         fold(getattr(parent, conv_name), getattr(parent, norm_name))
         if hasattr(parent, "forward_fuse"):
             delattr(parent, norm_name)
             parent.forward = parent.forward_fuse
         else:
-            setattr(parent, norm_name, nn.Identity())
+            setattr(parent, norm_name, nn.Identity())  # the places of the others in the Sequential stay
 
 
 @torch.no_grad()
 def fold(conv: nn.Module, norm: nn.BatchNorm2d) -> None:
-    """Let `conv` do what `norm` does behind it: a Conv2d, or whatever offers `fold_affine(scale, shift)`."""
-    scale, shift = affine(norm)
+    """Make `conv` compute what `norm` does behind it: a Conv2d, or whatever offers `fold_affine(scale, shift)`."""
+    scale, shift = affine(norm)  # (C_out,) float64
     if hasattr(conv, "fold_affine"):
         conv.fold_affine(scale, shift)
         return
+    trains, weight = conv.weight.requires_grad, conv.weight
     bias = shift if conv.bias is None else conv.bias.double() * scale + shift
-    trains, like = conv.weight.requires_grad, conv.weight
-    conv.weight = nn.Parameter((like.double() * scale.view(-1, 1, 1, 1)).to(like.dtype), trains)
-    conv.bias = nn.Parameter(bias.to(like.dtype), trains)
+    conv.weight = nn.Parameter((weight.double() * scale.view(-1, 1, 1, 1)).to(weight.dtype), trains)
+    conv.bias = nn.Parameter(bias.to(weight.dtype), trains)

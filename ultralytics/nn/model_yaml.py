@@ -1,9 +1,8 @@
-"""What a model YAML says: which file a name means, its scale, its rows, and the values of their args. No `eval`."""
+"""Reading of model YAMLs: the file a name stands for, its scale, its rows and the values of their args. No `eval`."""
 
 import ast
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import load_yaml
 
 SCALE_LETTER = re.compile(r"yolov?\d+([a-z])(?=[-.])")  # the n of yolov8n-DynamicConv.yaml; no word, no capital
+TABLE_HEAD = f"{'':>3} {'from':>14} {'n':>3} {'params':>11}  {'module':<30} args"  # columns of table_row
 
 
 def yaml_model_load(path: str | Path) -> dict[str, Any]:
@@ -25,22 +25,25 @@ def yaml_model_load(path: str | Path) -> dict[str, Any]:
     """
     file = resolve_yaml(path, "models")
     d = load_yaml(file)
-    letter = SCALE_LETTER.match(Path(path).name)
+    letter = guess_model_scale(path)
     if letter:
-        d["scale"] = letter[1]
+        d["scale"] = letter
     d["yaml_file"] = str(path)
-    if letter and letter[1] not in (d.get("scales") or {}) and ("scales" in d or file.name != Path(path).name):
-        raise ModelError(f"{path}: there is no scale {letter[1]!r} in {file}, it has {known_scales(d)}")
+    # In the file's own name a letter that is no scale is just a letter, unless the file has scales.
+    if letter and letter not in (d.get("scales") or {}) and ("scales" in d or file.name != Path(path).name):
+        known = ", ".join(map(str, d.get("scales") or {})) or "no `scales` at all"
+        raise ModelError(f"{path}: there is no scale {letter!r} in {file}, it has {known}")
     return d
 
 
-def known_scales(d: dict[str, Any]) -> str:
-    """The letters of `scales`, to be read by a person."""
-    return ", ".join(map(str, d.get("scales") or {})) or "no `scales` at all"
+def guess_model_scale(model_path: str | Path) -> str:
+    """The scale letter in the name of a model YAML, `n` of yolov8n-seg.yaml, "" where it has none."""
+    letter = SCALE_LETTER.match(Path(model_path).name)
+    return letter[1] if letter else ""
 
 
 def source(d: dict[str, Any]) -> str:
-    """What to call the YAML in messages."""
+    """The name of a YAML in messages."""
     return str(d.get("yaml_file") or "the model YAML")
 
 
@@ -55,11 +58,11 @@ def scaling(d: dict[str, Any]) -> tuple[float, float, float]:
     if not isinstance(scales, dict):
         raise ModelError(f"{source(d)}: `scales:` must be rows such as `n: [0.33, 0.25, 1024]`, found {scales!r}")
     if not d.get("scale"):
-        d["scale"] = next(iter(scales))
+        d["scale"] = next(iter(scales))  # kept, so that the network can be built again from its `yaml`
         LOGGER.warning(f"{source(d)}: no scale letter in the name, taking the first of its scales, {d['scale']!r}")
     numbers = scales.get(d["scale"])
     if numbers is None:
-        raise ModelError(f"{source(d)}: there is no scale {d['scale']!r}, it has {known_scales(d)}")
+        raise ModelError(f"{source(d)}: there is no scale {d['scale']!r}, it has {', '.join(map(str, scales))}")
     if not isinstance(numbers, list) or len(numbers) != 3 or not all(isinstance(x, int | float) for x in numbers):
         raise ModelError(f"{source(d)}: scale {d['scale']!r} must be [depth, width, max_channels], not {numbers}")
     depth, width, max_channels = numbers
@@ -87,7 +90,7 @@ def check_row(row: Any, i: int) -> None:
     if not isinstance(row, list) or len(row) != 4:
         raise ModelError("a row must be [from, repeats, module, args]")
     f, n, name, args = row
-    if type(n) is not int or n < 1:
+    if type(n) is not int or n < 1:  # and not True, which is an int to isinstance
         raise ModelError(f"repeats must be a whole number from 1, not {n!r}")
     if not isinstance(name, str) or not isinstance(args, list):
         raise ModelError("the third entry must be the name of a module and the fourth the list of its args")
@@ -99,9 +102,14 @@ def check_row(row: Any, i: int) -> None:
             raise ModelError(f"it takes its input from layer {layer}, but {before}")
 
 
+def layers_of(f: int | list[int]) -> list[int]:
+    """The layers that `from` names."""
+    return [f] if isinstance(f, int) else f
+
+
 def resolve_args(args: list[Any], d: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments of a row; a mapping as last arg, `{num_experts: 8}`, holds the latter."""
-    *args, last = args or [{}]
+    *args, last = args or [{}]  # no args: no keyword arguments either
     if any(isinstance(a, dict) for a in args):
         raise ModelError("a mapping of keyword arguments must be the last of the args")
     if not isinstance(last, dict):
@@ -110,23 +118,23 @@ def resolve_args(args: list[Any], d: dict[str, Any]) -> tuple[list[Any], dict[st
 
 
 def resolve(value: Any, d: dict[str, Any]) -> Any:
-    """What a text in a row stands for: a value of the YAML such as `nc`, `nn.ReLU`, `None`, a number, or the text."""
+    """The value of a text in a row: that of a key of the YAML such as `nc`, `nn.ReLU`, a Python literal, or itself."""
     if not isinstance(value, str):
         return value
-    if isinstance(d.get(value), int | float | list):
+    if isinstance(d.get(value), int | float | list):  # nc, kpt_shape, a number of the user's own
         return d[value]
     if value.startswith(("nn.", "torch.nn.")):
         return torch_nn(value)
     try:
-        return ast.literal_eval(value)
+        return ast.literal_eval(value)  # "None", "3", "[1, 2]"
     except (ValueError, SyntaxError):
         return value
 
 
 def torch_nn(text: str) -> Any:
-    """`nn.ReLU` is the class, `nn.LeakyReLU(0.1)` a module of it; no other expression is understood."""
+    """`nn.ReLU` as the class, `nn.LeakyReLU(0.1)` as a module of it; ModelError for any other expression."""
     try:
-        node = ast.parse(text.strip(), mode="eval").body
+        node = ast.parse(text.strip(), mode="eval").body  # parsed, never run
         call = node if isinstance(node, ast.Call) else None
         name = ast.unparse(call.func if call else node).removeprefix("torch.").removeprefix("nn.")
         found = getattr(nn, name)
@@ -141,14 +149,16 @@ def torch_nn(text: str) -> Any:
 
 
 def set_activation(model: nn.Module, text: str) -> None:
-    """Put the module that `activation:` names in the place of every default activation of `model`."""
+    """Replace every default activation of `model` by the module that `activation:` names."""
     act = torch_nn(text)
-    act = act() if isinstance(act, type) else act
+    act = act() if isinstance(act, type) else act  # `nn.ReLU` or `nn.ReLU()`
     for module in model.modules():
         if getattr(module, "default_act", None) is not None and module.act is module.default_act:
             module.act = act
 
 
-def layers_of(f: int | list[int]) -> Iterator[int]:
-    """The layers that `from` names."""
-    yield from [f] if isinstance(f, int) else f
+def table_row(layer: nn.Module, n: int, name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+    """A layer as parse_model built it, in the columns of TABLE_HEAD."""
+    params = sum(p.numel() for p in layer.parameters())
+    note = "" if layer.in_set else "  <- in no set: args as they are, as many channels out as in"
+    return f"{layer.i:>3} {layer.f!s:>14} {n:>3} {params:>11,}  {name:<30} {args} {kwargs or ''}{note}"

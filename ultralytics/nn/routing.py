@@ -1,36 +1,38 @@
-"""What the routers of dynamic convolutions do: how much of each expert the images take.
+"""Routing weights of dynamic convolutions on images: the weight of each expert, dead and identical experts.
 
-Any module with a method `routing_weights` that gives (B, E) and is called in its forward pass counts as one.
+Any module with a method `routing_weights` that gives (B, E) and is called in its forward pass counts as a router.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.data.sources import load_source
-from ultralytics.engine.runtime import batches
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
 
-DEAD = 0.1  # of an equal share: an expert that no image gives more has died
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
+
+DEAD = 0.1  # of the average weight: an expert that no image gives more is dead
 SAME_KERNEL = 0.01  # relative distance of kernels that are as good as one
 SAME_WEIGHT = 1e-6  # relative difference, on every image, of experts that only ever act together: rounding and no more
-MOST_NAMED = 5  # issues in a warning
+MAX_NAMED = 5  # issues in a warning
 
 
 @dataclass(frozen=True)
 class LayerRouting:
-    """A router on N images, and the experts it chooses from, two or more.
+    """One router on N images, and the experts it chooses from, two or more.
 
-    `name` of the layer as in state dicts, without the first `model.`; `weights` (N, E); `distances` (E, E): how far
-    kernels are apart, relative to the larger of the two, or None where the layer has no bank of kernels.
+    `name` of the layer as in state dicts, without the first `model.`; `weights` (N, E); `distances` (E, E) between the
+    kernels of the experts, relative to the larger of the two, or None where the layer has no bank of kernels.
     """
 
     name: str
@@ -49,36 +51,34 @@ class LayerRouting:
         return self.weights.std(0)
 
     @property
-    def shares(self) -> np.ndarray:
-        """(N, E) weights that add up to 1 for each image, as those of a softmax do anyway."""
+    def fractions(self) -> np.ndarray:
+        """(N, E) weights normalized to a sum of 1 for each image, which those of a softmax have anyway."""
         return self.weights / np.maximum(self.weights.sum(1, keepdims=True), 1e-12)
 
     @property
     def entropy(self) -> float:
-        """Of the shares, mean over images, relative to its largest value: 1 all experts alike, 0 one alone."""
-        bits = -(self.shares * np.log2(np.maximum(self.shares, 1e-12))).sum(1)
+        """Entropy of the fractions, mean over images, relative to its maximum: 1 all experts alike, 0 one alone."""
+        bits = -(self.fractions * np.log2(np.maximum(self.fractions, 1e-12))).sum(1)
         return float(bits.mean() / np.log2(len(self.mean)))
 
     @property
     def issues(self) -> list[str]:
         """Dead and identical experts, a sentence each."""
-        most, where = self.shares.max(0) * len(self.mean), f"{self.name} ({self.kind})"
-        found = [
-            f"{where}: expert {e} is dead, no image gives it more than {most[e]:.0%} of an equal share"
-            for e in np.flatnonzero(most < DEAD)
+        where = f"{self.name} ({self.kind})"
+        largest = self.fractions.max(0) * len(self.mean)  # (E,) over the images, 1 being the average weight
+        issues = [
+            f"{where}: expert {e} is dead, no image gives it more than {largest[e]:.0%} of the average weight"
+            for e in np.flatnonzero(largest < DEAD)
         ]
         for a, b in combinations(range(len(self.mean)), 2):
+            first, second = self.weights[:, a], self.weights[:, b]
             if self.distances is not None and self.distances[a, b] < SAME_KERNEL:
-                found.append(
+                issues.append(
                     f"{where}: experts {a} and {b} are identical, their kernels differ by less than {SAME_KERNEL:.0%}"
                 )
-            elif self._always_equal(a, b):
-                found.append(f"{where}: experts {a} and {b} act as one, every image gives them the same weight")
-        return found
-
-    def _always_equal(self, a: int, b: int) -> bool:
-        first, second = self.weights[:, a], self.weights[:, b]
-        return bool((abs(first - second) <= SAME_WEIGHT * np.maximum(first, second)).all())
+            elif (abs(first - second) <= SAME_WEIGHT * np.maximum(first, second)).all():
+                issues.append(f"{where}: experts {a} and {b} act as one, every image gives them the same weight")
+        return issues
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ class Routing:
 
     @property
     def images(self) -> int:
-        """How many were looked at."""
+        """Number of images that passed the network."""
         return len(self.layers[0].weights) if self.layers else 0
 
     @property
     def warning(self) -> str | None:
         """Dead and identical experts in a line, None where there are none."""
-        issues = [trouble for layer in self.layers for trouble in layer.issues]
-        more = f"; and {len(issues) - MOST_NAMED} more" if len(issues) > MOST_NAMED else ""
-        return "; ".join(issues[:MOST_NAMED]) + more if issues else None
+        issues = [issue for layer in self.layers for issue in layer.issues]
+        more = f"; and {len(issues) - MAX_NAMED} more" if len(issues) > MAX_NAMED else ""
+        return "; ".join(issues[:MAX_NAMED]) + more if issues else None
 
     def __str__(self) -> str:
         wide = max((len(layer.name) for layer in self.layers), default=5)
@@ -109,7 +109,7 @@ class Routing:
 
 
 class Recorder:
-    """Keeps what the routers of a network answer."""
+    """Keeps the routing weights of a network's forward passes: `with recorder(): network(images)`."""
 
     def __init__(self, network: nn.Module) -> None:
         self.routers = {
@@ -117,82 +117,75 @@ class Recorder:
             for name, module in network.named_modules()
             if callable(getattr(type(module), "routing_weights", None))
         }
-        self._answers: dict[str, list[Tensor]] = {name: [] for name in self.routers}
+        self._recorded: dict[str, list[Tensor]] = {name: [] for name in self.routers}
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Listen meanwhile; the network computes what it always does."""
+        """Record meanwhile; the network computes what it always does."""
         for name, module in self.routers.items():
-            module.routing_weights = self._listening(name, module.routing_weights)
+            module.routing_weights = partial(self._record, name, module.routing_weights)
         try:
             yield
         finally:
             for module in self.routers.values():
-                del module.routing_weights  # the class's own appears again
+                del module.routing_weights  # the instance's, so that the method of the class shows again
 
-    def _listening(self, name: str, ask: Any) -> Any:
-        def routing_weights(*args: Any, **kwargs: Any) -> Tensor:
-            weights = ask(*args, **kwargs)
-            self._answers[name].append(weights.detach().float())
-            return weights
-
-        return routing_weights
+    def _record(self, name: str, method: Any, *args: Any, **kwargs: Any) -> Tensor:
+        weights = method(*args, **kwargs)
+        self._recorded[name].append(weights.detach().float())
+        return weights
 
     def routing(self) -> Routing:
-        """What was heard so far, of every router that was asked; one with a single expert has nothing to choose."""
-        heard = {name: torch.cat(answers).cpu().numpy() for name, answers in self._answers.items() if answers}
-        return Routing(
-            tuple(
-                LayerRouting(name, type(self.routers[name]).__name__, weights, distances(self.routers[name], weights))
-                for name, weights in heard.items()
-                if weights.shape[1] > 1
-            )
-        )
+        """The weights recorded so far, of every router that was called and has experts to choose from."""
+        layers = []
+        for name, recorded in self._recorded.items():
+            if recorded and recorded[0].shape[1] > 1:  # a single expert leaves no choice
+                router, weights = self.routers[name], torch.cat(recorded).cpu().numpy()
+                distances = kernel_distances(router, weights.shape[1])
+                layers.append(LayerRouting(name, type(router).__name__, weights, distances))
+        return Routing(tuple(layers))
 
 
 @torch.no_grad()
-def distances(module: nn.Module, weights: np.ndarray) -> np.ndarray | None:
-    """How far the kernels of a module's experts are apart (E, E), relative to the larger one.
-
-    The bank of kernels is the largest parameter with one row an expert.
-    """
-    experts = weights.shape[1]
+def kernel_distances(module: nn.Module, experts: int) -> np.ndarray | None:
+    """Distances (E, E) between the kernels of a module's experts, relative to the larger one; None without a bank."""
+    # The bank of kernels is the largest parameter with one row an expert.
     banks = [p.detach().float().flatten(1) for p in module.parameters() if p.ndim > 1 and len(p) == experts]
     if not banks:
         return None
     bank = max(banks, key=lambda p: p.numel())
-    lengths, apart = bank.norm(dim=1), np.zeros((experts, experts))
+    lengths, distances = bank.norm(dim=1), np.zeros((experts, experts))
     for a, b in combinations(range(experts), 2):
         longer = torch.maximum(lengths[a], lengths[b]).clamp(min=1e-12)
-        apart[a, b] = apart[b, a] = (bank[a] - bank[b]).norm() / longer
-    return apart
+        distances[a, b] = distances[b, a] = (bank[a] - bank[b]).norm() / longer
+    return distances
 
 
 @torch.no_grad()
-def collect(task: Any, network: nn.Module, options: Any) -> Routing:
-    """The routing of a network in eval mode on the images of `options.source`; ModelError if it has no routers."""
+def collect(network: "BaseModel", batches: Iterable[Tensor]) -> Routing:
+    """The routing of a network in eval mode on batches of images (B, C, H, W) in 0..1.
+
+    Raises ModelError if it has no router with two experts or more; without any, no batch is taken.
+    """
     recorder = Recorder(network)
     with recorder():
-        for frames in batches(load_source(options.source, vid_stride=options.vid_stride), options.batch):
-            if not recorder.routers:
-                break
-            images = task.preprocess(frames, options, int(network.stride.max()))
+        for images in batches if recorder.routers else ():
             network(images.to(network.device, network.dtype))
-    found = recorder.routing()
-    if not found.layers:
+    routing = recorder.routing()
+    if not routing.layers:
         raise ModelError(
             "this network has no routers to look at: none of its modules has routing_weights(), as DynamicConv has, "
             "for two experts or more"
         )
-    return found
+    return routing
 
 
-def report(found: Routing, file: str | Path | None) -> Routing:
-    """Warn of dead and identical experts, draw the image, and hand the routing on."""
-    if found.warning:
-        LOGGER.warning(f"routing: {found.warning}")
+def report(routing: Routing, file: str | Path | None) -> Routing:
+    """Warn of dead and identical experts and draw layers x experts to `file`, unless it is None; returns `routing`."""
+    if routing.warning:
+        LOGGER.warning(f"routing: {routing.warning}")
     if file is not None:
-        from ultralytics.utils.charts.routing import plot_routing
+        from ultralytics.utils.charts.routing import plot_routing  # matplotlib, only where something is drawn
 
-        plot_routing(found.layers, file)
-    return found
+        plot_routing(routing.layers, file)
+    return routing

@@ -9,32 +9,34 @@ from .Addmodules import *
 
 # isort: split
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn import Addmodules, modules
-from ultralytics.nn import diagnostics as mistakes
+from ultralytics.nn import Addmodules, diagnostics, modules
 from ultralytics.nn.fuse import fold_all, foldable
-from ultralytics.nn.info import table_head, table_row
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint
+from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.torch_utils import model_info
 
 from .model_yaml import (
+    TABLE_HEAD,
     check_row,
     class_count,
+    guess_model_scale,
     layers_of,
     resolve_args,
     rows,
     scaling,
     set_activation,
     source,
+    table_row,
     torch_nn,
     yaml_model_load,
 )
@@ -56,8 +58,18 @@ from .modules import (
     Pose,
     Segment,
 )
-from .probe import gather, probe_strides
 from .transfer import Transfer, transfer
+from .weights import (
+    attempt_load_one_weight,
+    attempt_load_weights,
+    checkpoint_task,
+    load_checkpoint,
+    model_from_checkpoint,
+    torch_safe_load,
+)
+
+Cfg = str | Path | dict[str, Any]  # a model YAML: its path, its name, or the mapping it holds
+PROBE_SIZE = 256  # pixels a side of the empty image: whole cells up to stride 256, room for windows of attention blocks
 
 try:
     # Called as Module(c1, c2, *args): the row gives c2, which is scaled by the width; c1 is what comes in.
@@ -94,7 +106,9 @@ try:
         C2f_FasterBlock,
     }
 except NameError as exc:
-    raise mistakes.not_imported(exc.name) from exc
+    raise diagnostics.unknown_name(exc.name) from exc
+channel_modules.update(modules.OTHER_CHANNEL_MODULES)  # the public package's further blocks
+repeat_modules.update(modules.OTHER_REPEAT_MODULES)
 
 
 def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
@@ -107,9 +121,9 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
     nc = d.get("nc")  # noqa: F841 (branches pasted below ask for it)
     c2, ch, layers, save = ch, [ch], [], set()  # ch[i]: channels layer i gives; before the first, those of the image
     if verbose:
-        LOGGER.info(table_head())
+        LOGGER.info(TABLE_HEAD)
     for i, row in enumerate(rows(d)):
-        with mistakes.row_context(d, i, row):
+        with diagnostics.row_context(d, i, row):
             check_row(row, i)
             f, n, name, args = row
             m = find_module(name)
@@ -122,17 +136,17 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
             #         c2 = ch[f]
             #         args = [c2, *args]
             if m in channel_modules or m in repeat_modules:
-                mistakes.check_channels(m, f, args)
+                diagnostics.check_channels(m, f, args)
                 c1, c2 = ch[f], make_divisible(min(args[0], max_channels) * width, 8)
                 args = [c1, c2, *args[1:]]
                 if m in repeat_modules:
                     args.insert(2, n)
                     n = 1
-                mistakes.check_set(m, args, repeats=m in repeat_modules)
+                diagnostics.check_set(m, args, repeats=m in repeat_modules)
             elif m is Concat:
-                c2 = sum(ch[x] for x in mistakes.several(m, f))
+                c2 = sum(ch[x] for x in diagnostics.require_several_inputs(m, f))
             elif issubclass(m, Detect):
-                levels = [ch[x] for x in mistakes.several(m, f)]
+                levels = [ch[x] for x in diagnostics.require_several_inputs(m, f)]
                 if issubclass(m, Segment):  # [nc, prototypes, channels before them], and only these are scaled
                     args[2:] = [make_divisible(min(c, max_channels) * width, 8) for c in args[2:]]
                     npr = {k: make_divisible(min(c, max_channels) * width, 8) for k, c in kwargs.items() if k == "npr"}
@@ -140,14 +154,14 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
                 # Behind arguments by name, of which any may be missing, the channels have no place but by name.
                 args, kwargs = (args, {**kwargs, "ch": levels}) if kwargs else ([*args, levels], kwargs)
             elif issubclass(m, Classify):
-                mistakes.check_channels(m, f, args)
+                diagnostics.check_channels(m, f, args)
                 c2 = args[0]
                 args = [ch[f], *args]
             else:
                 c2 = ch[f] if isinstance(f, int) else ch[f[0]]
                 in_set = name.startswith(("nn.", "torch.nn."))
 
-            m_ = mistakes.build(m, args, kwargs, n, in_set)
+            m_ = diagnostics.build_layer(m, args, kwargs, n, in_set)
             m_.i, m_.f, m_.c2, m_.in_set = i, f, c2, in_set
             layers.append(m_)
             save.update(x % i for x in layers_of(f) if x != -1)
@@ -171,17 +185,17 @@ def known_modules() -> dict[str, type[nn.Module]]:
 
 def find_module(name: str) -> type[nn.Module]:
     """The class that a row names: one of this file, or of torch.nn as `nn.Upsample`."""
-    known = known_modules()
+    known = {cls.__name__: cls for cls in modules.OTHER_CHANNEL_MODULES} | known_modules()  # add-ons replace the former
     found = torch_nn(name) if name.startswith(("nn.", "torch.nn.")) else known.get(name)
     if not isinstance(found, type):
-        raise mistakes.unknown_module(name, known)
+        raise diagnostics.unknown_name(name, known)
     return found
 
 
 def find_task(d: dict[str, Any]) -> str:
-    """What the network of a model YAML does, as its last row, the head, says."""
+    """Task of the network of a model YAML: that of its last row, the head."""
     i, row = len(rows(d)) - 1, rows(d)[-1]
-    with mistakes.row_context(d, i, row):
+    with diagnostics.row_context(d, i, row):
         check_row(row, i)
         task = getattr(find_module(row[2]), "task", None)
         if not isinstance(task, str):
@@ -199,22 +213,14 @@ def register_module(cls: type[nn.Module], repeats: bool = False) -> type[nn.Modu
     if before is not None and (name not in known_modules() or before.__module__.startswith(modules.__name__)):
         raise ModelError(f"{name} is a name of the core, which add-ons never replace: give the class another name")
     if before is not None and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__):
-        _warn_replaced(name, before, cls)
+        diagnostics.warn_replaced(name, before, cls)
     globals()[name] = cls
     channel_modules.add(cls)
     (repeat_modules.add if repeats else repeat_modules.discard)(cls)
     return cls
 
 
-def _warn_replaced(name: str, earlier: type, later: type) -> None:
-    LOGGER.warning(f"two add-ons export {name}: that of {later.__module__} replaces that of {earlier.__module__}")
-
-
-for clash in mistakes.exported_twice(Addmodules):
-    if globals().get(clash[0]) is clash[2]:  # not so where the core has the name
-        _warn_replaced(*clash)
-for stem in mistakes.never_imported(Addmodules):
-    LOGGER.warning(f"Addmodules/{stem}.py is not used: write `from .{stem} import *` in Addmodules/__init__.py")
+diagnostics.check_addmodules(Addmodules, globals())
 
 
 class BaseModel(nn.Module):
@@ -225,7 +231,7 @@ class BaseModel(nn.Module):
 
     imgsz = 640  # pixels a side at which `info` counts
 
-    def __init__(self, cfg: str | Path | dict[str, Any], ch: int, nc: int | None, verbose: bool) -> None:
+    def __init__(self, cfg: Cfg, ch: int, nc: int | None, verbose: bool) -> None:
         super().__init__()
         self.yaml = copy.deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
         self.yaml["channels"] = ch = self.yaml.get("channels", ch)
@@ -240,39 +246,59 @@ class BaseModel(nn.Module):
 
     @property
     def task(self) -> str:
-        """What the head does."""
+        """Task of the head, such as detect."""
         return self.model[-1].task
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the images it takes."""
+        """Type of the weights, and of the images it takes."""
         return next(self.parameters()).dtype
 
     @property
     def stride(self) -> Tensor:
-        """(levels,) pixels a cell of each map covers that the head looks at."""
+        """(levels,) pixels that a cell of each of the head's feature maps covers."""
         return self.model[-1].stride
 
+    @property
+    def max_stride(self) -> int:
+        """Largest stride in pixels, of which the sides of images must be multiples."""
+        return int(self.stride.max())
+
+    @torch.no_grad()
     def set_stride(self) -> None:
-        """Run an empty image through the layers, which finds those that do not fit, and tell the head its strides."""
-        head = self.model[-1]
+        """Measure the strides of the head on an empty image.
+
+        Raises ModelError naming the row of a layer that cannot take what comes in, or gives other channels than
+        parse_model told the layers behind it.
+        """
+        *layers, head = self.model.eval()  # the norms must not learn from an empty image
         if head.nc != self.nc:
             raise ModelError(
                 f"{source(self.yaml)}: the head is built for {head.nc} classes, not {self.nc}: give it [nc]"
             )
-        head.stride = probe_strides(self.model, self.yaml, self.yaml["channels"])
+        x: Any = torch.zeros(1, self.yaml["channels"], PROBE_SIZE, PROBE_SIZE, device=self.device)
+        outputs: list[Any] = []
+        for layer, row in zip(layers, rows(self.yaml), strict=False):
+            with diagnostics.row_context(self.yaml, layer.i, row):
+                x = diagnostics.run_layer(layer, gather(layer.f, x, outputs), row[2])
+            outputs.append(x)
+        self.model.train()
+        maps = gather(head.f, x, outputs)
+        maps = maps if isinstance(maps, list) else [maps]
+        # On the CPU even where the network is built on meta, which has no values.
+        head.stride = torch.tensor([PROBE_SIZE / feat.shape[-1] for feat in maps], device="cpu")
 
     def forward(self, x: Tensor) -> Any:
         """Images (B, C, H, W) in 0..1 to what the head makes of them."""
         outputs: list[Any] = []
         for layer in self.model:
             x = layer(gather(layer.f, x, outputs))
-            outputs.append(x if layer.i in self.save else None)
+            outputs.append(x if layer.i in self.save else None)  # None: the memory is free again
         return x
 
     def fuse(self, verbose: bool = True) -> "BaseModel":
@@ -290,12 +316,11 @@ class BaseModel(nn.Module):
     def info(
         self, detailed: bool = False, verbose: bool = True, imgsz: int | list[int] | None = None
     ) -> tuple[int, int, int, float]:
-        """(layers, parameters, gradients, GFLOPs) of the network, at the usual size if none is given: nn/info.py."""
-        name, size = Path(source(self.yaml)).stem, imgsz or self.imgsz
-        return model_info(self, name, self.yaml["channels"], size, detailed, verbose)
+        """(layers, parameters, gradients, GFLOPs at `imgsz`, by default that of the task), see model_info."""
+        return model_info(self, detailed, verbose, imgsz or self.imgsz)
 
     def load(self, weights: Checkpoint | Mapping[str, Tensor], verbose: bool = False, seed: int = 0) -> Transfer:
-        """Take over what a state dict or Checkpoint has for this network, see nn/transfer.py; `verbose` tells all."""
+        """Take over what a state dict or Checkpoint has for this network (nn/transfer/); logs each row if `verbose`."""
         done = transfer(self, weights, seed)
         LOGGER.info(str(done))
         for line in done.details() if verbose else done.summary():
@@ -303,19 +328,23 @@ class BaseModel(nn.Module):
         return done
 
 
-class DetectionModel(BaseModel):
-    """A network whose head looks at feature maps of several strides, which a run over an empty image measures.
+def gather(f: int | list[int], x: Any, outputs: list[Any]) -> Any:
+    """The input of a layer: the output `x` of the one before it, or those of the layers that `from` names."""
+    if isinstance(f, list):
+        return [x if layer == -1 else outputs[layer] for layer in f]
+    return x if f == -1 else outputs[f]
 
-    Weights are PyTorch's initialization; every BatchNorm2d has the eps and momentum of the YOLO family.
+
+class DetectionModel(BaseModel):
+    """A network whose head takes feature maps of several strides, which a run over an empty image measures.
+
+    Weights are PyTorch's initialization; every BatchNorm2d has the eps and momentum of the YOLO family. A subclass
+    takes a head of its own task only.
     """
 
-    def __init__(
-        self,
-        cfg: str | Path | dict[str, Any] = "yolov8n.yaml",
-        ch: int = 3,
-        nc: int | None = None,
-        verbose: bool = True,
-    ) -> None:
+    head_task: str | None = None  # this class takes every head with a bias_init()
+
+    def __init__(self, cfg: Cfg = "yolov8n.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
         super().__init__(cfg, ch, nc, verbose)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -323,18 +352,61 @@ class DetectionModel(BaseModel):
         head = self.model[-1]
         if not hasattr(head, "bias_init"):
             raise ModelError(f"{source(self.yaml)}: the last row must be a detection head, such as Detect")
+        if self.head_task not in (None, head.task):
+            raise ModelError(
+                f"{source(self.yaml)}: {type(self).__name__} needs a head for {self.head_task}, and that of the last "
+                f"row, {type(head).__name__}, is for {head.task}"
+            )
         self.set_stride()
         head.bias_init()
         if verbose:
             self.info()
 
 
+class SegmentationModel(DetectionModel):
+    """A network that detects instances with their masks."""
+
+    head_task = "segment"
+
+    def __init__(self, cfg: Cfg = "yolov8n-seg.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
+        super().__init__(cfg, ch, nc, verbose)
+
+
+class OBBModel(DetectionModel):
+    """A network that detects rotated boxes."""
+
+    head_task = "obb"
+
+    def __init__(self, cfg: Cfg = "yolov8n-obb.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
+        super().__init__(cfg, ch, nc, verbose)
+
+
 class PoseModel(DetectionModel):
-    """A network that finds keypoints; the YAML's `kpt_shape` says how many."""
+    """A network that detects instances with their keypoints: as many as the YAML's `kpt_shape` or the data's says."""
+
+    head_task = "pose"
+
+    def __init__(
+        self,
+        cfg: Cfg = "yolov8n-pose.yaml",
+        ch: int = 3,
+        nc: int | None = None,
+        data_kpt_shape: Sequence[int | None] = (None, None),
+        verbose: bool = True,
+    ) -> None:
+        given = any(data_kpt_shape)
+        if given:
+            cfg = (cfg if isinstance(cfg, dict) else yaml_model_load(cfg)) | {"kpt_shape": list(data_kpt_shape)}
+        super().__init__(cfg, ch, nc, verbose)
+        if given and self.kpt_shape != tuple(data_kpt_shape):
+            raise ModelError(
+                f"{source(self.yaml)}: the head is built for kpt_shape {list(self.kpt_shape)} and the data have "
+                f"{list(data_kpt_shape)}: give it [nc, kpt_shape]"
+            )
 
     @property
     def kpt_shape(self) -> tuple[int, int]:
-        """Points of an object, and numbers of each."""
+        """(K, D): keypoints of an instance, and numbers of each."""
         return self.model[-1].kpt_shape
 
 
@@ -343,16 +415,31 @@ class ClassificationModel(BaseModel):
 
     imgsz = 224
 
-    def __init__(
-        self,
-        cfg: str | Path | dict[str, Any] = "yolov8n-cls.yaml",
-        ch: int = 3,
-        nc: int | None = None,
-        verbose: bool = True,
-    ) -> None:
+    def __init__(self, cfg: Cfg = "yolov8n-cls.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
         super().__init__(cfg, ch, nc, verbose)
         if not isinstance(self.model[-1], Classify):
             raise ModelError(f"{source(self.yaml)}: the last row must be a head that classifies, such as Classify")
         self.set_stride()
         if verbose:
             self.info()
+
+
+MODEL_CLASSES: dict[str, type[BaseModel]] = {
+    "detect": DetectionModel,
+    "segment": SegmentationModel,
+    "pose": PoseModel,
+    "obb": OBBModel,
+    "classify": ClassificationModel,
+}
+
+
+def guess_model_task(model: BaseModel | Cfg) -> str:
+    """Task of a network, of a model YAML or of a weights file."""
+    if isinstance(model, BaseModel):
+        return model.task
+    if isinstance(model, dict) or Path(model).suffix in (".yaml", ".yml"):
+        return find_task(model if isinstance(model, dict) else yaml_model_load(model))
+    return checkpoint_task(read_checkpoint(model), model)
+
+
+__getattr__ = refused.getter(__name__)

@@ -1,9 +1,26 @@
-"""Small tools that know nothing of networks, datasets or loops."""
+"""Small tools that know nothing of networks, datasets or loops; here the log and a few that custom code imports."""
 
 import logging
+import os
+import platform
 import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ultralytics.utils import refused
 
 LOGGER = logging.getLogger("ultralytics")
+
+ROOT = Path(__file__).resolve().parents[1]  # the folder of the package
+DEFAULT_CFG_PATH = ROOT / "cfg" / "default.yaml"
+LINUX, MACOS, WINDOWS = (platform.system() == name for name in ("Linux", "Darwin", "Windows"))
+ARM64 = platform.machine() in ("arm64", "aarch64")
+PYTHON_VERSION = platform.python_version()
+RANK, LOCAL_RANK = (int(os.getenv(name, "-1")) for name in ("RANK", "LOCAL_RANK"))  # -1: a single process
+NUM_THREADS = min(8, max(1, (os.cpu_count() or 1) - 1))
 
 
 class _ConsoleHandler(logging.StreamHandler):
@@ -13,10 +30,98 @@ class _ConsoleHandler(logging.StreamHandler):
         """Print the record; a configured root logger already does."""
         if logging.getLogger().handlers:
             return
-        self.stream = sys.stdout
+        self.stream = sys.stdout  # not the one at import: notebooks and tests exchange it
         super().emit(record)
 
 
-if not LOGGER.handlers:
+if not LOGGER.handlers:  # an application may have given it some before
     LOGGER.addHandler(_ConsoleHandler(sys.stdout))
     LOGGER.setLevel(logging.INFO)
+
+
+class IterableSimpleNamespace(SimpleNamespace):
+    """Namespace of options: iterating gives (name, value) pairs, `get` takes a default."""
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(vars(self).items())
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}={value}" for name, value in self)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Value of a name, or the default."""
+        return getattr(self, key, default)
+
+
+class SimpleClass:
+    """Base of result classes: printed, an object lists its public attributes."""
+
+    def __str__(self) -> str:
+        lines = [f"{_full_name(self)} object with attributes:", ""]
+        for name, value in sorted(vars(self).items()):
+            if not callable(value) and not name.startswith("_"):
+                # one inside another is named only, as it may in turn hold the first
+                lines.append(
+                    f"{name}: {f'{_full_name(value)} object' if isinstance(value, SimpleClass) else repr(value)}"
+                )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _full_name(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+class YAML:
+    """YAML files as mappings, read by the rules of YAML 1.2 (utils/files.py)."""
+
+    @staticmethod
+    def load(file: str | os.PathLike = "data.yaml", append_filename: bool = False) -> dict[Any, Any]:
+        """Read a file; `append_filename` adds its path as `yaml_file`. Raises ConfigError naming file and line."""
+        from ultralytics.utils.files import load_yaml  # here, as `import ultralytics` does without PyYAML
+
+        data = load_yaml(file)
+        return {**data, "yaml_file": str(file)} if append_filename else data
+
+    @staticmethod
+    def save(file: str | os.PathLike = "data.yaml", data: dict[Any, Any] | None = None, header: str = "") -> None:
+        """Write a mapping of plain values, tuples and paths below a header, which has to be a comment."""
+        from ultralytics.utils.files import save_yaml
+
+        save_yaml(file, data or {}, header)
+
+
+yaml_load, yaml_save = YAML.load, YAML.save
+
+
+def colorstr(*words: str) -> str:
+    """The last word in the colors and styles that those before it name; alone it is blue and bold."""
+    colors = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
+    codes = {"end": 0, "bold": 1, "underline": 4}
+    codes |= {name: 30 + i for i, name in enumerate(colors)} | {
+        f"bright_{name}": 90 + i for i, name in enumerate(colors)
+    }
+    *styles, text = words if len(words) > 1 else ("blue", "bold", words[0])
+    return "".join(f"\x1b[{codes[style]}m" for style in styles) + f"{text}\x1b[0m"
+
+
+def emojis(string: str = "") -> str:
+    """The text, on Windows without what its consoles cannot print."""
+    return string.encode().decode("ascii", "ignore") if WINDOWS else string
+
+
+def __getattr__(name: str) -> Any:
+    """Values that cost an import or a file, made once somebody asks for them; of other names the reason."""
+    if name == "TQDM":
+        made = {name: import_module("tqdm").tqdm}
+    elif name in ("TORCH_VERSION", "TORCHVISION_VERSION"):
+        made = {name: str(import_module(name.partition("_")[0].lower()).__version__)}
+    elif name in ("DEFAULT_CFG", "DEFAULT_CFG_DICT", "DEFAULT_CFG_KEYS"):
+        options = YAML.load(DEFAULT_CFG_PATH)
+        made = {"DEFAULT_CFG_DICT": options, "DEFAULT_CFG_KEYS": options.keys()}
+        made["DEFAULT_CFG"] = IterableSimpleNamespace(**options)
+    else:
+        return refused.getter(__name__)(name)
+    globals().update(made)  # so that this is asked once for each
+    return made[name]

@@ -1,4 +1,4 @@
-"""Colors of classes, and the color of text that can be read on them."""
+"""Draws boxes, masks, keypoints and labels onto an image, in colors of the classes that can be told apart."""
 
 from collections.abc import Sequence
 
@@ -23,29 +23,26 @@ Color = tuple[int, int, int]
 
 
 def colors(i: int, bgr: bool = False) -> Color:
-    """Color of class `i`, RGB or (`bgr`) in the channel order of OpenCV; they repeat after the last one."""
+    """Color of class `i`, RGB or with `bgr` in the channel order of OpenCV; after the last one they repeat."""
     red, green, blue = PALETTE[int(i) % len(PALETTE)]
     return (blue, green, red) if bgr else (red, green, blue)
 
 
 def contrast(a: Color, b: Color) -> float:
     """Contrast ratio of two BGR colors, 1 to 21 (WCAG 2.2, section 1.4.3)."""
-    dark, light = sorted((_luminance(a), _luminance(b)))
-    return (light + 0.05) / (dark + 0.05)
+    luminances = []
+    for color in (a, b):
+        fractions = (c / 255 for c in color)
+        blue, green, red = (f / 12.92 if f <= 0.04045 else ((f + 0.055) / 1.055) ** 2.4 for f in fractions)  # sRGB
+        luminances.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    return (max(luminances) + 0.05) / (min(luminances) + 0.05)
 
 
 def readable(wanted: Color, background: Color) -> Color:
-    """The wanted BGR text color, or where it would be hard to read on the background, black or white."""
+    """Text color in BGR: the wanted one, or black or white where it would be hard to read on the background."""
     if contrast(wanted, background) >= 3:
         return wanted
     return max(BLACK, WHITE, key=lambda c: contrast(c, background))
-
-
-def _luminance(bgr: Color) -> float:
-    """Relative luminance of an sRGB color, 0 to 1."""
-    shares = (c / 255 for c in bgr)
-    blue, green, red = (s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 # Limbs of a person by part: pairs of COCO's points, which are nose, eyes, ears, shoulders, elbows, wrists, hips, knees,
@@ -59,10 +56,10 @@ COCO_LIMBS: dict[str, tuple[tuple[int, int], ...]] = {
     "right leg": ((12, 14), (14, 16)),
 }
 MASK_OPACITY = 0.45
-MIN_VISIBLE = 0.25  # keypoints that are less likely to be visible are not drawn
+MIN_VISIBLE = 0.25  # keypoints of a lower probability to be visible are not drawn
 MIN_FONT = 7  # pixels: smaller letters are no letters
-SHIFT, LIMIT = 4, 2**15  # bits behind the point of coordinates that OpenCV draws, and how far it draws, pixels
-Box = tuple[int, int, int, int]
+SHIFT = 4  # bits behind the binary point of coordinates for OpenCV
+LIMIT = 2**15  # pixels: OpenCV's coordinates overflow far beyond it
 
 
 class Annotator:
@@ -70,7 +67,7 @@ class Annotator:
 
     Colors are BGR. `line_width` and `font_size` are pixels and follow the size of the image if not given; `font` is
     the path of a font file. Without it each text gets one that can spell it, the same for all if one font can spell
-    `example`, which holds all characters to come.
+    `example`, which holds all characters to come. Boxes are xyxy in pixels, or four corners (4, 2) of a rotated one.
     """
 
     def __init__(
@@ -81,74 +78,79 @@ class Annotator:
         font: str | None = None,
         example: str = "",
     ) -> None:
-        self.im = _canvas(im)
+        if isinstance(im, Image.Image):
+            self.im = np.array(im.convert("RGB"))[..., ::-1].copy()
+        elif im.ndim == 2 or im.shape[2] == 1:
+            self.im = cv2.cvtColor(im, cv2.COLOR_GRAY2BGR)
+        else:
+            im = np.ascontiguousarray(im)  # as OpenCV wants it; the same array where it is
+            self.im = im if im.flags.writeable else im.copy()
         self.height, self.width = self.im.shape[:2]
         mean = (self.height + self.width) / 2
         self.lw = max(round(line_width or max(mean * 0.003, min(mean / 150, 2))), 1)
         self.font_size = max(round(font_size or min(max(mean * 0.024, 11), self.height / 2)), MIN_FONT)
         self.font = font
         self.example = example
-        self._labels: list[Box] = []
+        self._labels: list[tuple[int, int, int, int]] = []  # areas xyxy that labels cover
 
     def box_label(
         self,
-        box: Sequence[float],
+        box: Sequence[float] | np.ndarray,
         label: str = "",
         color: Color = (128, 128, 128),
         txt_color: Color = (255, 255, 255),
     ) -> None:
-        """A rectangle, xyxy in pixels, and beside it the label, if any; the part outside the image is cut off.
+        """Draw a box and beside it the label, if any; the part outside the image is cut off.
 
         The text is `txt_color` where that can be read on `color`, else black or white.
         """
-        self.box(box, color)
-        if label:
-            self.label(box, label, color, txt_color)
-
-    def box(self, box: Sequence[float], color: Color = (128, 128, 128)) -> None:
-        """A rectangle, xyxy in pixels."""
-        if (corners := self._corners(box)) is not None:
-            x1, y1, x2, y2 = corners
-            cv2.rectangle(self.im, (x1, y1), (x2, y2), color, self.lw)
-
-    def outline(self, corners: np.ndarray, color: Color = (128, 128, 128)) -> None:
-        """A box by its corners in pixels: two (2, 2) of an upright one, or all (4, 2) of a rotated one."""
+        # Tensors on any device, too, one or one a number.
+        corners = np.array([v.cpu() if hasattr(v, "cpu") else v for v in box]).reshape(-1, 2)  # (2 or 4, 2)
+        low, high = corners.min(0), corners.max(0)
         if len(corners) == 2:
-            self.box(corners.ravel(), color)
-            return
-        size = np.array((self.width, self.height))
-        if np.isfinite(corners).all() and (corners.max(0) >= 0).all() and (corners.min(0) <= size).all():
+            if (pixels := self._clip(corners)) is not None:
+                x1, y1, x2, y2 = pixels
+                cv2.rectangle(self.im, (x1, y1), (x2, y2), color, self.lw)
+        elif np.isfinite(corners).all() and (high >= 0).all() and (low <= (self.width, self.height)).all():
+            # A pixel's center has integer coordinates for OpenCV, half ones for us.
             points = np.round((corners - 0.5).clip(-LIMIT, LIMIT) * 2**SHIFT).astype(np.int32)
             cv2.polylines(self.im, [points], True, color, self.lw, cv2.LINE_AA, SHIFT)
+        if label:
+            self.label(corners, label, color, txt_color)
 
     def masks(self, masks: Sequence[tuple[np.ndarray, Color]]) -> None:
-        """Translucent areas with a smooth edge and a thin line on it, the first on top.
+        """Draw translucent areas with a smooth edge and a thin line on it, the first on top.
 
         A mask is (h, w) of 0 and 1 and covers the whole image, at any resolution.
         """
         for mask, color in reversed(masks):
-            coverage = smooth(mask, (self.height, self.width))
+            # Fraction of each pixel that the mask covers, (H, W); blurred so that the steps of a coarse mask go.
+            soft = cv2.resize(mask.astype(np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+            enlarged = max(self.height / mask.shape[0], self.width / mask.shape[1])
+            if enlarged > 1:
+                soft = cv2.GaussianBlur(soft, (0, 0), enlarged / 2)
+            coverage = np.clip((soft - 0.5) * max(enlarged, 1) + 0.5, 0, 1)
+
             rows, columns = (np.flatnonzero(coverage.any(axis)) for axis in (1, 0))
             if not len(rows):
                 continue
-            window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+            window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # blending is most of the work
             area, opacity = self.im[window], coverage[window][..., None] * MASK_OPACITY
             area[:] = np.rint(area + (np.array(color, np.float32) - area) * opacity)
             contours, _ = cv2.findContours((coverage > 0.5).view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(self.im, contours, -1, color, max(self.lw // 2, 1), cv2.LINE_AA)
 
     def keypoints(self, points: np.ndarray, color: Color, radius: float | None = None, limbs: bool = True) -> None:
-        """Points (K, 2 or 3), x, y in pixels and perhaps visibility, as discs; seventeen of them are a person.
+        """Draw points (K, 2 or 3), x, y in pixels and perhaps visibility, as discs; seventeen of them are a person.
 
         A person has `limbs`, each part of the body in a color of its own; other points are `color` inside.
         """
         shown = (points[:, 2] > MIN_VISIBLE) if points.shape[1] == 3 else (points[:, :2] >= 0).all(1)
         shown &= np.isfinite(points).all(1)
-        places = [
-            tuple(map(int, p)) for p in np.round((np.nan_to_num(points[:, :2]) - 0.5).clip(-LIMIT, LIMIT) * 2**SHIFT)
-        ]
-        person, point_colors = len(points) == COCO_SHAPE[0], [color] * len(points)
-        if person:
+        pixels = np.round((np.nan_to_num(points[:, :2]) - 0.5).clip(-LIMIT, LIMIT) * 2**SHIFT)  # as in `box`
+        places = [tuple(map(int, place)) for place in pixels]
+        point_colors = [color] * len(points)
+        if len(points) == COCO_SHAPE[0]:  # a person: lines first, so that the discs lie on them
             for part, pairs in enumerate(COCO_LIMBS.values()):
                 for a, b in pairs:
                     point_colors[b] = colors(part, bgr=True)
@@ -162,20 +164,29 @@ class Annotator:
 
     def label(
         self,
-        box: Sequence[float],
+        box: Sequence[float] | np.ndarray,
         label: str,
         color: Color = (128, 128, 128),
         txt_color: Color = (255, 255, 255),
     ) -> None:
-        """The label of a box: above it, else inside or below, in the image and clear of other labels."""
-        if (corners := self._corners(box)) is None:
+        """Draw the label of a box: above it, else inside or below, in the image and clear of other labels."""
+        corners = np.asarray(box).reshape(-1, 2)  # (2 or 4, 2)
+        # Begin at the highest corner: beside those of the bounds a rotated box's label would not touch it.
+        top = corners[np.lexsort((corners[:, 0], corners[:, 1].round()))[0]]
+        pixels = self._clip(np.stack((top, corners.max(0))))
+        if pixels is None:
             return
-        mask = self._fitted(" ".join(label.split()))
-        pad = max(self.lw, 2)
-        x, y = self._place(corners, mask.shape[1] + 2 * pad, mask.shape[0])
-        area = (x, y, x + mask.shape[1] + 2 * pad, y + mask.shape[0])
-        self._labels.append(area)
-        cv2.rectangle(self.im, area[:2], (area[2] - 1, area[3] - 1), color, cv2.FILLED)
+        label = " ".join(label.split())
+        font, size, pad = self.font or font_file(label, self.example), self.font_size, max(self.lw, 2)
+        room = self.width - 2 * pad
+        while size > MIN_FONT and text_mask(label, font, size).shape[1] > room:
+            size -= 1
+        mask = text_mask(shorten(label, font, size, room), font, size)  # (h, w)
+
+        height, width = mask.shape[0], mask.shape[1] + 2 * pad
+        x, y = self._place(pixels, width, height)
+        self._labels.append((x, y, x + width, y + height))
+        cv2.rectangle(self.im, (x, y), (x + width - 1, y + height - 1), color, cv2.FILLED)
         self._blend(mask, x + pad, y, readable(txt_color, color))
 
     def text(
@@ -186,8 +197,9 @@ class Annotator:
         anchor: str = "top",
         box_color: Color | None = None,
     ) -> None:
-        """Lines of text with their left top corner at `xy` (`anchor="bottom"`: left bottom), on a box of a color."""
-        masks = [text_mask(line, self._font_of(line), self.font_size) for line in text.splitlines()]
+        """Draw lines of text with their left top corner at `xy` (`anchor="bottom"`: left bottom), on a colored box."""
+        lines = text.splitlines()
+        masks = [text_mask(line, self.font or font_file(line, self.example), self.font_size) for line in lines]
         x, y = (round(float(v)) for v in xy)
         if anchor == "bottom":
             y -= sum(len(mask) for mask in masks)
@@ -202,12 +214,9 @@ class Annotator:
         """The image, (H, W, 3) BGR uint8, or as a PIL image in RGB."""
         return Image.fromarray(self.im[..., ::-1]) if pil else self.im
 
-    def _font_of(self, text: str) -> str:
-        return self.font or font_file(text, self.example)
-
-    def _corners(self, box: Sequence[float]) -> Box | None:
-        """Pixels of a box, drawn with its whole line inside the image; None if nothing of it is there."""
-        x1, y1, x2, y2 = (float(v) for v in box)
+    def _clip(self, corners: np.ndarray) -> tuple[int, int, int, int] | None:
+        """Pixels xyxy of a box (2, 2), drawn with its whole line inside the image; None if nothing of it is there."""
+        (x1, y1), (x2, y2) = corners.tolist()
         if not (x2 >= 0 and y2 >= 0 and x1 <= self.width and y1 <= self.height):  # false for NaN too
             return None
         inset = self.lw // 2
@@ -215,25 +224,20 @@ class Annotator:
         y1, y2 = (round(min(max(y, inset), self.height - 1 - inset)) for y in (y1, y2))
         return x1, y1, x2, y2
 
-    def _fitted(self, label: str) -> np.ndarray:
-        """A label's mask, in smaller letters or shortened where the image is not wide enough for it."""
-        font = self._font_of(label)
-        room = self.width - 2 * max(self.lw, 2)
-        size = self.font_size
-        while size > MIN_FONT and text_mask(label, font, size).shape[1] > room:
-            size -= 1
-        return text_mask(shorten(label, font, size, room), font, size)
-
-    def _place(self, corners: Box, width: int, height: int) -> tuple[int, int]:
-        """Left top corner for a label: in the image, covering as little of earlier labels as can be."""
-        x1, y1, x2, y2 = corners
+    def _place(self, box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int]:
+        """Left top corner for a label of a box xyxy: in the image, covering as little of earlier labels as can be."""
+        x1, y1, x2, y2 = box
         edge = self.lw // 2
         left, right = x1 - edge, x2 + edge + 1 - width
-        above, below = y1 - edge - height, y2 + edge + 1
-        rows = (above, y1 - edge, below, y2 + edge + 1 - height)
+        # In order of preference: above the box, inside at its top, below it, inside at its bottom; left before right.
+        rows = (y1 - edge - height, y1 - edge, y2 + edge + 1, y2 + edge + 1 - height)
         places = [(min(max(x, 0), self.width - width), y) for y in rows for x in (left, right)]
-        inside = [p for p in places if 0 <= p[1] <= self.height - height] or [(places[0][0], 0)]
-        return min(inside, key=lambda p: sum(_overlap((*p, p[0] + width, p[1] + height), a) for a in self._labels))
+        inside = [(x, y) for x, y in places if 0 <= y <= self.height - height] or [(places[0][0], 0)]
+
+        start, labels = np.array(inside)[:, None], np.array(self._labels).reshape(-1, 4)  # (k, 1, 2), (n, 4)
+        end = start + np.array((width, height))
+        overlap = np.minimum(end, labels[:, 2:]) - np.maximum(start, labels[:, :2])  # (k, n, 2)
+        return inside[overlap.clip(0).prod(2).sum(1).argmin()]  # the first of equals
 
     def _blend(self, mask: np.ndarray, x: int, y: int, color: Color) -> None:
         """Paint `color` through an opacity mask whose left top corner is (x, y); what lies outside is cut off."""
@@ -241,36 +245,3 @@ class Annotator:
         area = self.im[max(y, 0) : max(y + mask.shape[0], 0), max(x, 0) : max(x + mask.shape[1], 0)]
         opacity = mask[top : top + area.shape[0], left : left + area.shape[1], None] / np.float32(255)
         area[:] = np.rint(area + (np.array(color, np.float32) - area) * opacity)
-
-
-def label_place(corners: np.ndarray) -> np.ndarray:
-    """The box xyxy beside which `Annotator.label` shall write: it starts at the highest of a box's corners (2 or 4, 2).
-
-    So the label of a rotated box touches it, which it would not at a corner of the bounds.
-    """
-    top = corners[np.lexsort((corners[:, 0], corners[:, 1].round()))[0]]
-    return np.concatenate((top, corners.max(0)))
-
-
-def _canvas(im: np.ndarray | Image.Image) -> np.ndarray:
-    """A contiguous, writable (H, W, 3) BGR image: `im` itself if it is one."""
-    if isinstance(im, Image.Image):
-        return np.array(im.convert("RGB"))[..., ::-1].copy()
-    if im.ndim == 2 or im.shape[2] == 1:
-        return cv2.cvtColor(im, cv2.COLOR_GRAY2BGR)
-    im = np.ascontiguousarray(im)
-    return im if im.flags.writeable else im.copy()
-
-
-def _overlap(a: Box, b: Box) -> int:
-    """Pixels that two areas share."""
-    return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
-
-
-def smooth(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Share (H, W) float32 of each pixel of a image of `size` that a mask (h, w) covers; steps of a coarse one go."""
-    soft = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
-    enlarged = max(size[0] / mask.shape[0], size[1] / mask.shape[1])
-    if enlarged > 1:
-        soft = cv2.GaussianBlur(soft, (0, 0), enlarged / 2)
-    return np.clip((soft - 0.5) * max(enlarged, 1) + 0.5, 0, 1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils.errors import CheckpointError
-from ultralytics.utils.unpickling import Storage, TensorRef, load_plain
+from ultralytics.utils.unpickling import TensorRef, load_plain
 
 _DTYPES = {
     "FloatStorage": torch.float32,
@@ -30,62 +30,10 @@ _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of files 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator["Archive"]:
-    """A file of torch.save, opened to read without running anything in it.
+    """Open a file of torch.save to read it without running anything in it.
 
     Raises CheckpointError for what is no such file, and the errors of zipfile and torch for a damaged one.
     """
-    _check_start(path)
-    with zipfile.ZipFile(path) as file:
-        yield Archive(file)
-
-
-class Archive:
-    """An open file of torch.save: the object in it, and its tensors one by one."""
-
-    def __init__(self, file: zipfile.ZipFile) -> None:
-        self._zip = file
-        self._folder = _folder(file.namelist())
-        self._storages: dict[str, Tensor] = {}
-
-    def load(self) -> Any:
-        """What was saved, as `load_plain` gives it."""
-        if f"{self._folder}byteorder" in self._zip.namelist() and self._read("byteorder") != sys.byteorder.encode():
-            raise CheckpointError(
-                f"its bytes are not in {sys.byteorder}-endian order; save it again on a machine like this"
-            )
-        return load_plain(self._read("data.pkl"))
-
-    def tensor(self, ref: TensorRef) -> Tensor:
-        """A tensor of the file. Those that shared memory when they were saved do so again."""
-        return self._storage(ref.storage).as_strided(ref.size, ref.stride, ref.offset)
-
-    def _storage(self, storage: Storage) -> Tensor:
-        """All elements of a storage, read once."""
-        if storage.kind not in _DTYPES:
-            raise CheckpointError(f"it holds tensors of the unknown kind {storage.kind[:60]!r}")
-        dtype = _DTYPES[storage.kind]
-        if storage.key not in self._storages:
-            data = self._read(f"data/{storage.key}")
-            self._storages[storage.key] = (
-                torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
-            )
-        found = self._storages[storage.key]
-        if found.dtype != dtype or len(found) != storage.numel:
-            raise ValueError(f"data/{storage.key[:20]} is not of {storage.numel} elements")
-        return found
-
-    def _read(self, entry: str) -> bytes:
-        """Bytes of an entry, which zipfile compares with their checksum."""
-        info = self._zip.getinfo(self._folder + entry)
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise CheckpointError(
-                "its entries are compressed, as torch.save never does; load and save it again with torch"
-            )
-        return self._zip.read(info)
-
-
-def _check_start(path: Path) -> None:
-    """Tell by the first bytes what is no zip file."""
     with path.open("rb") as file:
         start = file.read(len(_LEGACY))
     if not start:
@@ -94,17 +42,60 @@ def _check_start(path: Path) -> None:
         raise CheckpointError(
             "it is in the format of torch before 1.6; load and torch.save it again with a newer torch"
         )
-    if not start.startswith(b"PK"):
+    if not start.startswith(b"PK"):  # how zip files start
         raise CheckpointError(
             f"it is no checkpoint (it starts with {start[:8]!r}); expected a file that torch.save wrote"
         )
+    with zipfile.ZipFile(path) as file:
+        yield Archive(file)
 
 
-def _folder(names: list[str]) -> str:
-    """The one folder of the archive, with the slash."""
-    folders = [name.removesuffix("data.pkl") for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
-    if len(folders) != 1:
-        raise CheckpointError("it is a zip file, but none that torch.save wrote; expected a .pt file with weights")
-    if f"{folders[0]}constants.pkl" in names:
-        raise CheckpointError("it is a TorchScript export, which is code; use the .pt file that it was exported from")
-    return folders[0]
+class Archive:
+    """An open file of torch.save: the object in it, and its tensors one by one."""
+
+    def __init__(self, file: zipfile.ZipFile) -> None:
+        names = file.namelist()
+        # All entries lie in one folder, called like the file at its first saving.
+        folders = [n.removesuffix("data.pkl") for n in names if n.count("/") == 1 and n.endswith("/data.pkl")]
+        if len(folders) != 1:
+            raise CheckpointError("it is a zip file, but none that torch.save wrote; expected a .pt file with weights")
+        self._folder = folders[0]
+        if f"{self._folder}constants.pkl" in names:
+            raise CheckpointError(
+                "it is a TorchScript export, which is code; use the .pt file that it was exported from"
+            )
+        self._zip = file
+        self._storages: dict[str, Tensor] = {}
+
+    def load(self) -> Any:
+        """Read what was saved, as `load_plain` gives it."""
+        if f"{self._folder}byteorder" in self._zip.namelist() and self._read("byteorder") != sys.byteorder.encode():
+            raise CheckpointError(
+                f"its bytes are not in {sys.byteorder}-endian order; save it again on a machine like this"
+            )
+        return load_plain(self._read("data.pkl"))
+
+    def tensor(self, ref: TensorRef) -> Tensor:
+        """Read a tensor. Those that shared memory when they were saved do so again."""
+        storage = ref.storage
+        if storage.kind not in _DTYPES:
+            raise CheckpointError(f"it holds tensors of the unknown kind {storage.kind[:60]!r}")
+        dtype = _DTYPES[storage.kind]
+        if storage.key not in self._storages:
+            data = bytearray(self._read(f"data/{storage.key}"))  # writable, as tensors are
+            # frombuffer refuses a buffer of no bytes.
+            self._storages[storage.key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        elements = self._storages[storage.key]
+        if elements.dtype != dtype or len(elements) != storage.numel:
+            raise ValueError(f"data/{storage.key[:20]} is not of {storage.numel} elements")
+        return elements.as_strided(ref.size, ref.stride, ref.offset)  # TensorRefs lie inside their storage
+
+    def _read(self, entry: str) -> bytes:
+        """Read the bytes of an entry, which zipfile compares with their checksum."""
+        info = self._zip.getinfo(self._folder + entry)
+        # A few compressed kilobytes can be gigabytes of zeros.
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise CheckpointError(
+                "its entries are compressed, as torch.save never does; load and save it again with torch"
+            )
+        return self._zip.read(info)

@@ -1,13 +1,16 @@
-"""Reading and writing small files, and finding the name somebody meant."""
+"""Reads and writes small files (YAML, CSV), numbers folders, and finds the name somebody meant."""
 
 import contextlib
+import csv
 import difflib
 import importlib
+import io
+import itertools
 import locale
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -16,6 +19,7 @@ import yaml
 
 from ultralytics.utils.errors import ConfigError, DependencyError, YOLOError
 
+# Plain values as YAML 1.2 has them (core schema), with decimal integers that may start with zeros.
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+", re.ASCII)
 _FLOAT = re.compile(
     r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
@@ -29,12 +33,12 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's plain values: `1e-3` is a number; `no`, `12:30` and `2024-01-01` are class names like any other."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own protocol)
-        first: [(tag, regex) for tag, regex in found if tag in (_TAG + "null", _TAG + "merge")]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        first: [(tag, regex) for tag, regex in resolvers if tag in (_TAG + "null", _TAG + "merge")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        """Refuse a key that stands there twice, as one of its two values would be lost unseen."""
+        """Refuse a key that is there twice, as one of its two values would be lost unseen."""
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
@@ -59,6 +63,7 @@ for _kind, _regex, _first in (
     ("int", _INT, "-+0123456789"),
     ("float", _FLOAT, "-+.0123456789"),
 ):
+    # The dumper, which knows YAML 1.1's values already, quotes texts that this loader would take for a number.
     _whole = re.compile(f"(?:{_regex.pattern})$", re.ASCII)
     _Loader.add_implicit_resolver(_TAG + _kind, _whole, list(_first))
     _Dumper.add_implicit_resolver(_TAG + _kind, _whole, list(_first))
@@ -68,33 +73,21 @@ _Dumper.add_multi_representer(PurePath, lambda dumper, path: dumper.represent_st
 
 
 def _decode(path: Path) -> str:
-    """Text of a file in UTF-8 (with or without a byte-order mark), UTF-16, or the encoding of this computer."""
+    """Read a text file in UTF-8 (with or without a byte-order mark), UTF-16, or the encoding of this computer."""
     try:
         raw = path.read_bytes()
     except OSError as exc:
         raise ConfigError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):  # "Unicode" of the Windows Notepad
         return raw.decode("utf-16", errors="replace")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = raw.count(b"\n", 0, exc.start) + 1
     try:
-        return raw.decode(locale.getpreferredencoding(False))
+        return raw.decode(locale.getpreferredencoding(False))  # GBK on a Chinese Windows
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}, line {line}: not UTF-8 text; save the file with the encoding UTF-8") from exc
-
-
-def _where(text: str, exc: yaml.YAMLError) -> tuple[int, str]:
-    """Line (from 1) and reason of a YAML error."""
-    mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
-    if mark is None:
-        return text.count("\n", 0, getattr(exc, "position", 0)) + 1, getattr(exc, "reason", str(exc))
-    rows = text.splitlines()
-    row = rows[mark.line] if mark.line < len(rows) else ""
-    if "\t" in row[: len(row) - len(row.lstrip())]:
-        return mark.line + 1, "the row is indented with a tab; use spaces"
-    return mark.line + 1, getattr(exc, "problem", None) or str(exc)
 
 
 def load_yaml(path: str | os.PathLike) -> dict[Any, Any]:
@@ -107,7 +100,14 @@ def load_yaml(path: str | os.PathLike) -> dict[Any, Any]:
     try:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as exc:
-        line, reason = _where(text, exc)
+        mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
+        if mark is None:  # a character that YAML does not allow: its position is all there is
+            line, reason = text.count("\n", 0, getattr(exc, "position", 0)) + 1, getattr(exc, "reason", str(exc))
+        else:
+            line, reason = mark.line + 1, getattr(exc, "problem", None) or str(exc)
+            row = next(itertools.islice(text.splitlines(), mark.line, None), "")
+            if "\t" in row[: len(row) - len(row.lstrip())]:
+                reason = "the row is indented with a tab; use spaces"
         raise ConfigError(f"{path}, line {line}: not valid YAML: {reason}") from exc
     except (ValueError, RecursionError) as exc:  # `!!int x`, a number of 5000 digits, brackets in brackets in brackets
         raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
@@ -119,45 +119,68 @@ def load_yaml(path: str | os.PathLike) -> dict[Any, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """Value of a text as a YAML file would have it: `1e-3`, `true`, `[0, 1]`; what is not YAML stays text."""
+    """Read a text as a value in a YAML file: `1e-3`, `true`, `[0, 1]`; what is not YAML stays text."""
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
-def save_yaml(path: str | os.PathLike, data: dict[Any, Any]) -> None:
-    """Write a mapping of plain values, tuples and paths as UTF-8 YAML, in its own order."""
+def save_yaml(path: str | os.PathLike, data: dict[Any, Any], header: str = "") -> None:
+    """Write a mapping of plain values, tuples and paths as UTF-8 YAML, in its own order, below `header` (comments)."""
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
-    atomic_write(path, lambda file: file.write(text.encode()))
+    atomic_write(path, lambda file: file.write((header + text).encode()))
 
 
-def increment_path(path: str | os.PathLike, exist_ok: bool = False) -> Path:
-    """First of exp, exp2, exp3, … that is not there yet (`exist_ok`: the path itself). Creates nothing."""
-    path = Path(path)
-    if exist_ok or not path.exists():
-        return path
-    stem, suffix = (path.stem, path.suffix) if path.is_file() else (path.name, "")
+def read_csv(path: str | os.PathLike) -> list[dict[str, str]]:
+    """Read the rows of a CSV file by column name, cells stripped, blank lines skipped; OSError if it cannot be read.
+
+    Cells that a short row lacks are empty; those beyond the header are dropped.
+    """
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row] or [[]]
+    return [dict(itertools.zip_longest(header, row[: len(header)], fillvalue="")) for row in rows]
+
+
+def write_csv(
+    path: str | os.PathLike, rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None
+) -> None:
+    """Write rows as a CSV file, as a whole or not at all; None and missing cells are empty.
+
+    `columns`: those to write, in this order; default: all that a row has, in the order of their first appearance.
+    """
+    if columns is None:
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO(newline="")  # leave line ends alone, on Windows too
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def increment_path(path: str | os.PathLike, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
+    """First of exp, exp2, exp3, … that is not there yet, or with `exist_ok` the path itself.
+
+    `sep` stands before the number; the folder is made only with `mkdir`.
+    """
+    path = candidate = Path(path)
+    stem, suffix = (path.stem, path.suffix) if path.is_file() else (path.name, "")  # a folder's dot is no suffix
     number = 2
-    while (candidate := path.with_name(f"{stem}{number}{suffix}")).exists():
+    while candidate.exists() and not exist_ok:
+        candidate = path.with_name(f"{stem}{sep}{number}{suffix}")
         number += 1
+    if mkdir:
+        candidate.mkdir(parents=True, exist_ok=True)
     return candidate
 
 
 def unused_name(name: str, taken: set[str]) -> str:
-    """First of name, name_2, name_3, … that is not in `taken`, which holds lower case and gets it, too."""
-    found, number = name, 2
-    while found.lower() in taken:
-        found, number = f"{name}_{number}", number + 1
-    taken.add(found.lower())
-    return found
-
-
-def _os_reason(exc: BaseException | None) -> OSError | None:
-    """The operating system's error at the root of an exception: torch wraps those of the file it writes to."""
-    while exc is not None and not isinstance(exc, OSError):
-        exc = exc.__cause__ or exc.__context__
-    return exc
+    """First of name, name_2, name_3, … that is not in `taken`, a set in lower case to which it is added."""
+    candidate, number = name, 2
+    while candidate.lower() in taken:  # some file systems do not tell A from a
+        candidate, number = f"{name}_{number}", number + 1
+    taken.add(candidate.lower())
+    return candidate
 
 
 def atomic_write(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> None:
@@ -172,12 +195,15 @@ def atomic_write(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> N
         with temporary.open("xb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # or a power cut could leave the new name with no bytes behind it
         os.replace(temporary, path)  # noqa: PTH105 (one name to fail in tests, on every system)
     except BaseException as exc:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        reason = _os_reason(exc)
+        # torch wraps the system's errors of the file that it writes to: look for the root.
+        reason: BaseException | None = exc
+        while reason is not None and not isinstance(reason, OSError):
+            reason = reason.__cause__ or reason.__context__
         if reason is None or not isinstance(exc, Exception):
             raise
         raise YOLOError(
@@ -190,6 +216,7 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
     lowered = {k.lower(): k for k in known}
     wanted = name.lower()
     close = difflib.get_close_matches(wanted, lowered, n)
+    # Abbreviations and extensions, such as lr for lr0, are not close by difflib's ratio.
     part_of = [k for k in lowered if k not in close and len(k) > 2 and len(wanted) > 1 and (k in wanted or wanted in k)]
     return [lowered[k] for k in (close + part_of)[:n]]
 

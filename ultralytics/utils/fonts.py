@@ -1,17 +1,14 @@
-"""Fonts that can spell the class names at hand, for images and charts alike. Looked for only when text is drawn."""
+"""Fonts that can spell the class names at hand, for images and charts alike. They are searched when text is drawn."""
 
+import itertools
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
-
-if TYPE_CHECKING:
-    from matplotlib.ft2font import FT2Font
 
 # Families with many scripts in an even, sans-serif style come first, whatever else is installed.
 _PREFERRED = ("notosanscjk", "sourcehansans", "msyh", "pingfang", "hiragino", "wqy-microhei", "droidsansfallback")
@@ -26,8 +23,9 @@ def font_file(text: str, common: str = "") -> str:
     DejaVu Sans where it suffices, else a font of this computer. Characters that none has are drawn as empty boxes, and
     one warning says so.
     """
-    shared = _best_font(common)
-    best = shared if _spelled(shared, text) == len(text) else _best_font(text)
+    best = _best_font(common)
+    if not all(_spells(best, c) for c in text):
+        best = _best_font(text)
     if not all(_spells(best, c) for c in text if c.isprintable()):
         _warn_once()
     return best
@@ -35,18 +33,17 @@ def font_file(text: str, common: str = "") -> str:
 
 @lru_cache(maxsize=1024)
 def _best_font(text: str) -> str:
-    """The font with most of the characters."""
-    found = (_font_with(c) for c in text if not _spells(_default(), c))
-    return max([_default(), *filter(None, found)], key=lambda path: _spelled(path, text))
-
-
-def _spelled(path: str, text: str) -> int:
-    return sum(_spells(path, c) for c in text)
+    """Font that has most of the characters."""
+    candidates = [_default()]
+    for c in text:
+        if not _spells(_default(), c):
+            candidates += itertools.islice((path for path in _system_fonts() if _spells(path, c)), 1)
+    return max(candidates, key=lambda path: sum(_spells(path, c) for c in text))  # the first of equals
 
 
 @lru_cache(maxsize=64)
 def load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
-    """A font at `size` pixels; ConfigError if there is no such font file."""
+    """Open a font at `size` pixels; ConfigError if there is no such font file."""
     try:
         return ImageFont.truetype(path, size)
     except OSError as exc:
@@ -58,16 +55,16 @@ def text_mask(text: str, font: str, size: int) -> np.ndarray:
     """One line of text as opacity, (height, width) uint8, read-only; the height depends on font and size alone."""
     face = load_font(font, size)
     ascent, descent = face.getmetrics()
-    left, _, right, _ = face.getbbox(text, anchor="ls")
+    left, _, right, _ = face.getbbox(text, anchor="ls")  # from the left end of the baseline
     image = Image.new("L", (max(round(right - left), 1), ascent + descent))
     ImageDraw.Draw(image).text((-left, ascent), text, fill=255, font=face, anchor="ls")
     mask = np.array(image)
-    mask.flags.writeable = False
+    mask.flags.writeable = False  # it stays in the cache
     return mask
 
 
 def shorten(text: str, font: str, size: int, width: float) -> str:
-    """The text, cut and ended with an ellipsis where it is wider than `width` pixels."""
+    """Cut a text that is wider than `width` pixels, and end it with an ellipsis."""
     face = load_font(font, size)
     if face.getlength(text) <= width:
         return text
@@ -77,6 +74,7 @@ def shorten(text: str, font: str, size: int, width: float) -> str:
 
 @cache
 def _default() -> str:
+    """DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic."""
     import matplotlib
 
     return str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
@@ -87,32 +85,26 @@ def _system_fonts() -> tuple[str, ...]:
     """Paths of the installed TrueType and OpenType fonts, the most useful first."""
     from matplotlib.font_manager import findSystemFonts
 
-    def rank(path: str) -> tuple[int, bool, str]:
+    ranked = []
+    for path in findSystemFonts():
         name = Path(path).name.lower()
+        if any(word in path.lower() for word in _UNUSABLE):
+            continue
         family = next((i for i, prefix in enumerate(_PREFERRED) if name.startswith(prefix)), len(_PREFERRED))
-        return family, not any(style in name for style in ("regular", "medium", "w3")), name
+        regular = any(style in name for style in ("regular", "medium", "w3"))
+        ranked.append((family, not regular, name, path))
+    return tuple(path for *_, path in sorted(ranked))
 
-    return tuple(sorted((p for p in findSystemFonts() if not any(u in p.lower() for u in _UNUSABLE)), key=rank))
 
-
-@lru_cache(maxsize=8)
-def _open(path: str) -> "FT2Font | None":
+@lru_cache(maxsize=2**16)  # opening a font takes longer than looking into it
+def _spells(path: str, character: str) -> bool:
+    """Whether a font has the character; False for files that are no fonts."""
     from matplotlib.ft2font import FT2Font
 
     try:
-        return FT2Font(path)
+        return FT2Font(path).get_char_index(ord(character)) != 0
     except (OSError, RuntimeError):
-        return None
-
-
-def _spells(path: str, character: str) -> bool:
-    font = _open(path)
-    return font is not None and font.get_char_index(ord(character)) != 0
-
-
-@cache
-def _font_with(character: str) -> str | None:
-    return next((path for path in _system_fonts() if _spells(path, character)), None)
+        return False
 
 
 @cache

@@ -376,3 +376,13 @@ class v8OBBLoss(v8DetectionLoss):
         large = (boxes[:, 2:4] >= MIN_SIDE_PIXELS).all(1)
         image, labels = batch["batch_idx"].to(scale.device).long().view(-1), batch["cls"].to(scale).view(-1, 1)
         return pad_objects(image[large], images, labels[large], boxes[large])
+
+
+class v8ClassificationLoss:
+    """Mean cross entropy of a Classify head on a batch with `cls` (B,), in float32."""
+
+    def __call__(self, preds: Tensor | tuple[Tensor, Tensor], batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return the loss, a scalar, and its detached value (1,); `preds` are logits, in eval mode the second item."""
+        logits = preds[1] if isinstance(preds, tuple) else preds
+        loss = F.cross_entropy(logits.float(), batch["cls"].to(logits.device))
+        return loss, loss.detach()[None]

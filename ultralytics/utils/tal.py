@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ultralytics.utils.metrics import bbox_iou, probiou
 from ultralytics.utils.ops import to_frame
+from ultralytics.utils.torch_utils import TORCH_1_10  # noqa: F401 (heads import it from here)
 
 
 def make_anchors(

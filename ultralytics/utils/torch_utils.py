@@ -1,130 +1,205 @@
-"""Devices, parameter counts, FLOPs, fusing and the moving average: what the public package publishes here."""
+"""Devices, counts, fusing, seeds and the moving average: tools for any network, under their published names."""
 
 import copy
 import math
-from collections.abc import Sequence
+import os
+import random
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DeviceError, NoGPUError
+from ultralytics.utils import LOGGER, refused
+from ultralytics.utils.checkpoint import load_checkpoint, save_checkpoint
+from ultralytics.utils.errors import CheckpointError, DeviceError, NoGPUError
+from ultralytics.utils.ops import make_divisible  # noqa: F401 (published here as well)
 
 Device = int | str | torch.device | list | tuple | None
 
+# Older code asks for these; requirements.txt asks for a torch that is newer than all of them.
+TORCH_1_9 = TORCH_1_10 = TORCH_1_11 = TORCH_1_13 = TORCH_2_0 = TORCH_2_1 = TORCH_2_4 = TORCH_2_8 = TORCH_2_9 = True
 
-def select_device(device: Device = None) -> torch.device:
-    """Device for 0, "0", [0], "cuda:0", "cpu", "mps"; None takes the first CUDA device, else the CPU.
+__getattr__ = refused.getter(__name__)  # names of the public module that this tree refuses, each with its sentence
 
-    Raises DeviceError saying why a device is not there, or what could have been written; NoGPUError if there is no GPU.
+
+def select_device(device: Device = None, batch: int = 0, newline: bool = False, verbose: bool = True) -> torch.device:
+    """Device for 0, "0", [0], "cuda:0", "cpu", "mps"; None or "" takes the first CUDA device, else the CPU.
+
+    `batch`, `newline` and `verbose` belong to the public signature and change nothing: there is one device, and
+    nothing is logged. Raises DeviceError saying why a device is missing, or what can be written; NoGPUError if there
+    is no GPU at all.
     """
-    name = _normalize(device)
-    if name == "":
+    text = ",".join(map(str, device)) if isinstance(device, (list, tuple)) else str(device)
+    parts = ["".join(c for c in part if c not in "[]() '\"") for part in text.lower().split(",")]
+    parts = ["0" if part == "cuda" else part.removeprefix("cuda:") for part in parts if part not in ("", "none")]
+    name = ",".join(parts)
+    if not parts:
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if "," in name:
-        raise DeviceError(
-            f"device={name}: several devices come later; name one, for example device={name.split(',')[0]}"
-        )
+    if len(parts) > 1:
+        raise DeviceError(f"device={name}: several devices come later; name one, for example device={parts[0]}")
     if name == "cpu":
         return torch.device("cpu")
-    if name == "mps":
-        return _mps()
-    if name.isdecimal():
-        return _cuda(int(name))
-    raise DeviceError(f"device={device!r}: expected an index such as 0, 'cuda:0', 'cpu', 'mps' or None")
 
+    if name in ("mps", "mps:0"):
+        if not torch.backends.mps.is_built():
+            raise NoGPUError("device=mps: this torch is built without MPS, which is for macOS; use device=cpu")
+        if not torch.backends.mps.is_available():
+            raise NoGPUError("device=mps: this Mac offers no MPS device (macOS 12.3 or newer needed); use device=cpu")
+        return torch.device("mps")
 
-def _normalize(device: Device) -> str:
-    """Lower-case text without brackets, blanks and the `cuda:` in front of indices."""
-    if device is None:
-        return ""
-    if isinstance(device, (list, tuple)):
-        return ",".join(_normalize(d) for d in device)
-    text = "".join(c for c in str(device).lower() if c not in "[]() '\"")
-    parts = ("0" if part == "cuda" else part.removeprefix("cuda:") for part in text.split(","))
-    return ",".join("mps" if part == "mps:0" else part for part in parts if part not in ("", "none"))
-
-
-def _cuda(index: int) -> torch.device:
-    """CUDA (or ROCm) device of an index, if there is one."""
-    if torch.version.cuda is None and torch.version.hip is None:
+    if not name.isdecimal():
+        raise DeviceError(f"device={device!r}: expected an index such as 0, 'cuda:0', 'cpu', 'mps' or None")
+    if torch.version.cuda is None and torch.version.hip is None:  # hip: ROCm, whose devices are called cuda as well
         raise NoGPUError(
-            f"device={index}: this torch ({torch.__version__}) is built without CUDA; "
+            f"device={name}: this torch ({torch.__version__}) is built without CUDA; "
             "install a CUDA build of torch (pytorch.org) or use device=cpu"
         )
     if not torch.cuda.is_available():
         raise NoGPUError(
-            f"device={index}: torch {torch.__version__} finds no usable GPU; "
+            f"device={name}: torch {torch.__version__} finds no usable GPU; "
             "check the driver (nvidia-smi) and CUDA_VISIBLE_DEVICES, or use device=cpu"
         )
     count = torch.cuda.device_count()
-    if index >= count:
-        there = "only device 0 is" if count == 1 else f"devices 0 to {count - 1} are"
-        raise DeviceError(f"device={index}: there is no such GPU; {there} there")
-    return torch.device("cuda", index)
+    if int(name) >= count:
+        available = "only device 0 is" if count == 1 else f"devices 0 to {count - 1} are"
+        raise DeviceError(f"device={name}: there is no such GPU; {available} there")
+    return torch.device("cuda", int(name))
 
 
-def _mps() -> torch.device:
-    """Apple's GPU, if this torch was built for it and the system offers it."""
-    if not torch.backends.mps.is_built():
-        raise NoGPUError("device=mps: this torch is built without MPS, which is for macOS; use device=cpu")
-    if not torch.backends.mps.is_available():
-        raise NoGPUError("device=mps: this Mac offers no MPS device (macOS 12.3 or newer needed); use device=cpu")
-    return torch.device("mps")
+def init_seeds(seed: int = 0, deterministic: bool = False) -> None:
+    """Seed torch's, NumPy's and Python's generators; `deterministic` also asks for reproducible kernels."""
+    torch.manual_seed(seed)  # every device's
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    if not deterministic:
+        unset_deterministic()
+        return
+    torch.use_deterministic_algorithms(True, warn_only=True)  # some kernels have no deterministic twin
+    torch.backends.cudnn.deterministic = True
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts; without it products cannot be repeated
 
 
-def model_flops(model: nn.Module, imgsz: int | Sequence[int] = 640, ch: int = 3) -> float:
+def unset_deterministic() -> None:
+    """Allow kernels that are not reproducible again; the seeds stay."""
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def time_sync(device: torch.device | None = None) -> float:
+    """Seconds since the epoch, once a CUDA device has finished what it was given."""
+    if torch.cuda.is_available() and (device is None or torch.device(device).type == "cuda"):
+        torch.cuda.synchronize(device)
+    return time.time()
+
+
+def autocast(enabled: bool, device: str = "cuda") -> torch.amp.autocast:
+    """Context in which forward passes run in mixed precision on a type of device."""
+    return torch.amp.autocast(device, enabled=enabled)
+
+
+def smart_inference_mode(mode: bool = True) -> Callable[[Callable], Callable]:
+    """Decorator: `@smart_inference_mode()` runs a function without autograd."""
+    return torch.inference_mode(mode)
+
+
+@contextmanager
+def torch_distributed_zero_first(local_rank: int) -> Iterator[None]:
+    """Let the first process of a distributed run go through the block before all others; nothing to a single one."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if distributed and local_rank not in (-1, 0):
+        torch.distributed.barrier()
+    yield
+    if distributed and local_rank == 0:
+        torch.distributed.barrier()
+
+
+def is_parallel(model: nn.Module) -> bool:
+    """Whether a network is wrapped for several devices."""
+    return isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+
+
+def unwrap_model(m: nn.Module) -> nn.Module:
+    """The network inside the wrappers of torch.compile, DataParallel and DistributedDataParallel."""
+    while hasattr(m, "_orig_mod") or is_parallel(m):
+        m = m._orig_mod if hasattr(m, "_orig_mod") else m.module
+    return m
+
+
+de_parallel = unwrap_model
+
+
+def get_num_params(model: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def get_num_gradients(model: nn.Module) -> int:
+    """Number of parameters that are trained."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def get_flops(model: nn.Module, imgsz: int | Sequence[int] = 640, ch: int | None = None) -> float:
     """GFLOPs of one image of `ch` channels and size `imgsz` or (height, width): 2 for each multiply-add.
 
     Matrix products and convolutions count, dynamic ones included; norms, activations and pooling do not. Runs on the
-    meta device, where nothing is computed, unless a block needs real values.
+    meta device, where nothing is computed, unless a block needs real values. Without `ch` the channels are those of the
+    network's YAML, or of its first convolution.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # brings triton along where that is installed
+
+    model = unwrap_model(model)
+    if ch is None:
+        yaml = getattr(model, "yaml", None)
+        first = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+        ch = yaml.get("channels", first) if isinstance(yaml, dict) else first
     height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+
+    def count(network: nn.Module, image: Tensor) -> float:
+        network.eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(image)
+        return counter.get_total_flops() / 1e9
+
     try:
-        return _count(_on_meta(model), torch.empty(1, ch, height, width, device="meta"))
+        return count(_on_meta(model), torch.empty(1, ch, height, width, device="meta"))
     except Exception:  # whatever is wrong with the network itself comes up again here
         like = next(model.parameters())
-        return _count(copy.deepcopy(model), torch.zeros(1, ch, height, width, device=like.device, dtype=like.dtype))
+        return count(copy.deepcopy(model), torch.zeros(1, ch, height, width, device=like.device, dtype=like.dtype))
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy of the modules whose tensors have shapes but no memory; the weights are never duplicated."""
-
-    def shape_of(t: Tensor) -> Tensor:
-        empty = torch.empty_like(t, device="meta")
-        return nn.Parameter(empty, t.requires_grad) if isinstance(t, nn.Parameter) else empty
-
-    tensors = chain(model.parameters(), model.buffers())
-    twin = copy.deepcopy(model, {id(t): shape_of(t) for t in tensors})  # deepcopy takes these as already copied
+    """Copy of the modules whose tensors have shapes but no memory; the weights are never duplicated."""
+    memo = {}  # of deepcopy, which takes these tensors as already copied
+    for t in chain(model.parameters(), model.buffers()):
+        shape = torch.empty_like(t, device="meta")
+        memo[id(t)] = nn.Parameter(shape, t.requires_grad) if isinstance(t, nn.Parameter) else shape
+    twin = copy.deepcopy(model, memo)
     for module in twin.modules():
         if isinstance(module, nn.BatchNorm2d):  # counts as nothing, but on meta would take most of the time
             module.forward = lambda x: x
     return twin
 
 
-@torch.no_grad()
-def _count(model: nn.Module, image: Tensor) -> float:
-    from torch.utils.flop_counter import FlopCounterMode  # brings triton along where that is installed
-
-    model.eval()
-    with FlopCounterMode(display=False) as counter:
-        model(image)
-    return counter.get_total_flops() / 1e9
-
-
 def model_info(
-    model: nn.Module, name: str, ch: int, imgsz: int | list[int] = 640, detailed: bool = False, verbose: bool = True
+    model: nn.Module, detailed: bool = False, verbose: bool = True, imgsz: int | Sequence[int] = 640
 ) -> tuple[int, int, int, float]:
     """(layers, parameters, gradients, GFLOPs at `imgsz`); logged with `verbose`, with a row a tensor if `detailed`.
 
-    Layers are all modules, containers and the model itself included, a shared one counted once. Parameters that are
-    trained count as gradients. GFLOPs: utils/flops.py.
+    Layers are all modules, containers and the model itself included, a shared one counted once; parameters that are
+    trained count as gradients; GFLOPs are those of `get_flops`.
     """
+    model = unwrap_model(model)
     layers = len(list(model.modules()))
-    parameters = sum(p.numel() for p in model.parameters())
-    gradients = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    gflops = model_flops(model, imgsz, ch)
+    parameters, gradients, gflops = get_num_params(model), get_num_gradients(model), get_flops(model, imgsz)
     if verbose and detailed:
         LOGGER.info(f"{'name':<48} {'trained':>7} {'params':>10} {'shape':>20} {'mean':>10} {'std':>10}")
         for tensor, p in model.named_parameters():
@@ -132,6 +207,9 @@ def model_info(
             shape = "x".join(map(str, p.shape))
             LOGGER.info(f"{tensor:<48} {p.requires_grad!s:>7} {p.numel():>10,} {shape:>20} {mean:>10.3g} {std:>10.3g}")
     if verbose:
+        yaml = getattr(model, "yaml", None)
+        file = yaml.get("yaml_file") if isinstance(yaml, dict) else None
+        name = Path(file).stem if file else type(model).__name__
         LOGGER.info(f"{name}: {layers} layers, {parameters:,} parameters, {gradients:,} gradients, {gflops:.2f} GFLOPs")
     return layers, parameters, gradients, gflops
 
@@ -144,28 +222,103 @@ def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, shift if norm.bias is None else shift + norm.bias.double()
 
 
+def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
+    """New convolution that computes bn(conv(x)) as in eval mode; its parameters are not trained."""
+    scale, shift = affine(bn)
+    return _rescaled(conv, scale.view(-1, 1, 1, 1), scale, shift)
+
+
+def fuse_deconv_and_bn(deconv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.ConvTranspose2d:
+    """New transposed convolution that computes bn(deconv(x)) as in eval mode; its parameters are not trained."""
+    scale, shift = affine(bn)
+    # weight (c1, c2 / g, k, k): the rows of a group of inputs hold the outputs of that group
+    rows = scale.view(deconv.groups, 1, -1).expand(-1, deconv.in_channels // deconv.groups, -1)
+    return _rescaled(deconv, rows.flatten(0, 1)[..., None, None], scale, shift)
+
+
+@torch.no_grad()
+def _rescaled(conv: nn.Module, weight_scale: Tensor, scale: Tensor, shift: Tensor) -> nn.Module:
+    """Frozen copy of a convolution whose output is multiplied by `scale` and moved by `shift`, (c2,) each."""
+    fused, like = copy.deepcopy(conv), conv.weight
+    bias = shift if conv.bias is None else conv.bias.double() * scale + shift
+    fused.weight = nn.Parameter((like.double() * weight_scale).to(like.dtype))
+    fused.bias = nn.Parameter(bias.to(like.dtype))
+    return fused.requires_grad_(False)
+
+
+def initialize_weights(model: nn.Module) -> None:
+    """Give every BatchNorm2d the eps and momentum of the YOLO family, and let activations work in place."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps, module.momentum = 1e-3, 0.03
+        elif isinstance(module, (nn.Hardswish, nn.LeakyReLU, nn.ReLU, nn.ReLU6, nn.SiLU)):
+            module.inplace = True
+
+
+def scale_img(img: Tensor, ratio: float = 1.0, same_shape: bool = False, gs: int = 32) -> Tensor:
+    """Images (B, C, H, W) resized by `ratio`, padded below and to the right to multiples of `gs`.
+
+    With `same_shape` they are padded to (or, enlarged, cut to) the height and width they had.
+    """
+    if ratio == 1.0:
+        return img
+    height, width = img.shape[2:]
+    size = int(height * ratio), int(width * ratio)
+    resized = F.interpolate(img, size=size, mode="bilinear", align_corners=False)
+    if not same_shape:
+        height, width = (math.ceil(side * ratio / gs) * gs for side in (height, width))
+    return F.pad(resized, (0, width - size[1], 0, height - size[0]), value=0.447)  # 114 / 255: a letterbox's gray
+
+
+def copy_attr(a: Any, b: Any, include: Collection[str] = (), exclude: Collection[str] = ()) -> None:
+    """Give `a` the public attributes of `b`: those in `include` if it names any, without those in `exclude`."""
+    for name, value in vars(b).items():
+        if (include and name not in include) or name.startswith("_") or name in exclude:
+            continue
+        setattr(a, name, value)
+
+
+def intersect_dicts(
+    da: Mapping[str, Tensor], db: Mapping[str, Tensor], exclude: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """Tensors of `da` whose name and shape `db` has too, without names that contain one of `exclude`."""
+    return {k: v for k, v in da.items() if k in db and not any(x in k for x in exclude) and v.shape == db[k].shape}
+
+
+def one_cycle(y1: float = 0.0, y2: float = 1.0, steps: int = 100) -> Callable[[float], float]:
+    """Half a cosine wave from `y1` at step 0 to `y2` at `steps` (arXiv 1812.01187)."""
+    return lambda x: max((1 - math.cos(x * math.pi / steps)) / 2, 0) * (y2 - y1) + y1
+
+
 class ModelEMA:
     """Exponential moving average of a model's weights and statistics; the average is what is validated and saved.
 
     Its decay grows with the updates, so that early weights, hardly trained, are soon forgotten. `ema` is the averaged
-    model in eval mode; with its state dict and `updates` an average goes on where it was.
+    model in eval mode; from its state dict and `updates` an average can be resumed.
     """
 
-    def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000) -> None:
-        """Start from a copy of the model; after `tau` updates 63 % of the final decay are reached."""
-        self.ema = copy.deepcopy(model, _detached(model)).eval().requires_grad_(False)
-        self.updates = 0
+    def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000, updates: int = 0) -> None:
+        """Start from a copy of the model; after `tau` updates the decay has reached 63 % of its final value."""
+        model = unwrap_model(model)
+        # A tensor that a module keeps from a forward pass cannot be copied with its graph, so it is copied without.
+        kept = [v for module in model.modules() for v in vars(module).values() if isinstance(v, Tensor)]
+        memo = {id(v): v.detach().clone() for v in kept if not v.is_leaf}
+        self.ema = copy.deepcopy(model, memo).eval().requires_grad_(False)
+        self.updates = updates
+        self.enabled = True
         self.final_decay, self.tau = decay, tau
 
     def decay(self, updates: int) -> float:
-        """Share of the average that the update with this number keeps, counted from 1."""
+        """Fraction of the average that is kept by the update with this number, counted from 1."""
         return self.final_decay * (1 - math.exp(-updates / self.tau))
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move the average towards the model; whole-number state, such as counters, is taken over."""
+        """Move the average towards the model; integer state, such as counters, is copied."""
+        if not self.enabled:
+            return
         self.updates += 1
-        current = model.state_dict()
+        current = unwrap_model(model).state_dict()
         floating = {}  # by address: a tensor that two modules share moves once
         for name, average in self.ema.state_dict().items():
             if average.is_floating_point():
@@ -175,8 +328,52 @@ class ModelEMA:
         averages, values = zip(*floating.values(), strict=True)
         torch._foreach_lerp_(averages, values, 1 - self.decay(self.updates))
 
+    def update_attr(
+        self, model: nn.Module, include: Collection[str] = (), exclude: Collection[str] = ("process_group", "reducer")
+    ) -> None:
+        """Give the average the model's attributes, such as `names` and `args`."""
+        copy_attr(self.ema, model, include, exclude)
 
-def _detached(model: nn.Module) -> dict[int, Tensor]:
-    """Memo for `deepcopy`: tensors that a module keeps from a forward pass, which cannot be copied with their graph."""
-    kept = (value for module in model.modules() for value in vars(module).values())
-    return {id(value): value.detach().clone() for value in kept if isinstance(value, Tensor) and not value.is_leaf}
+
+class EarlyStopping:
+    """Tells when a training run has gone `patience` epochs without a better fitness; 0 never stops one."""
+
+    def __init__(self, patience: float = 50) -> None:
+        self.patience = patience or math.inf
+        self.best_fitness, self.best_epoch = 0.0, 0
+        self.possible_stop = False  # whether the next epoch may be the last
+
+    def __call__(self, epoch: int, fitness: float | None) -> bool:
+        """Whether to stop after `epoch`; a `fitness` of None, without a validation, counts as no epoch at all."""
+        if fitness is None:
+            return False
+        if fitness > self.best_fitness or self.best_fitness == 0:  # 0: early epochs that find nothing cost no patience
+            self.best_fitness, self.best_epoch = fitness, epoch
+        waited = epoch - self.best_epoch
+        self.possible_stop = waited >= self.patience - 1
+        if waited >= self.patience:
+            LOGGER.info(
+                f"early stopping: no improvement since epoch {self.best_epoch + 1} (patience={self.patience:g})"
+            )
+        return waited >= self.patience
+
+
+def strip_optimizer(f: str | Path = "best.pt", s: str | Path = "", updates: Mapping[str, Any] | None = None) -> None:
+    """Reduce a checkpoint of ours to what predicts, the averaged weights in half precision; `s`: as another file.
+
+    A finished run has done so with its own. `updates` replace fields of the Checkpoint, such as `names`. A file of the
+    public package is only ever rewritten as another one, in this tree's format.
+    """
+    checkpoint = load_checkpoint(f)
+    if not s and checkpoint.origin != "native":
+        raise CheckpointError(f"{f} was not written by this tree, whose format would replace it: give s='another.pt'")
+    save_checkpoint(s or f, replace(checkpoint, training=None, **(updates or {})))
+
+
+def convert_optimizer_state_dict_to_fp16(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's state dict, changed in place: its float32 tensors, steps apart, in half precision."""
+    for state in state_dict["state"].values():
+        for name, value in state.items():
+            if name != "step" and isinstance(value, Tensor) and value.dtype is torch.float32:
+                state[name] = value.half()
+    return state_dict

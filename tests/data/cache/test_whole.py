@@ -14,22 +14,22 @@ from ultralytics.utils import files
 
 @pytest.fixture
 def varied(write_data) -> dict:
-    """Five pictures of noise, of different shapes."""
+    """Five images of noise, of different shapes."""
     rng = np.random.default_rng(0)
     shapes = [(40, 30), (20, 60), (32, 32), (50, 20), (25, 31)]
-    pictures = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
-    return write_data(pictures, [[(0, 0.5, 0.5, 0.5, 0.5)]] * 5)
+    images = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    return write_data(images, [[(0, 0.5, 0.5, 0.5, 0.5)]] * 5)
 
 
 @pytest.mark.parametrize("kind", [True, "ram", "disk"])
-def test_pictures_are_the_same_from_a_cache(varied: dict, build, kind) -> None:
+def test_images_are_the_same_from_a_cache(varied: dict, build, kind) -> None:
     plain, cached = (build(varied, cache=c, augment=False) for c in (False, kind))
     assert type(cached.images.cache) is (C.DiskCache if kind == "disk" else C.RamCache)
     for i in range(5):
         np.testing.assert_array_equal(cached[i].img, plain[i].img)
 
 
-def test_pictures_in_memory_need_no_file(varied: dict, build) -> None:
+def test_images_in_memory_need_no_file(varied: dict, build) -> None:
     dataset = build(varied, cache="ram")
     shutil.rmtree(varied["train"][0])
     assert len({dataset[0, i].im_file for i in range(5)}) == 5

@@ -58,7 +58,7 @@ def test_unreadable_label_files(tmp_path):
         (tmp_path / "b.txt").symlink_to(tmp_path / "gone.txt")
     except OSError:
         pytest.skip("this system makes no links")
-    with pytest.raises(DatasetError, match=r"b\.txt: a link to a file that is not there"):
+    with pytest.raises(DatasetError, match=r"b\.txt: a link to a file that does not exist"):
         read_rows(tmp_path / "b.txt")
 
 
@@ -89,7 +89,7 @@ def test_no_rows():
     assert found.boxes.shape == (0, 4)
 
 
-def test_rows_with_keypoints_are_boxes_where_the_data_set_has_such():
+def test_rows_with_keypoints_are_boxes_where_the_dataset_has_such():
     pose = [*BOX, *[0.5] * 6]
     with_points = box_row_parser((2, 3))([pose, BOX], 2)
     np.testing.assert_array_equal(with_points.boxes, np.float32([BOX[1:], BOX[1:]]))
@@ -134,8 +134,8 @@ def test_equal_bounds_are_no_repetition():
         ([0, 0.5, 0.5, 1.02, 0.1], "box 0.5 0.5 1.02 0.1"),
         ([0, 0.5, 0.5, -0.005, 0.1], "box 0.5 0.5 -0.005 0.1"),
         ([0, 240, 100, 30, 40], "box 240 100 30 40"),
-        ([0, -0.2, 0.1, 0.1, 0.1, 0.1, 0.3], "outline from x -0.2, y 0.1 to x 0.1, y 0.3 does not"),
-        ([0, 0.1, np.nan, 0.1, 0.1, 0.1, 0.3], "outline from x 0.1, y nan"),
+        ([0, -0.2, 0.1, 0.1, 0.1, 0.1, 0.3], "polygon from x -0.2, y 0.1 to x 0.1, y 0.3 does not"),
+        ([0, 0.1, np.nan, 0.1, 0.1, 0.1, 0.3], "polygon from x 0.1, y nan"),
     ],
 )
 def test_rows_that_cannot_be_used(row, sentence):

@@ -1,4 +1,4 @@
-"""Scanning a dataset: what is left out, each once with its reason, and what is used without a word."""
+"""Scanning a dataset: what is skipped, each once with its reason, and what is used without a word."""
 
 import logging
 import re
@@ -24,7 +24,7 @@ BROKEN_IMAGES = {
     "truncated": "truncated",
     "text": "not an image",
     "folder": "a folder",
-    "dangling": "a link to a file that is not there",
+    "dangling": "a link to a file that does not exist",
     "one_pixel": "1 x 1 pixels",
     "strip": "4000 x 8 pixels",
 }
@@ -48,7 +48,7 @@ USED_LABELS = {
 }
 
 
-def picture(h: int = 40, w: int = 60) -> Image.Image:
+def noise(h: int = 40, w: int = 60) -> Image.Image:
     return Image.fromarray(RNG.integers(0, 256, (h, w, 3), np.uint8))
 
 
@@ -56,7 +56,7 @@ def write(root: Path, name: str, label: str | bytes | None = GOOD, image: Image.
     """An image and, unless `label` is None, its label file."""
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    (image or picture()).save(root / "images" / name, **save)
+    (image or noise()).save(root / "images" / name, **save)
     if label is not None:
         data = label.encode() if isinstance(label, str) else label
         (root / "labels" / name).with_suffix(".txt").write_bytes(data)
@@ -66,11 +66,11 @@ def write_broken_images(root: Path) -> None:
     images = root / "images"
     for name in BROKEN_IMAGES:
         size = {"one_pixel": (1, 1), "strip": (8, 4000)}.get(name, (40, 60))
-        write(root, f"{name}.jpg", image=picture(*size))
+        write(root, f"{name}.jpg", image=noise(*size))
     (images / "zero_bytes.jpg").write_bytes(b"")
     data = (images / "truncated.jpg").read_bytes()
     (images / "truncated.jpg").write_bytes(data[: len(data) // 2])
-    (images / "text.jpg").write_text("I am no picture", encoding="utf-8")
+    (images / "text.jpg").write_text("I am no image", encoding="utf-8")
     for name in ("folder.jpg", "dangling.jpg"):
         (images / name).unlink()
     (images / "folder.jpg").mkdir()
@@ -83,16 +83,16 @@ def write_odd_images(root: Path) -> list[str]:
     turned[0x0112] = 6
     deep = Image.fromarray(RNG.integers(0, 65536, (40, 60), np.uint16))
     write(root, "png_named.jpg", format="PNG")
-    write(root, "gray.jpg", image=picture().convert("L"))
-    write(root, "rgba.png", image=picture().convert("RGBA"))
-    write(root, "palette.png", image=picture().convert("P"))
-    write(root, "palette_transparent.png", image=picture().convert("P"), transparency=3)
+    write(root, "gray.jpg", image=noise().convert("L"))
+    write(root, "rgba.png", image=noise().convert("RGBA"))
+    write(root, "palette.png", image=noise().convert("P"))
+    write(root, "palette_transparent.png", image=noise().convert("P"), transparency=3)
     write(root, "deep.png", image=deep)
     write(root, "deep.tif", image=deep)
-    write(root, "cmyk.jpg", image=picture().convert("CMYK"))
-    write(root, "turned.jpg", image=picture(60, 40), exif=turned)
+    write(root, "cmyk.jpg", image=noise().convert("CMYK"))
+    write(root, "turned.jpg", image=noise(60, 40), exif=turned)
     for name in ("moving.gif", "moving.webp"):
-        write(root, name, image=picture(), save_all=True, append_images=[picture(), picture()])
+        write(root, name, image=noise(), save_all=True, append_images=[noise(), noise()])
     write(root, "ünïcode 图片.jpg")
     write(root, "UPPER.JPG")
     return [path.name for path in (root / "images").iterdir()]
@@ -114,7 +114,7 @@ def warnings(caplog) -> list[str]:
     return Messages()
 
 
-def test_everything_broken_is_left_out_and_named_once(tmp_path, warnings):
+def test_everything_broken_is_skipped_and_named_once(tmp_path, warnings):
     try:
         write_broken_images(tmp_path)
     except OSError:
@@ -129,7 +129,7 @@ def test_everything_broken_is_left_out_and_named_once(tmp_path, warnings):
     assert len(store.skipped) == len(expected)
     for file, reason in store.skipped:
         assert expected[Path(file).stem] in reason
-        assert [message for message in warnings if file in message] == [f"{file} is left out: {reason}"]
+        assert [message for message in warnings if file in message] == [f"{file} skipped: {reason}"]
     assert len(list(warnings)) == len(expected)
 
 
@@ -144,7 +144,7 @@ def test_everything_odd_is_used_without_a_word(tmp_path, warnings):
     for i, name in enumerate(names(store)):
         assert store.shapes[i].tolist() == list(read_image(store.file(i)).shape[:2]) == [40, 60], name
         assert len(store.objects(i).cls) == USED_LABELS.get(Path(name).stem, ("", 1))[1], name
-    assert store.backgrounds == 3
+    assert (store.counts == 0).sum() == 3
 
 
 def test_repeated_rows_are_dropped_and_counted(tmp_path, caplog):
@@ -153,7 +153,7 @@ def test_repeated_rows_are_dropped_and_counted(tmp_path, caplog):
     store = scan(list_images(tmp_path), 2, desc="val")
     assert store.objects(0).cls.tolist() == [0, 1]
     assert store.duplicates == 2
-    assert caplog.messages == ["val: 1 images, 0 without objects, 0 left out, 2 duplicate rows dropped"]
+    assert caplog.messages == ["val: 1 images, 0 skipped, 0 without objects, 2 duplicate rows dropped"]
 
 
 def test_polygons_are_kept(tmp_path):
@@ -171,9 +171,9 @@ def test_single_class(tmp_path):
         scan(list_images(tmp_path), 1)
 
 
-def test_a_data_set_without_labels_says_where_they_would_be(tmp_path, warnings):
+def test_a_dataset_without_labels_says_where_they_would_be(tmp_path, warnings):
     write(tmp_path, "a.jpg", None)
-    assert scan(list_images(tmp_path), 1).backgrounds == 1
+    assert scan(list_images(tmp_path), 1).counts.tolist() == [0]
     assert [str(tmp_path / "labels" / "a.txt") in message for message in warnings] == [True]
 
 
@@ -181,7 +181,7 @@ def test_a_data_set_without_labels_says_where_they_would_be(tmp_path, warnings):
 def test_order_is_that_of_the_files_whatever_the_workers(tmp_path, monkeypatch, workers):
     monkeypatch.setattr(labels, "CHUNK", 2)
     for i in range(9):
-        write(tmp_path, f"{i}.jpg", GOOD * (i % 2), picture(20 + i, 20))
+        write(tmp_path, f"{i}.jpg", GOOD * (i % 2), noise(20 + i, 20))
     files = list_images(tmp_path)[::-1]
     store = scan(files, 1, workers=workers)
     assert [store.file(i) for i in range(9)] == files
@@ -204,11 +204,11 @@ def test_another_task_brings_its_own_parser(tmp_path):
         np.testing.assert_array_equal(store.extra(0), np.float32([[0.1, 0.2, 0.3, 0.4]]))
 
 
-DATA_SETS = {"bccd": 4886, "coco_mini": 893, "coco_mini_seg": 894, "nuclei_seg": 3082, "nuclei_obb": 3082}
+DATASETS = {"bccd": 4886, "coco_mini": 893, "coco_mini_seg": 894, "nuclei_seg": 3082, "nuclei_obb": 3082}
 
 
-@pytest.mark.parametrize(("name", "objects"), DATA_SETS.items())
-def test_real_data_sets_are_used_whole(reference, name, objects):
+@pytest.mark.parametrize(("name", "objects"), DATASETS.items())
+def test_real_datasets_are_used_whole(reference, name, objects):
     nc = 80 if name.startswith("coco") else 3
     store = scan(list_images(reference / "data" / name / "images"), nc)
     assert store.skipped == []
@@ -220,7 +220,7 @@ def test_real_data_sets_are_used_whole(reference, name, objects):
 @pytest.mark.parametrize(
     ("name", "kpt_shape", "objects"), [("glue_tubes_pose", (2, 3), 226), ("coco_pose_mini", (17, 3), 155)]
 )
-def test_real_data_sets_with_keypoints_have_boxes(reference, name, kpt_shape, objects):
+def test_real_datasets_with_keypoints_have_boxes(reference, name, kpt_shape, objects):
     store = scan(list_images(reference / "data" / name / "images"), 1, box_row_parser(kpt_shape))
     assert store.skipped == []
     assert len(store.cls) == objects
@@ -236,9 +236,9 @@ def test_sizes_and_labels_equal_those_in_the_files(reference):
         np.testing.assert_array_equal(store.objects(i).cls, rows[:, 0])
 
 
-def test_outlines_that_reach_out_are_said(tmp_path, caplog):
+def test_polygons_that_reach_out_are_said(tmp_path, caplog):
     write(tmp_path, "a.png", "0 0.5 0.5 1.2 0.5 0.9 0.9\n0 -0.2 0.1 0.3 0.1 0.3 0.2\n")
     write(tmp_path, "b.png", "0 0.5 0.5 1.005 0.5 0.9 0.9\n")
     assert len(scan(list_images(tmp_path / "images"), 1, desc="train")) == 2
-    said = "train: outlines in 1 images, such as .*a.txt, have points outside of the image, which are moved"
+    said = "train: polygons in 1 images, such as .*a.txt, have points outside of the image, which are moved"
     assert re.search(said, caplog.text)

@@ -34,7 +34,7 @@ def test_what_goes_in_comes_out(store):
     assert [store.file(i) for i in range(3)] == FILES
     assert store.shapes.tolist() == [[10, 20], [30, 40], [50, 60]]
     assert store.counts.tolist() == [2, 0, 3]
-    assert (store.backgrounds, store.max_objects, store.duplicates) == (1, 3, 4)
+    assert (store.max_objects, store.duplicates) == (3, 4)
     assert store.skipped == [("/data/images/x.jpg", "empty")]
     np.testing.assert_array_equal(store.cls, [0, 1, 0, 1, 2])
     np.testing.assert_array_equal(store.boxes, np.concatenate([parsed(2).boxes, parsed(3).boxes]))
@@ -49,7 +49,7 @@ def test_objects_of_an_image(store):
     assert (cls.shape, boxes.shape, polygons) == ((0,), (0, 4), None)
 
 
-def test_outlines_that_reach_out(store):
+def test_polygons_that_reach_out(store):
     assert not len(store.out_of_bounds)
     assert store.images_of(np.arange(5)).tolist() == [0, 0, 2, 2, 2]
     far = [TRIANGLE, TRIANGLE - 0.105, TRIANGLE + 0.605]  # 0.005 beyond the border are no fault

@@ -64,12 +64,12 @@ def test_the_scenes_are_as_the_yaml_wants_them(draw, tmp_path, monkeypatch):
     [
         ({"kind": "cats"}, "`generate: cats` is unknown"),
         ({"objcts": [1, 2]}, "there is no setting 'objcts', the nearest are: objects"),
-        ({"objects": 3}, r"objects is 3, expected \[fewest, most\]"),
+        ({"objects": 3}, r"objects is 3, expected \[minimum, maximum\]"),
         ({"sides": [40, 20]}, "sides is .40.*, 20.*, expected the smaller number first"),
         ({"pictures": [[96]]}, "pictures is .* expected a list of"),
-        ({"train": 0}, "train is 0, expected a whole number of at least 1"),
+        ({"train": 0}, "train is 0, expected an integer of at least 1"),
         ({"hidden": 2}, "hidden is 2, expected a number from 0 to 1"),
-        ({"names": ["striped cat"]}, "'striped cat' cannot be drawn; names are outlines"),
+        ({"names": ["striped cat"]}, "'striped cat' cannot be drawn; names are shapes"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -89,8 +89,8 @@ def test_the_harder_set_is_many_small_objects(tmp_path):
     assert max(float(number) for row in rows for number in row.split()[3:]) <= 56 * 2**0.5 / 192
 
 
-def test_folders_of_pictures_of_one_class(tmp_path):
-    """As many pictures of each class, in the folder of that class; a larger dataset begins like a smaller one."""
+def test_folders_of_images_of_one_class(tmp_path):
+    """As many images of each class, in the folder of that class; a larger dataset begins like a smaller one."""
     stars = []
     wanted = {name: value for name, value in WANTED.items() if name != "objects"} | {"rows": "folders", "train": 4}
     names = ["plain disc", "striped star"]
@@ -119,5 +119,5 @@ def test_the_built_in_folders(tmp_path, monkeypatch):
 
 
 def test_objects_do_not_go_with_folders(draw):
-    with pytest.raises(DatasetError, match="objects does not go with rows: folders, whose pictures have one each"):
+    with pytest.raises(DatasetError, match="objects does not go with rows: folders, whose images have one each"):
         draw(rows="folders")

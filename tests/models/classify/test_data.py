@@ -16,7 +16,7 @@ STILL = {"scale": 0.0, "fliplr": 0.0, "auto_augment": None, "hsv_h": 0.0, "hsv_s
 
 @pytest.fixture
 def folder(tmp_path):
-    """A split of two classes with eight pictures of noise each, 40 x 60."""
+    """A split of two classes with eight images of noise each, 40 x 60."""
     rng = np.random.default_rng(0)
     for i in range(16):
         path = tmp_path / "train" / "ab"[i % 2] / f"{i:02d}.png"
@@ -94,7 +94,7 @@ def test_draws_leave_no_trace(build):
 
 
 def different(a, b, n=16):
-    """Share of samples that differ."""
+    """Fraction of samples that differ."""
     return np.mean([not torch.equal(a[0, i].img, b[0, i].img) for i in range(n)])
 
 
@@ -103,7 +103,7 @@ def flipped(a, b, dims):
 
 
 def test_nothing_random_is_left(build):
-    """All off: the whole picture, squeezed to the ratio that is nearest to its own."""
+    """All off: the whole image, squeezed to the ratio that is nearest to its own."""
     still = build(**STILL)
     assert different(still, build(**STILL)) == 0
     sample = still[0, 0]
@@ -129,7 +129,7 @@ def test_nothing_random_is_left(build):
     ],
     ids=str,
 )
-def test_each_option_changes_pictures(build, options, low, high):
+def test_each_option_changes_images(build, options, low, high):
     assert low <= different(build(**STILL), build(**STILL | options)) <= high
 
 
@@ -156,12 +156,12 @@ def test_erasing_blackens_a_rectangle(build):
 
 
 @pytest.mark.parametrize("cache", [True, "ram", "disk"])
-def test_pictures_are_the_same_from_a_cache(build, folder, cache):
+def test_images_are_the_same_from_a_cache(build, folder, cache):
     assert different(build(), build(cache=cache)) == 0
     assert len(list(folder.rglob("*.npy"))) == (16 if cache == "disk" else 0)
 
 
-def test_a_share_of_the_training_images(build):
+def test_a_fraction_of_the_training_images(build):
     assert len(build(fraction=0.5)) == 8 and len(build(augment=False, fraction=0.5)) == 16
     assert sorted(build(fraction=0.5).labels.cls) == [0] * 4 + [1] * 4
 

@@ -1,4 +1,4 @@
-"""Class folders: which splits and classes there are, what is left out and how that is said."""
+"""Class folders: splits, classes, what is skipped and the log lines about it."""
 
 import logging
 import shutil
@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from ultralytics.models.yolo.classify.folders import load_class_folders, scan_classes, share_of_each
+from ultralytics.models.yolo.classify.folders import first_of_each_class, load_class_folders, scan_classes
 from ultralytics.utils.errors import DatasetError
 
 
 @pytest.fixture
 def make(tmp_path):
-    """`make("train/cat/1.png", …)`: a dataset of these gray pictures of 12 x 14 pixels."""
+    """`make("train/cat/1.png", …)`: a dataset of these gray images of 12 x 14 pixels."""
 
     def draw(*files: str) -> Path:
         for file in files:
@@ -41,7 +41,7 @@ def test_splits_by_their_names(make, validation):
     assert store.cls.tolist() == [0, 1, 1] and store.shapes.tolist() == [[12, 14]] * 3
 
 
-def test_a_relative_folder_is_looked_for_in_datasets_too(make, tmp_path, monkeypatch):
+def test_a_relative_folder_is_searched_in_datasets_too(make, tmp_path, monkeypatch):
     root = make(*TRAIN, "val/cat/e.png")
     (tmp_path / "home" / "datasets").mkdir(parents=True)
     root.rename(tmp_path / "home" / "datasets" / "pets")
@@ -49,7 +49,7 @@ def test_a_relative_folder_is_looked_for_in_datasets_too(make, tmp_path, monkeyp
     assert load_class_folders("pets")["path"] == tmp_path / "home" / "datasets" / "pets"
 
 
-def test_a_yaml_may_say_where_the_folders_are(make, tmp_path):
+def test_a_yaml_may_name_the_folders(make, tmp_path):
     root = make("learn/cat/a.png", "learn/dog/b.png", "check/cat/c.png")
     file = tmp_path / "pets.yaml"
     file.write_text(f"path: {root}\ntrain: learn\nval: check\nnames: [cat, dog]\n", encoding="utf-8")
@@ -60,13 +60,13 @@ def test_a_yaml_may_say_where_the_folders_are(make, tmp_path):
         load_class_folders(file)
 
 
-def test_folders_that_are_no_classes_are_left_out_and_said(make, caplog):
+def test_folders_that_are_no_classes_are_skipped_and_logged(make, caplog):
     root = make(*TRAIN, "val/cat/e.png", "val/cow/f.png", "val/cow/g.png", "val/hen/h.png")
     names = load_class_folders(root)["names"]
     store = scan_classes(root / "val", names, "val")
     assert len(store) == 1
-    said = "2 folders with 3 images are left out, as they are no classes of the training images: cow, hen"
-    assert said in caplog.text
+    line = "2 folders with 3 images skipped, as they are no classes of the training images: cow, hen"
+    assert line in caplog.text
 
 
 def test_a_class_without_images(make, caplog):
@@ -80,17 +80,17 @@ def test_a_class_without_images(make, caplog):
     assert "the classes cow, dog have no images to measure them by" in caplog.text
 
 
-def test_broken_and_tiny_images_are_left_out_by_name(make, caplog):
+def test_broken_and_tiny_images_are_skipped_by_name(make, caplog):
     root = make(*TRAIN)
-    (root / "train" / "cat" / "broken.jpg").write_bytes(b"no picture")
+    (root / "train" / "cat" / "broken.jpg").write_bytes(b"no image")
     (root / "train" / "cat" / "tiny.png").write_bytes(cv2.imencode(".png", np.zeros((9, 20, 3), np.uint8))[1].tobytes())
     (root / "train" / "cat" / "notes.txt").write_text("not meant to be one")
     with caplog.at_level(logging.INFO, "ultralytics"):
         store = scan_classes(root / "train", {0: "cat", 1: "dog"}, "train")
     assert len(store) == 3 and len(store.skipped) == 2
-    assert "broken.jpg is left out: not an image" in caplog.text
-    assert "tiny.png is left out: 20 x 9 pixels, but no side may be under 10" in caplog.text
-    assert "train: 3 images of 2 classes, 2 left out" in caplog.text
+    assert "broken.jpg skipped: not an image" in caplog.text
+    assert "tiny.png skipped: 20 x 9 pixels, but no side may be under 10" in caplog.text
+    assert "train: 3 images, 2 skipped, 2 classes" in caplog.text
 
 
 def test_a_scan_is_kept_until_a_file_changes(make, monkeypatch):
@@ -109,38 +109,38 @@ def test_a_scan_is_kept_until_a_file_changes(make, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("files", "need", "said"),
+    ("files", "need", "message"),
     [
         ((), ("train", "val"), "is neither a folder nor a dataset YAML, tried "),
         (
             ("val/cat/a.png",),
             ("train", "val"),
-            "has no train/; of a folder for classification it takes train/ and val/",
+            "has no train/; a dataset for classification has train/ and val/",
         ),
-        (("train/cat/a.png",), ("train", "val"), "has no val/ nor validation/ nor valid/ nor test/; of a folder"),
+        (("train/cat/a.png",), ("train", "val"), "has no val/ nor validation/ nor valid/ nor test/; a dataset for"),
         (("train/a.png", "val/cat/a.png"), ("train", "val"), "has no folders, which would be the classes"),
-        (("train/cat/a.png",), ("test",), "has no test/; of a folder"),
+        (("train/cat/a.png",), ("test",), "has no test/; a dataset for"),
     ],
 )
-def test_what_is_missing(make, tmp_path, files, need, said):
+def test_what_is_missing(make, tmp_path, files, need, message):
     make(*files)
     with pytest.raises(DatasetError) as caught:
         load_class_folders(tmp_path / "pets", need)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_no_image_at_all(make):
     root = make("train/cat/a.txt")
     with pytest.raises(DatasetError, match=r"train: there are no images in the folders of the classes, cat$"):
         scan_classes(root / "train", {0: "cat"}, "train")
-    (root / "train" / "cat" / "b.png").write_bytes(b"no picture")
+    (root / "train" / "cat" / "b.png").write_bytes(b"no image")
     with pytest.raises(
         DatasetError, match=r"none of its 1 images can be used, the first, .*b\.png, because: not an image"
     ):
         scan_classes(root / "train", {0: "cat"}, "train")
 
 
-def test_a_share_of_each_class():
+def test_the_first_of_each_class_class():
     cls = np.repeat((0.0, 1.0, 2.0), (10, 4, 1))
-    assert share_of_each(cls, 0.5).tolist() == [0, 1, 2, 3, 4, 10, 11, 14]
-    assert share_of_each(cls, 1e-3).tolist() == [0, 10, 14]
+    assert first_of_each_class(cls, 0.5).tolist() == [0, 1, 2, 3, 4, 10, 11, 14]
+    assert first_of_each_class(cls, 1e-3).tolist() == [0, 10, 14]

@@ -11,8 +11,11 @@ import torch
 
 from tests.steps import as_batch, assert_reference_steps, reference_arrays
 from ultralytics import YOLO
-from ultralytics.models.yolo.classify.task import ClassifyTask, cross_entropy
+from ultralytics.cfg import get_options
+from ultralytics.data.sources import Frame
+from ultralytics.models.yolo.classify.task import ClassifyTask
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.loss import v8ClassificationLoss
 from ultralytics.utils.metrics import ClassifyMetrics
 
 
@@ -30,7 +33,7 @@ def test_five_steps_of_sgd_against_the_reference(golden):
     arrays = reference_arrays(golden / "classify.npz")
     arrays["batch.cls"] = arrays["batch.cls"].long()
     model = YOLO(golden / "weights" / "classify.pt").model.train()
-    criterion = ClassifyTask.criterion(model)
+    criterion = ClassifyTask(get_options()).criterion(model)
     assert_reference_steps(model, arrays, ClassifyTask.loss_names, criterion)
     loss, items = criterion(model(arrays["batch.img"]), as_batch(arrays))
     assert items.tolist() == [loss.item()] and not items.requires_grad
@@ -40,7 +43,7 @@ def test_the_loss_takes_the_outputs_of_both_modes():
     logits, cls = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
     expected = -logits.log_softmax(1)[range(4), cls].mean()
     for outputs in (logits, (logits.softmax(1), logits)):
-        torch.testing.assert_close(cross_entropy(outputs, {"cls": cls})[0], expected)
+        torch.testing.assert_close(v8ClassificationLoss()(outputs, {"cls": cls})[0], expected)
 
 
 def test_predictions_against_the_reference(trained, golden, dataset):
@@ -96,7 +99,8 @@ def classified(picture):
     """A result: 0.5 dog, 0.3 cat, 0.1, 0.06, 0.03, 0.01."""
     names = {0: "cat", 1: "dog", 2: "cow", 3: "红", 4: "e", 5: "f"}
     probs = torch.tensor([0.3, 0.5, 0.1, 0.06, 0.03, 0.01])
-    return ClassifyTask.result(probs, (64, 64), image, "a/b.jpg", SimpleNamespace(names=names), None)
+    task, frame = ClassifyTask(get_options()), Frame(picture, "a/b.jpg")
+    return task.to_result(probs, (64, 64), frame, SimpleNamespace(names=names))
 
 
 def test_what_a_result_says(classified, tmp_path):
@@ -133,8 +137,8 @@ def test_pictures_of_a_batch(tmp_path):
         "im_file": ("a.jpg", "b.jpg"),
     }
     found = [torch.tensor([0.9, 0.1]), torch.tensor([0.8, 0.2])]
-    ClassifyTask.plot_batch(batch, tmp_path / "labels.png", {0: "x", 1: "y"})
-    ClassifyTask.plot_predictions(batch, found, tmp_path / "found.png", {0: "x", 1: "y"})
+    ClassifyTask(get_options(), {"names": {0: "x", 1: "y"}}).plot_batch(batch, tmp_path / "labels.png")
+    ClassifyTask(get_options(), {"names": {0: "x", 1: "y"}}).plot_predictions(batch, found, tmp_path / "found.png")
     labels, predicted = (cv2.imread(str(tmp_path / f"{name}.png")) for name in ("labels", "found"))
     half = labels.shape[1] // 2
     marked = [

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.cfg import get_options
 from ultralytics.data.labels.files import list_images
 from ultralytics.data.labels.scan import scan
 from ultralytics.models.yolo import task_class
@@ -67,8 +68,8 @@ def test_pictures_of_a_batch(tmp_path):
         "im_file": ("a.jpg", "b.jpg"),
     }
     found = [torch.tensor([[64.0, 96, 320, 384, 0.9, 1], [400, 96, 600, 384, 0.2, 1]]), torch.zeros(0, 6)]
-    DetectTask.plot_batch(batch, tmp_path / "labels.png", {0: "x", 1: "y"})
-    DetectTask.plot_predictions(batch, found, tmp_path / "found.png", {0: "x", 1: "y"})
+    DetectTask(get_options(), {"names": {0: "x", 1: "y"}}).plot_batch(batch, tmp_path / "labels.png")
+    DetectTask(get_options(), {"names": {0: "x", 1: "y"}}).plot_predictions(batch, found, tmp_path / "found.png")
     for name, tile, expected in (("labels", 1, (160, 120, 480, 360)), ("found", 0, (64, 96, 320, 384))):
         picture = cv2.imread(str(tmp_path / f"{name}.png"))
         colored = (picture.max(2) > 150) & (picture.min(2) < 60)

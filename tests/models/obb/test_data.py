@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from ultralytics.cfg import get_options
-from ultralytics.data.augment import mosaic4, paste_mirrored
+from ultralytics.data.augment import flip, mosaic4, paste
 from ultralytics.data.config import load_data_yaml
 from ultralytics.data.instances import Sample
 from ultralytics.data.labels.rows import RowError, parse_polygon_rows
-from ultralytics.models.yolo.obb.data import RotatedInstances, min_area_rect, normalized, rotated_targets
+from ultralytics.models.yolo.obb.data import RotatedInstances, min_area_rect, normalized_xywhr, rotated_targets
 from ultralytics.models.yolo.obb.task import OBBTask
 
 SIZE = (200, 300)
@@ -24,15 +24,15 @@ def rectangle(x, y, w, h, theta):
     return np.array([(x, y) + a * w / 2 * along + b * h / 2 * across for a, b in ((1, 1), (1, -1), (-1, -1), (-1, 1))])
 
 
-def objects_of(outlines, size=SIZE):
-    """Objects of class 0, 1, … with these outlines in pixels."""
-    rows = [[i, *(outline / size[::-1]).ravel()] for i, outline in enumerate(outlines)]
+def objects_of(polygons, size=SIZE):
+    """Instances of class 0, 1, … with these polygons in pixels."""
+    rows = [[i, *(polygon / size[::-1]).ravel()] for i, polygon in enumerate(polygons)]
     parsed = parse_polygon_rows(rows, None)
     return RotatedInstances.from_normalized(parsed.cls, parsed.boxes, parsed.polygons, size)
 
 
-def turned(theta, x=0.0, y=0.0):
-    """Matrix of a turn by `theta` about the middle of the picture and a move."""
+def rotation(theta, x=0.0, y=0.0):
+    """Matrix of a rotation by `theta` about the center of the image and a translation."""
     height, width = SIZE
     center = np.array(((1, 0, width / 2 + x), (0, 1, height / 2 + y), (0, 0, 1)))
     turn = np.array(((math.cos(theta), -math.sin(theta), 0), (math.sin(theta), math.cos(theta), 0), (0, 0, 1)))
@@ -40,14 +40,14 @@ def turned(theta, x=0.0, y=0.0):
 
 
 def pixels(objects, size=SIZE):
-    return normalized(objects, size) * (size[1], size[0], size[1], size[0], 1)
+    return normalized_xywhr(objects, size) * (size[1], size[0], size[1], size[0], 1)
 
 
 def test_targets_of_the_reference(golden, dataset):
-    """Exact squares apart, whose angle depends on the version of OpenCV, by a quarter turn."""
+    """Angles of exact squares depend on the version of OpenCV, by a quarter turn."""
     expected = np.load(golden / "obb.npz")
     data = load_data_yaml(dataset("nuclei_obb") / "data.yaml")
-    images = OBBTask.dataset(data, "val", get_options({"imgsz": 192}), augment=False, batch=4)
+    images = OBBTask(get_options({"imgsz": 192}), data).dataset("val", augment=False, batch=4)
     batch = images.collate([images[i] for i in range(4)])
     assert (batch["cls"].numpy() == expected["batch.cls"]).all()
     assert (batch["batch_idx"].numpy() == expected["batch.batch_idx"]).all()
@@ -73,8 +73,8 @@ def test_an_upright_square():
     assert min_area_rect(rectangle(50, 50, 20, 20, 0))[4] == pytest.approx(math.pi / 2)
 
 
-def test_any_outline_is_a_box():
-    """Of a disc seen from the side, an ellipse, the box is what an ellipse is drawn into."""
+def test_any_polygon_is_a_box():
+    """The box of an ellipse has its axes as sides."""
     angles = np.linspace(0, 2 * math.pi, 60, endpoint=False)
     ellipse = np.stack((60 * np.cos(angles), 20 * np.sin(angles)), 1)
     turn = np.array(((math.cos(0.5), math.sin(0.5)), (-math.sin(0.5), math.cos(0.5))))
@@ -82,7 +82,7 @@ def test_any_outline_is_a_box():
     np.testing.assert_allclose(found[0], (150, 100, 120, 40, 0.5), atol=0.2)
 
 
-def test_outlines_are_cut_into_a_hundred_points():
+def test_polygons_are_resampled_to_a_hundred_points():
     """Or one more than the longest has, closed: for all of an image."""
     few = objects_of([rectangle(150, 100, 60, 20, 0.4), rectangle(120, 90, 30, 25, 1.4)])
     assert few.polygons.counts.tolist() == [100, 100]
@@ -90,9 +90,9 @@ def test_outlines_are_cut_into_a_hundred_points():
     assert objects_of([many, rectangle(150, 100, 60, 20, 0.4)]).polygons.counts.tolist() == [121, 121]
 
 
-def test_boxes_move_as_the_picture_does():
+def test_boxes_move_as_the_image_does():
     whole = objects_of([rectangle(150, 100, 60, 20, 0.4), rectangle(120, 90, 30, 25, 1.4)])
-    moved = pixels(whole.affine(turned(0.7, x=10, y=-5), SIZE))
+    moved = pixels(whole.affine(rotation(0.7, x=10, y=-5), SIZE))
     np.testing.assert_allclose(moved[0], (160, 95, 60, 20, 1.1), atol=1e-3)
     np.testing.assert_allclose(moved[1, 2:], (30, 25, 2.1), atol=1e-3)
     mirrored = pixels(whole.flip_lr(300))
@@ -103,12 +103,12 @@ def test_boxes_move_as_the_picture_does():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_what_the_border_cuts_stays_a_box_of_its_direction(seed):
-    """The box holds all pixels of the part in sight, touches it on all sides, and is turned as the whole."""
+    """The box holds all pixels of the part in sight, touches it on all sides, and is rotated as the whole."""
     rng = np.random.default_rng(seed)
     theta = rng.uniform(-0.7, 0.7)
     whole = rectangle(150, 100, rng.uniform(80, 150), rng.uniform(20, 50), theta)
     x, y = rng.choice((-1, 1), 2) * rng.uniform((60, 40), (150, 100))
-    moved = objects_of([whole]).affine(turned(0, x, y), SIZE)
+    moved = objects_of([whole]).affine(rotation(0, x, y), SIZE)
     mask = np.zeros(SIZE, np.uint8)
     scaled = np.round((whole + np.array((x, y)) - 0.5) * 256).astype(np.int32)
     cv2.fillPoly(mask, [scaled], 1, shift=8)
@@ -126,16 +126,16 @@ def test_what_the_border_cuts_stays_a_box_of_its_direction(seed):
 
 
 def test_corners_of_a_cut_box_may_lie_outside():
-    moved = objects_of([rectangle(150, 100, 160, 60, 0.5)]).affine(turned(0, x=120), SIZE)
-    outline = moved.polygons.points
-    assert outline[:, 0].max() > 301 and moved.boxes[0, 2] == 300
-    assert (outline[0] == outline[-1]).all()
+    moved = objects_of([rectangle(150, 100, 160, 60, 0.5)]).affine(rotation(0, x=120), SIZE)
+    points = moved.polygons.points
+    assert points[:, 0].max() > 301 and moved.boxes[0, 2] == 300
+    assert (points[0] == points[-1]).all()
 
 
 def test_a_mosaic_cuts_boxes_to_boxes():
-    """At the border of its canvas, where a clipped outline would be a box of another direction."""
-    outline = rectangle(40, 40, 70, 20, math.pi / 4)
-    sample = Sample(np.zeros((80, 80, 3), np.uint8), objects_of([outline], (80, 80)), "a.png", (80, 80))
+    """At the border of its canvas, where a clipped polygon would be a box of another direction."""
+    polygon = rectangle(40, 40, 70, 20, math.pi / 4)
+    sample = Sample(np.zeros((80, 80, 3), np.uint8), objects_of([polygon], (80, 80)), "a.png", (80, 80))
     cut = 0
     for seed in range(20):
         found = mosaic4([sample] * 4, 64, np.random.default_rng(seed))
@@ -149,9 +149,10 @@ def test_a_mosaic_cuts_boxes_to_boxes():
 def test_objects_pasted_from_the_mirror():
     objects = objects_of([rectangle(60, 60, 60, 20, 0.4), rectangle(80, 150, 40, 30, 1.2)])
     img = np.zeros((*SIZE, 3), np.uint8)
-    for outline in objects.polygons.split():
-        cv2.fillPoly(img, [outline.astype(np.int32)], (255, 255, 255))
-    found = paste_mirrored(Sample(img, objects, "a.png", SIZE), 1.0)
+    for polygon in objects.polygons.split():
+        cv2.fillPoly(img, [polygon.astype(np.int32)], (255, 255, 255))
+    sample = Sample(img, objects, "a.png", SIZE)
+    found = paste(sample, flip(sample, horizontal=True), 1.0)
     assert len(found.instances) == 4 and isinstance(found.instances, RotatedInstances)
     boxes = pixels(found.instances)
     order = boxes[2:, 1].argsort()
@@ -162,7 +163,7 @@ def test_objects_pasted_from_the_mirror():
 
 
 def test_targets_of_a_batch():
-    """Shares of the picture, theta as it is; a picture without objects; objects whose outline a transform forgot."""
+    """Fractions of the image, theta as it is; an image without objects; objects whose polygons a transform lost."""
     objects = objects_of([rectangle(150, 100, 60, 20, 0.4), rectangle(60, 50, 30, 24, 2.0)])
     nothing = RotatedInstances(np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
     plain = RotatedInstances(np.array([2], np.float32), np.array([[10, 20, 30, 60]], np.float32))
@@ -178,7 +179,7 @@ def test_targets_of_a_batch():
     [
         ((0, 0.5, 0.5, 0.2, 0.2), "5 numbers, as of a box, but a row is `class x1 y1 x2 y2 x3 y3"),
         ((0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.4), "8 numbers"),
-        ((0, 0.9, 0.5, 1.3, 0.5, 1.3, 0.9, 0.9, 0.9), "outline from x 0.9, y 0.5 to x 1.3, y 0.9 does not lie in 0..1"),
+        ((0, 0.9, 0.5, 1.3, 0.5, 1.3, 0.9, 0.9, 0.9), "polygon from x 0.9, y 0.5 to x 1.3, y 0.9 does not lie in 0..1"),
         ((0, -0.5, 0.5, 0.3, 0.5, 0.3, 0.9, -0.5, 0.9), "does not lie in 0..1"),
         ((7, 0.1, 0.1, 0.2, 0.1, 0.2, 0.2, 0.1, 0.2), "class 7, but the classes are 0 to 2"),
     ],

@@ -119,7 +119,7 @@ def test_only_the_image_is_lost_whose_label_is_broken(settings, caplog):
     folder = Path(settings["data"]).parent / "labels" / "train"
     (folder / "03.txt").write_text("0 0.5 0.5 0.2 0.2\n", encoding="utf-8")
     data, options = opened(settings)
-    images = OBBTask.dataset(data, "train", options, augment=False, batch=4)
+    images = OBBTask(options, data).dataset("train", augment=False, batch=4)
     assert len(images) == 11
     assert "03.txt:1: 5 numbers, as of a box, but a row is `class x1 y1 x2 y2 x3 y3" in caplog.text
     for file in folder.glob("*.txt"):
@@ -128,7 +128,7 @@ def test_only_the_image_is_lost_whose_label_is_broken(settings, caplog):
         DatasetError,
         match=r"none of its 12 images can be used, the first, .*00\.png, because: .*00\.txt:1: 5 numbers",
     ):
-        OBBTask.dataset(data, "train", options, augment=False, batch=4)
+        OBBTask(options, data).dataset("train", augment=False, batch=4)
 
 
 def opened(settings):
@@ -139,11 +139,11 @@ def opened(settings):
 def test_a_perfect_network_is_measured_as_perfect(settings):
     """Several classes: the truth as detections, once as it is, once with the classes exchanged, once turned."""
     data, options = opened(settings)
-    images = OBBTask.dataset(data, "train", options, augment=False, batch=12)
+    images = OBBTask(options, data).dataset("train", augment=False, batch=12)
     batch = images.collate([images[i] for i in range(12)])
 
     def measure(change):
-        evaluator = OBBTask.evaluator(data, options, images, Path(settings["project"]), 2, False)
+        evaluator = OBBTask(options, data).evaluator(images, Path(settings["project"]), 2, False)
         boxes, index = evaluator.boxes(batch), batch["batch_idx"]
         rows = torch.cat((boxes[:, :4], torch.ones(len(boxes), 1), batch["cls"], boxes[:, 4:]), 1)
         evaluator.update([change(rows[index == i].clone()) for i in range(12)], batch)

@@ -10,8 +10,7 @@ from ultralytics.data.augment import (
     MixProbs,
     augment,
     cutmix,
-    flip_lr,
-    flip_ud,
+    flip,
     mixup,
     mosaic4,
     random_perspective,
@@ -27,7 +26,7 @@ ROW = [1, 0.5, 0.5, 0.4, 0.4, 0.5, 0.35, 2, 0.35, 0.65, 1, 0.65, 0.65, 0]
 
 
 def sample(rows=(ROW,), size=SIZE, shape=(3, 3), flip_idx=FLIP, seed=0):
-    """A picture with red, green and blue marks of 5 x 5 pixels at its points."""
+    """An image with red, green and blue marks of 5 x 5 pixels at its points."""
     parsed = parse_keypoint_rows(rows, None, shape)
     objects = Instances.from_normalized(parsed.cls, parsed.boxes, None, size)
     objects = attach_keypoints(objects, parsed.extra, size, shape, flip_idx)
@@ -39,7 +38,7 @@ def sample(rows=(ROW,), size=SIZE, shape=(3, 3), flip_idx=FLIP, seed=0):
 
 
 def marks(img):
-    """Middle of the blue, green and red mark, (3, 2)."""
+    """Centers of the blue, green and red mark, (3, 2)."""
     return np.array([np.argwhere(img[..., c] > 200).mean(0)[::-1] + 0.5 for c in range(3)])
 
 
@@ -88,7 +87,7 @@ def test_rows_that_cannot_be_used(row, reason):
         ({"kpt_oks_sigmas": [0.1, 0.1]}, "kpt_oks_sigmas"),
     ],
 )
-def test_what_a_data_yaml_must_say(change, reason):
+def test_keys_that_a_data_yaml_must_have(change, reason):
     right = {"yaml_file": "a.yaml", "kpt_shape": [3, 3], "flip_idx": [0, 2, 1], "kpt_oks_sigmas": [0.1, 0.2, 1]}
     check_keypoints(right)
     with pytest.raises(DatasetError, match=reason):
@@ -111,16 +110,16 @@ def test_two_numbers_a_point():
     np.testing.assert_allclose(points[0, 0, :2], (100, 35), atol=1e-4)
 
 
-@pytest.mark.parametrize("flip", [flip_lr, flip_ud])
-def test_mirror_images_exchange_partners(flip):
-    before, after = sample(), flip(sample())
+@pytest.mark.parametrize("horizontal", [True, False])
+def test_mirror_images_exchange_partners(horizontal):
+    before, after = sample(), flip(sample(), horizontal)
     found = after.instances.keypoints[0]
     np.testing.assert_allclose(found[[0, 2, 1], :2], marks(after.img), atol=0.6)  # the green mark is now the third
     assert found[:, 2].tolist() == [2, 0, 1]
-    np.testing.assert_allclose(flip(after).instances.keypoints, before.instances.keypoints, atol=1e-4)
+    np.testing.assert_allclose(flip(after, horizontal).instances.keypoints, before.instances.keypoints, atol=1e-4)
 
 
-def test_the_affine_moves_points_with_the_picture():
+def test_the_affine_moves_points_with_the_image():
     options = get_options({"degrees": 30, "shear": 10, "translate": 0.05, "scale": 0.1, "perspective": 0.0005})
     for seed in range(10):
         moved = random_perspective(sample(), (160, 220), options, np.random.default_rng(seed))
@@ -135,7 +134,7 @@ def test_points_off_the_canvas_are_on_its_border_and_not_visible():
     assert objects.keypoints[0, 0, 2] == 2 and objects.translate(1, 0).clip(SIZE).keypoints[0, 0, 2] == 2
 
 
-def test_pictures_that_are_joined():
+def test_images_that_are_joined():
     parts = [sample(seed=seed) for seed in range(4)]
     joined = mosaic4(parts, 200, np.random.default_rng(3))
     assert len(joined.instances) == 4 and joined.instances.keypoints.shape == (4, 3, 3)

@@ -56,13 +56,13 @@ def test_losses_and_training_steps(golden, reference_file):
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(".dfl." not in name)
     parts = ("boxes", "scores", "kpts")
-    assert_reference_steps(model, reference_file, PoseTask.loss_names, PoseTask.criterion(model), parts)
+    assert_reference_steps(model, reference_file, PoseTask.loss_names, PoseTask(get_options()).criterion(model), parts)
 
 
 def test_targets(dataset, reference_file):
     options = get_options({"imgsz": 224}).resolve("val")
     data = PoseTask.load_data(dataset("glue_tubes_pose") / "data.yaml", ("val",))
-    split = PoseTask.dataset(data, "val", options, augment=False, batch=4)
+    split = PoseTask(options, data).dataset("val", augment=False, batch=4)
     batch = split.collate([split[i] for i in range(4)])
     for name, expected in as_batch(reference_file).items():
         if name == "img":
@@ -131,12 +131,12 @@ def test_people_are_measured_as_coco_does(dataset, tmp_path):
     pytest.importorskip("faster_coco_eval")
     data = PoseTask.load_data(dataset("coco_pose_mini") / "data.yaml", ("train",))
     options = get_options({"imgsz": 320, "save_json": True}).resolve("val")
-    images = PoseTask.dataset(data, "train", options, augment=False, batch=32)
+    images = PoseTask(options, data).dataset("train", augment=False, batch=32)
     batch = images.collate([images[i] for i in range(len(images))])
     labeled = batch["keypoints"][..., 2].any(1)  # COCO leaves out who has no point that is labeled
     batch |= {name: batch[name][labeled] for name in ("batch_idx", "cls", "bboxes", "keypoints")}
     assert set(batch["keypoints"][..., 2].flatten().tolist()) == {0, 1, 2}
-    evaluator = PoseTask.evaluator(data, options, images, tmp_path, 1, True)
+    evaluator = PoseTask(options, data).evaluator(images, tmp_path, 1, True)
     rng, boxes, found = np.random.default_rng(0), evaluator.boxes(batch), []
     for i in range(len(images)):
         mine = batch["batch_idx"] == i
@@ -160,7 +160,7 @@ def test_people_are_measured_as_coco_does(dataset, tmp_path):
     assert 0.2 < ours.map < 0.7 and labeled.sum() > 50
     assert ours.map == pytest.approx(theirs["AP"], abs=0.01)
     assert ours.map50 == pytest.approx(theirs["AP50"], abs=0.01)
-    other = PoseTask.evaluator(data | {"kpt_oks_sigmas": [0.01] * 17}, options, images, tmp_path, 1, True)
+    other = PoseTask(options, data | {"kpt_oks_sigmas": [0.01] * 17}).evaluator(images, tmp_path, 1, True)
     other.update(found, batch)
     other.metrics.process()
     assert other.metrics.pose.map < 0.5 * ours.map  # the data may be stricter

@@ -40,7 +40,7 @@ def batch_of(settings, **options):
     """All training pictures as one batch, not augmented; the dataset's mapping, the options and the dataset."""
     data = PoseTask.load_data(settings["data"], ("train", "val"))
     options = get_options({"imgsz": 64, **options})
-    images = PoseTask.dataset(data, "train", options, augment=False, batch=12)
+    images = PoseTask(options, data).dataset("train", augment=False, batch=12)
     return images.collate([images[i] for i in range(12)]), data, options, images
 
 
@@ -105,9 +105,9 @@ def test_losses_of_the_keypoints(settings, sigmas, gain, name, column):
     """Positive after positive, point after point, in float64; some points are not visible, v = 0."""
     batch, _, options, _ = batch_of(settings, **{name: gain})
     data = PoseTask.load_data(settings["data"], ("train",)) | {"kpt_oks_sigmas": sigmas}
-    model = PoseTask.build_model(YOLO(settings["model"]).model.yaml, data, get_options({"verbose": False})).train()
+    model = PoseTask(get_options({"verbose": False}), data).build_model(YOLO(settings["model"]).model.yaml).train()
     model.args = options
-    criterion = PoseTask.criterion(model)
+    criterion = PoseTask(get_options()).criterion(model)
     raw = model(batch["img"] / 255)
     m = criterion.match(raw, batch)
     depth, places, seen = model.kpt_shape[1], [], []
@@ -144,9 +144,9 @@ def test_seventeen_points_are_learned_by_the_sigmas_of_coco(settings):
     def loss(shape, sigmas=None):
         torch.manual_seed(0)
         data = {"nc": 2, "kpt_shape": shape, "kpt_oks_sigmas": sigmas}
-        model = PoseTask.build_model(YOLO(settings["model"]).model.yaml, data, get_options({"verbose": False})).train()
+        model = PoseTask(get_options({"verbose": False}), data).build_model(YOLO(settings["model"]).model.yaml).train()
         model.args = get_options()
-        return PoseTask.criterion(model)(model(torch.full((2, 3, 64, 64), 0.5)), batch)[1][1].item()
+        return PoseTask(get_options()).criterion(model)(model(torch.full((2, 3, 64, 64), 0.5)), batch)[1][1].item()
 
     for shape, own, other in (([17, 3], list(COCO_SIGMAS), [1 / 17] * 17), ([17, 2], [1 / 17] * 17, list(COCO_SIGMAS))):
         assert loss(shape) == loss(shape, own) > 0
@@ -167,9 +167,9 @@ def test_what_predictions_json_says_of_two_numbers_a_point():
 def test_without_objects_keypoints_cost_nothing_and_have_gradients(settings):
     batch, data, options, _ = batch_of(settings)
     empty = {"cls": torch.zeros(0, 1), "bboxes": torch.zeros(0, 4), "batch_idx": torch.zeros(0)}
-    model = PoseTask.build_model(YOLO(settings["model"]).model.yaml, data, get_options({"verbose": False})).train()
+    model = PoseTask(get_options({"verbose": False}), data).build_model(YOLO(settings["model"]).model.yaml).train()
     model.args = options
-    total, parts = PoseTask.criterion(model)(
+    total, parts = PoseTask(get_options()).criterion(model)(
         model(batch["img"] / 255), batch | empty | {"keypoints": batch["keypoints"][:0]}
     )
     total.backward()
@@ -199,7 +199,7 @@ def test_a_perfect_network_is_measured_as_perfect(settings):
     batch["keypoints"][..., 2] = 2
 
     def measure(order):
-        evaluator = PoseTask.evaluator(data, options, images, Path(settings["project"]), 2, False)
+        evaluator = PoseTask(options, data).evaluator(images, Path(settings["project"]), 2, False)
         boxes, index, found = evaluator.boxes(batch), batch["batch_idx"], []
         for i in range(12):
             mine = index == i
@@ -226,7 +226,7 @@ def test_only_the_image_is_lost_whose_label_is_broken(settings, caplog):
         (folder / f"{name}.txt").write_text(f"{good} 1\n{row}\n", encoding="utf-8")
     file.write_text(file.read_text(encoding="utf-8").replace("flip_idx: [0, 2, 1]\n", ""), encoding="utf-8")
     data = PoseTask.load_data(str(file), ("train",))
-    images = PoseTask.dataset(data, "train", get_options({"imgsz": 64}), augment=True, batch=4)
+    images = PoseTask(get_options({"imgsz": 64}), data).dataset("train", augment=True, batch=4)
     assert len(images) == 9
     assert (
         "02.txt:2: 8 numbers, but by kpt_shape [3, 3] a row is `class x y w h` and `x y v` of 3 points" in caplog.text
@@ -290,8 +290,8 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path, caplog):
     assert len(list((ours.save_dir / "labels").glob("*.txt"))) > 20
     rows = json.loads((ours.save_dir / "predictions.json").read_text())
     found = PoseTask.load_data(data, ("val",))
-    images = PoseTask.dataset(found, "val", get_options({"imgsz": 224}), augment=False, batch=8)
-    evaluator = PoseTask.evaluator(found, get_options({}), images, tmp_path, 1, False)
+    images = PoseTask(get_options({"imgsz": 224}), found).dataset("val", augment=False, batch=8)
+    evaluator = PoseTask(get_options({}), found).evaluator(images, tmp_path, 1, False)
     truth = coco.coco_ground_truth(map(evaluator.truth, range(len(images))), model.names)
     theirs = coco.evaluate_coco(truth, rows, "keypoints", evaluator.sigmas)
     assert ours.pose.map == pytest.approx(theirs["AP"], abs=0.01)

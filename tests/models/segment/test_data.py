@@ -1,4 +1,4 @@
-"""Masks to learn from, against an independent rasteriser and by hand."""
+"""Targets of segmentation, against an independent rasterizer and by hand."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def sample_of(shapes, classes, has_polygon=True):
 
 
 def cells(shape, ratio):
-    """Cells (h, w) whose center lies in the outline, and those where it lies close to that."""
+    """Cells (h, w) whose center lies in the polygon, and those where it lies close to its edge."""
     rows, columns = (np.arange(side // ratio) * ratio + (ratio - 1) / 2 for side in SIZE)
     grid = np.stack(np.meshgrid(columns, rows), -1).reshape(-1, 2)
     corners = np.array([*shape, shape[0]], float)
@@ -69,6 +69,6 @@ def test_a_map_of_the_smallest_on_top(ratio):
     assert hidden.any() and (shown[1:].any(0) | ~hidden).all()  # where a smaller one lies, the largest is not
 
 
-def test_objects_without_an_outline_are_refused():
-    with pytest.raises(DatasetError, match=r"a\.jpg: objects without an outline cannot be learned as masks"):
+def test_objects_without_a_polygon_are_refused():
+    with pytest.raises(DatasetError, match=r"a\.jpg: objects without a polygon cannot be learned as masks"):
         mask_targets([sample_of(SHAPES, [0, 0, 0, 0], has_polygon=False)])

@@ -47,7 +47,7 @@ def test_fused_and_exported(golden, model, reference_file):
     torch.testing.assert_close(decoded, reference_file["eval.0.0"], atol=0.05, rtol=1e-3)
     assert torch.equal(exported[0], decoded) and torch.equal(exported[1], raw["proto"])
     options = get_options({"conf": 0.25}).resolve("predict")
-    for one, other in zip(*(SegmentTask.decode(o, options, 1) for o in (exported, (decoded, raw))), strict=True):
+    for one, other in zip(*(SegmentTask(options).postprocess(o, 1) for o in (exported, (decoded, raw))), strict=True):
         assert torch.equal(one.rows, other.rows) and torch.equal(one.proto, other.proto)
 
 
@@ -57,13 +57,15 @@ def test_losses_and_training_steps(golden, reference_file):
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(".dfl." not in name)
     parts = ("boxes", "scores", "mask_coefficient", "proto")
-    assert_reference_steps(model, reference_file, SegmentTask.loss_names, SegmentTask.criterion(model), parts)
+    assert_reference_steps(
+        model, reference_file, SegmentTask.loss_names, SegmentTask(get_options()).criterion(model), parts
+    )
 
 
 def test_targets(dataset, reference_file):
     options = get_options({"imgsz": 192}).resolve("val")
     data = SegmentTask.load_data(dataset("nuclei_seg") / "data.yaml", ("val",))
-    split = SegmentTask.dataset(data, "val", options, augment=False, batch=4)
+    split = SegmentTask(options, data).dataset("val", augment=False, batch=4)
     batch = split.collate([split[i] for i in range(4)])
     for name, expected in as_batch(reference_file).items():
         if name == "img":

@@ -38,7 +38,7 @@ def batch_of(settings, **options):
     """All training pictures as one batch, not augmented; the dataset's mapping, the options and the dataset."""
     data = SegmentTask.load_data(settings["data"], ("train", "val"))
     options = get_options({"imgsz": 64, **options})
-    images = SegmentTask.dataset(data, "train", options, augment=False, batch=12)
+    images = SegmentTask(options, data).dataset("train", augment=False, batch=12)
     return images.collate([images[i] for i in range(12)]), data, options, images
 
 
@@ -72,7 +72,7 @@ def test_loss_of_the_masks(settings, overlap, ratio, tiny):
     batch, _, options, _ = batch_of(settings, overlap_mask=overlap, mask_ratio=ratio)
     model = YOLO(settings["model"]).model.train()
     model.args = options
-    criterion = SegmentTask.criterion(model)
+    criterion = SegmentTask(get_options()).criterion(model)
     raw = model(batch["img"] / 255)
     matched = criterion.match(raw, batch)
     found = criterion.mask_loss(raw, matched, batch)
@@ -103,7 +103,7 @@ def test_masks_of_crowds_are_compared_in_parts(settings, monkeypatch, overlap):
     batch, _, options, _ = batch_of(settings, overlap_mask=overlap)
     model = YOLO(settings["model"]).model.train()
     model.args = options
-    criterion = SegmentTask.criterion(model)
+    criterion = SegmentTask(get_options()).criterion(model)
     raw = {name: value for name, value in model(batch["img"] / 255).items() if name != "feats"}
     feats = [torch.zeros(12, 1, side, side) for side in (8, 4, 2)]
     found = []
@@ -129,7 +129,7 @@ def test_without_objects_the_masks_cost_nothing_and_have_gradients(settings):
     empty = {"cls": torch.zeros(0, 1), "bboxes": torch.zeros(0, 4), "batch_idx": torch.zeros(0)}
     model = YOLO(settings["model"]).model.train()
     model.args = options
-    total, parts = SegmentTask.criterion(model)(
+    total, parts = SegmentTask(get_options()).criterion(model)(
         model(batch["img"] / 255), batch | empty | {"masks": batch["masks"] * 0}
     )
     total.backward()
@@ -142,7 +142,7 @@ def test_a_perfect_network_is_measured_as_perfect(settings, overlap):
     batch, data, options, images = batch_of(settings, overlap_mask=overlap, max_det=300)
 
     def measure(change):
-        evaluator = SegmentTask.evaluator(data, options, images, Path(settings["project"]), 2, False)
+        evaluator = SegmentTask(options, data).evaluator(images, Path(settings["project"]), 2, False)
         boxes, index, found = evaluator.boxes(batch), batch["batch_idx"], []
         for i in range(12):
             mine, masks = index == i, masks_of(batch, i).float()
@@ -167,7 +167,7 @@ def test_only_the_image_is_lost_whose_label_is_broken(settings, caplog):
     for name, row in broken.items():
         (folder / f"{name}.txt").write_text(f"0 .1 .1 .5 .1 .3 .4\n{row}\n", encoding="utf-8")
     data = SegmentTask.load_data(settings["data"], ("train",))
-    images = SegmentTask.dataset(data, "train", get_options({"imgsz": 64}), augment=False, batch=4)
+    images = SegmentTask(get_options({"imgsz": 64}), data).dataset("train", augment=False, batch=4)
     assert len(images) == 9
     found = (
         "02.txt:2: 5 numbers, as of a box, but a row is `class x1 y1 x2 y2 x3 y3 ...`, pairs of three points or more"
@@ -184,7 +184,7 @@ def test_augmentations_that_change_colors_keep_outlines_and_others_are_refused(s
         return {"image": image, "bboxes": bboxes + 1.0, "cls": cls}
 
     YOLO(settings["model"]).train(augmentations=[darker], **settings | {"epochs": 1})
-    with pytest.raises(DatasetError, match="objects without an outline cannot be learned as masks"):
+    with pytest.raises(DatasetError, match="objects without a polygon cannot be learned as masks"):
         YOLO(settings["model"]).train(augmentations=[shifted], **settings | {"epochs": 1})
 
 
@@ -243,8 +243,8 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path):
     assert len(list((validated.save_dir / "labels").glob("*.txt"))) > 20
     rows = json.loads((validated.save_dir / "predictions.json").read_text())
     found = SegmentTask.load_data(data, ("val",))
-    images = SegmentTask.dataset(found, "val", get_options({"imgsz": 192}), augment=False, batch=8)
-    evaluator = SegmentTask.evaluator(found, get_options({}), images, tmp_path, 1, False)
+    images = SegmentTask(get_options({"imgsz": 192}), found).dataset("val", augment=False, batch=8)
+    evaluator = SegmentTask(get_options({}), found).evaluator(images, tmp_path, 1, False)
     truth = coco.coco_ground_truth(map(evaluator.truth, range(len(images))), model.names)
     theirs = coco.evaluate_coco(truth, rows, "segm")
 

@@ -1,1 +1,1 @@
-"""Decoded images: loaded one by one, kept as a whole (RAM or disk), or in a ring for the mosaic."""
+"""Decoded images: loaded one by one, kept all (RAM or disk), or the latest ones in a ring for the mosaic."""

@@ -1,4 +1,4 @@
-"""From an image's index to its pixels, whatever happens to the files meanwhile."""
+"""Pixels of an image by its index, whatever happens to the files during a run."""
 
 from typing import Literal
 
@@ -26,52 +26,44 @@ class ImageLoader:
     ) -> None:
         self.labels, self.imgsz, self.channels = labels, imgsz, channels
         self.unreadable = torch.zeros(len(labels), dtype=torch.bool)
-        shapes = np.array([self._shape(h, w) for h, w in labels.shapes.tolist()]).reshape(-1, 2)
-        self.cache = build_cache(cache, labels, shapes, channels, self._decode)
+        shapes = [(h, w) if imgsz is None else resize_shape(h, w, imgsz) for h, w in labels.shapes.tolist()]
+        self.cache = build_cache(cache, labels, np.array(shapes).reshape(-1, 2), channels, self._decode)
 
     @property
     def in_memory(self) -> bool:
-        """Whether any image is at hand without decoding."""
+        """Whether any image can be had without decoding."""
         return isinstance(self.cache, RamCache)
 
     def share(self) -> None:
-        """Let workers know from each other what has become unreadable, so that it is said once."""
+        """Share among workers which images have become unreadable, so that each is reported once."""
         self.unreadable.share_memory_()
 
     def load(self, index: int) -> tuple[np.ndarray, int]:
-        """The image (h, w, `channels`) and its index: another one's if this one has become unreadable.
+        """The image (h, w, `channels`) and its index: those of another one if this one has become unreadable.
 
         Raises DatasetError if the ones after it are unreadable too, as when the dataset has been deleted.
         """
         failures: list[DatasetError] = []
         for candidate in range(index, index + min(TRIES, len(self.labels))):
-            found = candidate % len(self.labels)
-            img = self._read(found, failures)
-            if img is not None:
-                for failure in failures:
-                    LOGGER.warning(f"{failure}: from now on another image takes its place")
-                return img, found
+            i = candidate % len(self.labels)
+            if self.unreadable[i]:
+                continue
+            try:
+                cached = None if self.cache is None else self.cache.get(i)
+                img = self._decode(i) if cached is None else cached
+            except DatasetError as exc:
+                self.unreadable[i] = True
+                failures.append(exc)
+                continue
+            for failure in failures:  # only now: if all fail, one error says so
+                LOGGER.warning(f"{failure}: from now on another image takes its place")
+            return img, i
         raise DatasetError(
             f"{self.labels.file(index)} cannot be read any more, nor can the images tried in its place: check that the "
             "dataset is still where it was"
         )
 
-    def _read(self, index: int, failures: list[DatasetError]) -> np.ndarray | None:
-        """A image from the cache or its file; None, the first time with a failure, if that cannot be read."""
-        if self.unreadable[index]:
-            return None
-        try:
-            cached = None if self.cache is None else self.cache.get(index)
-            return self._decode(index) if cached is None else cached
-        except DatasetError as exc:
-            self.unreadable[index] = True
-            failures.append(exc)
-            return None
-
     def _decode(self, index: int) -> np.ndarray:
         img = read_image(self.labels.file(index), self.channels)
-        return resize(img, self._shape(*img.shape[:2]))
-
-    def _shape(self, height: int, width: int) -> tuple[int, int]:
-        """What becomes of a file's image of that size."""
-        return (height, width) if self.imgsz is None else resize_shape(height, width, self.imgsz)
+        # By the size that the file has now, which need not be that of the scan.
+        return img if self.imgsz is None else resize(img, resize_shape(*img.shape[:2], self.imgsz))

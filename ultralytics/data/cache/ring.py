@@ -1,4 +1,4 @@
-"""Decoded images of an epoch's latest positions, for those that draw them again."""
+"""Decoded images of the latest positions of an epoch, for mosaics that draw them again."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -11,7 +11,7 @@ class DecodeBuffer:
 
     It may be shared by workers, so that each image is decoded once and not once a worker. Images are read in place:
     there are more slots than positions in use at any one time, and two workers that load the same position write the
-    same bytes. `lock` guards the entries, which say what a slot holds.
+    same bytes. `lock` guards the entries, which tell what a slot holds.
     """
 
     def __init__(self, slots: int, side: int, channels: int, lock: AbstractContextManager | None = None) -> None:
@@ -36,10 +36,10 @@ class DecodeBuffer:
         return (self._view(slot, height, width), index) if key == [epoch, position] else None
 
     def put(self, epoch: int, position: int, img: np.ndarray, index: int) -> np.ndarray:
-        """Keep a copy of a image; returns that copy."""
+        """Keep a copy of an image; returns that copy."""
         slot = position % len(self.entries)
         view = self._view(slot, *img.shape[:2])
-        np.copyto(view, img)
+        np.copyto(view, img)  # before its entry: no worker may find the one without the other
         with self.lock:
             self.entries[slot] = torch.tensor((epoch, position, index, *img.shape[:2]))
         return view

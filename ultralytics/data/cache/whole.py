@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError, YOLOError
 from ultralytics.utils.files import atomic_write
 
-SPARE = 1.5  # free room has to be this many times what a cache takes
+SPARE = 1.5  # there has to be this many times as much free room as a cache takes
 THREADS = 8
 
 
@@ -36,9 +37,9 @@ class RamCache:
         return self._view(index) if self.filled[index] else None
 
     def put(self, index: int, img: np.ndarray) -> None:
-        """Keep a copy of a image, unless its shape is not the one that was expected."""
+        """Keep a copy of an image, unless its shape is not the one that was expected."""
         view = self._view(index)
-        if view.shape == img.shape:
+        if view.shape == img.shape:  # otherwise its file has changed since the scan
             np.copyto(view, img)
             self.filled[index] = True
 
@@ -50,32 +51,29 @@ class RamCache:
 
 
 class DiskCache:
-    """Images as `.npy` files beside the images: photo.jpg.npy holds photo.jpg as it was last loaded."""
+    """Images as `.npy` files beside the image files: photo.jpg.npy holds photo.jpg as it was last loaded."""
 
     def __init__(self, labels: LabelStore, shapes: np.ndarray, channels: int) -> None:
         self.labels = labels
         self.channels = channels
         self.shapes = torch.from_numpy(shapes)
 
-    def path(self, index: int) -> Path:
-        """The file that holds a image."""
-        return Path(self.labels.file(index) + ".npy")
-
     def get(self, index: int) -> np.ndarray | None:
-        """The image; None if it is not here, older than the image, of another size, or broken."""
-        path = self.path(index)
+        """The image; None if it is not here, older than the image file, of another size, or broken."""
+        file = self.labels.file(index)
+        path = Path(file + ".npy")
         try:
-            if path.stat().st_mtime_ns < Path(self.labels.file(index)).stat().st_mtime_ns:
+            if path.stat().st_mtime_ns < Path(file).stat().st_mtime_ns:
                 return None
             img = np.load(path)
         except (OSError, ValueError, EOFError):
             return None
-        expected = (*self.shapes[index].tolist(), self.channels)
+        expected = (*self.shapes[index].tolist(), self.channels)  # another imgsz has left other sizes
         return img if img.shape == expected and img.dtype == np.uint8 else None
 
     def put(self, index: int, img: np.ndarray) -> None:
-        """Write a image; raises YOLOError where that cannot be done."""
-        atomic_write(self.path(index), lambda file: np.save(file, img))
+        """Write an image; raises YOLOError where that cannot be done."""
+        atomic_write(Path(self.labels.file(index) + ".npy"), lambda file: np.save(file, img))
 
 
 def build_cache(
@@ -87,48 +85,38 @@ def build_cache(
 ) -> RamCache | DiskCache | None:
     """All images as `load(index)` gives them, of `shapes` (n, 2), in memory or on disk.
 
-    None, said aloud, where that cannot be.
+    None, with a warning, where there is no room for them.
     """
     if not kind:
         return None
-    needed, free = int(shapes.prod(1).sum()) * channels, _free(kind, labels)
+    needed, free = int(shapes.prod(1).sum()) * channels, None
+    if kind != "disk":
+        free = available_memory()
+    elif len(labels):
+        with suppress(OSError):  # where the system does not tell what is free, it is tried
+            free = shutil.disk_usage(Path(labels.file(0)).parent).free
     if free is not None and needed * SPARE > free:
         LOGGER.warning(
             f"cache={kind}: the images take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free, which is too "
             "little; images are read from their files instead"
         )
         return None
+
+    def keep(index: int) -> None:
+        if cache.get(index) is None:  # a disk cache may have it from an earlier run
+            with suppress(DatasetError):  # an unreadable image is reported when a batch needs it
+                cache.put(index, load(index))
+
     try:
         cache = DiskCache(labels, shapes, channels) if kind == "disk" else RamCache(shapes, channels)
-        _fill(cache, len(labels), load, f"cache={kind}")
+        with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+            done = pool.map(keep, range(len(labels)))
+            for _ in tqdm(done, total=len(labels), desc=f"cache={kind}", leave=False, disable=None):
+                continue  # asking for a result raises what its thread has raised
     except (YOLOError, RuntimeError, MemoryError) as exc:  # torch raises RuntimeError when memory runs out
         LOGGER.warning(f"cache={kind} cannot be used ({exc}); images are read from their files instead")
         return None
     return cache
-
-
-def _fill(cache: RamCache | DiskCache, n: int, load: Callable[[int], np.ndarray], desc: str) -> None:
-    def keep(index: int) -> None:
-        if cache.get(index) is None:
-            try:
-                img = load(index)
-            except DatasetError:  # said when a batch needs it
-                return
-            cache.put(index, img)
-
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        for _ in tqdm(pool.map(keep, range(n)), total=n, desc=desc, leave=False, disable=None):
-            continue
-
-
-def _free(kind: str | bool, labels: LabelStore) -> int | None:
-    """Free bytes where a cache would be; None if the system does not tell."""
-    if kind != "disk":
-        return available_memory()
-    try:
-        return shutil.disk_usage(Path(labels.file(0)).parent).free
-    except (OSError, IndexError):
-        return None
 
 
 def available_memory() -> int | None:

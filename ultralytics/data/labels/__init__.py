@@ -1,1 +1,1 @@
-"""From label files to one packed store: files, rows, scan, store, and the cache of a scan."""
+"""Label files, packed into one store: files, rows, scan, store, and the cache of a scan."""

@@ -1,4 +1,4 @@
-"""The kept result of a scan: an .npz without pickled objects, valid while no file it came from has changed."""
+"""Cache of a scan: an .npz without pickled objects, valid while no file it came from has changed."""
 
 import hashlib
 import os
@@ -16,15 +16,28 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import YOLOError
 from ultralytics.utils.files import atomic_write
 
-VERSION = 1  # to be raised whenever a scan of the same files would give something else
+VERSION = 1  # to be raised whenever a scan of the same files would give another result
 
 
 def scan_key(files: Sequence[str], labels: Sequence[Path], parse: RowParser, nc: int, single_cls: bool) -> str:
     """Digest of all that a scan depends on: paths, sizes and times of its files, the parser and its options."""
-    digest = hashlib.sha256(repr((VERSION, _parser_name(parse), nc, single_cls)).encode())
+    function, bound = parse, ""
+    if isinstance(parse, partial):
+        function, bound = parse.func, f" {parse.args} {sorted(parse.keywords.items())}"
+    parser = f"{function.__module__}.{function.__qualname__}{bound}"
+    digest = hashlib.sha256(repr((VERSION, parser, nc, single_cls)).encode())
     for image, label in zip(files, labels, strict=True):
         digest.update(os.fsencode(image) + repr((_stamp(image), _stamp(label))).encode())
     return digest.hexdigest()
+
+
+def _stamp(path: str | Path) -> tuple[int, int] | None:
+    """Size and time of a file, None if there is none."""
+    try:
+        stat = os.stat(path)  # noqa: PTH116 (a Path for each of a million files takes its time)
+    except OSError:  # an image may well have no label file; once it has one, the cache is stale
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def load_cache(path: Path, key: str) -> LabelStore | None:
@@ -37,30 +50,15 @@ def load_cache(path: Path, key: str) -> LabelStore | None:
             skipped = [(str(file), str(reason)) for file, reason in saved["skipped"].reshape(-1, 2)]
             return LabelStore(arrays, skipped, int(saved["duplicates"]))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
+        return None  # cut, damaged or another program's: the scan is made anew
 
 
 def save_cache(path: Path, key: str, store: LabelStore) -> None:
-    """Keep the store, if there is a folder for it; one that cannot be written to costs a line, not the run."""
+    """Keep the store, if the folder exists; where it cannot be written, that is logged and the run goes on."""
     if not path.parent.is_dir():
         return
-    found = {"key": np.array(key), "skipped": np.array(store.skipped, str), "duplicates": np.array(store.duplicates)}
+    about = {"key": np.array(key), "skipped": np.array(store.skipped, str), "duplicates": np.array(store.duplicates)}
     try:
-        atomic_write(path, lambda file: np.savez(file, **found, **store.arrays))
+        atomic_write(path, lambda file: np.savez(file, **about, **store.arrays))
     except YOLOError as exc:
-        LOGGER.info(f"The scan of the labels is not kept: {exc}")
-
-
-def _stamp(path: str | Path) -> tuple[int, int] | None:
-    """Size and time of a file, None if there is none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 (a Path for each of a million files takes its time)
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
-
-
-def _parser_name(parse: RowParser) -> str:
-    if isinstance(parse, partial):
-        return f"{_parser_name(parse.func)} {parse.args} {sorted(parse.keywords.items())}"
-    return f"{parse.__module__}.{parse.__qualname__}"
+        LOGGER.info(f"The scan of the labels is not cached: {exc}")

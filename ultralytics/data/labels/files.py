@@ -1,7 +1,7 @@
-"""Which files a dataset consists of."""
+"""Files of a dataset: its images, the label file of each, and where the scan of them is kept."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ultralytics.data.images import IMG_FORMATS
@@ -11,14 +11,30 @@ from ultralytics.utils.errors import DatasetError
 def list_images(paths: Path | str | Sequence[Path | str]) -> list[str]:
     """Image files of a split, sorted: folders with all below them, .txt lists of images, single images.
 
-    Hidden files and folders are passed over. Whether a file can be read is for `scan` to say. Raises DatasetError.
+    Hidden files and folders are skipped. Folders and dead links named like images are listed: whether a file can be
+    read is for `scan` to find out. Raises DatasetError if there are none.
     """
     paths = [paths] if isinstance(paths, str | Path) else paths
-    found = sorted(file for path in paths for file in _images_of(Path(path)))
-    if not found:
+    images = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            images += read_list(path) if path.suffix.lower() == ".txt" else [str(path)]
+            continue
+        visited = set()
+        for parent, folders, files in os.walk(path, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            if (real := os.path.realpath(parent)) in visited:  # a link that leads back up
+                folders.clear()
+                continue
+            visited.add(real)
+            for name in [*folders, *files]:
+                # Strings, as a Path for each of a million files takes its time.
+                if os.path.splitext(name)[1][1:].lower() in IMG_FORMATS and not name.startswith("."):  # noqa: PTH122
+                    images.append(os.path.join(parent, name))  # noqa: PTH118
+    if not images:
         where = ", ".join(str(path) for path in paths)
         raise DatasetError(f"No images in {where}; image files end in {', '.join(sorted(IMG_FORMATS))}")
-    return found
+    return sorted(images)
 
 
 def read_list(path: Path) -> list[str]:
@@ -30,11 +46,17 @@ def read_list(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
         raise DatasetError(f"{path}: the list of images cannot be read as UTF-8 text: {exc}") from exc
-    return [_beside(path.parent, line.strip()) for line in lines if line.strip()]
+    entries = []
+    for entry in filter(None, map(str.strip, lines)):
+        beside = path.parent / entry
+        # `./` always means beside the list; anything else may also be in the current folder, if only there.
+        elsewhere = not entry.startswith("./") and not beside.exists() and Path(entry).exists()
+        entries.append(entry if elsewhere else str(beside))
+    return entries
 
 
 def label_path(image: str | Path) -> Path:
-    """Where the labels of an image are: under `labels` instead of the last folder `images`, else beside it."""
+    """Label file of an image: under `labels` instead of the last folder `images`, or else beside it."""
     path = Path(image)
     folders = list(path.parts[:-1])
     if "images" in folders:
@@ -43,32 +65,6 @@ def label_path(image: str | Path) -> Path:
 
 
 def labels_cache(files: Sequence[str]) -> Path:
-    """Where to keep the scan of these images: beside the folder of the first one's labels, as `<folder>.cache`."""
+    """File for the scan of these images: beside the folder of the first one's labels, as `<folder>.cache`."""
     folder = label_path(Path(files[0]).absolute()).parent
     return folder.with_name(folder.name + ".cache")
-
-
-def _images_of(path: Path) -> Iterable[str]:
-    if path.is_dir():
-        return _walk(path)
-    return read_list(path) if path.suffix.lower() == ".txt" else [str(path)]
-
-
-def _walk(folder: Path) -> Iterator[str]:
-    """All entries below `folder` that are named like images, even where they are folders or dead links."""
-    seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        if (real := os.path.realpath(parent)) in seen:  # a link that leads back up
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in [*folders, *files]:
-            # Not a Path for each of a million files: that takes its time.
-            if os.path.splitext(name)[1][1:].lower() in IMG_FORMATS and not name.startswith("."):  # noqa: PTH122
-                yield os.path.join(parent, name)  # noqa: PTH118
-
-
-def _beside(folder: Path, entry: str) -> str:
-    beside = folder / entry
-    return entry if not entry.startswith("./") and not beside.exists() and Path(entry).exists() else str(beside)

@@ -1,4 +1,4 @@
-"""The rows of label files. What a row means is the task's: it brings a function like `parse_box_rows`."""
+"""Rows of label files. Their meaning is the task's, which brings a parser such as `parse_box_rows`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 
 from ultralytics.utils.errors import DatasetError
 
-TOLERANCE = 0.01
+TOLERANCE = 0.01  # by which normalized coordinates may pass 0 and 1
 
 
 class RowError(ValueError):
@@ -22,10 +22,10 @@ class RowError(ValueError):
 
 @dataclass(frozen=True)
 class ParsedRows:
-    """The objects of one image; everything normalized to its width and height, float32.
+    """Instances of one image; everything normalized to its width and height, float32.
 
-    cls (k,), boxes (k, 4) xywh; polygons, one (p, 2) an object, (0, 2) where a row had none, or None if no row had;
-    extra (k, m) further numbers an object, in a meaning of the parser's (m is the same in all files).
+    cls (k,), boxes (k, 4) xywh; polygons, one (p, 2) an instance, (0, 2) where a row had none, or None if no row had;
+    extra (k, m) further numbers of each instance, whose meaning is the parser's (m is the same in all files).
     """
 
     cls: np.ndarray
@@ -36,11 +36,11 @@ class ParsedRows:
 
 
 Rows = Sequence[Sequence[float]]
-RowParser = Callable[[Rows, int | None], ParsedRows]
+RowParser = Callable[[Rows, int | None], ParsedRows]  # (rows, nc), nc None: any class
 
 
 def read_rows(path: Path) -> tuple[list[list[float]], list[int]]:
-    """Numbers of a label file and the line, from 1, of each row; nothing if there is no file. Blank lines are no rows.
+    """Numbers of a label file and the line, from 1, of each row; none if there is no file. Blank lines are no rows.
 
     Raises DatasetError naming file and line.
     """
@@ -48,16 +48,35 @@ def read_rows(path: Path) -> tuple[list[list[float]], list[int]]:
     for number, line in enumerate(_read_text(path).splitlines(), 1):
         if words := line.split():
             try:
-                rows.append([float(word) for word in words])
+                rows.append([float(word := text) for text in words])
             except ValueError as exc:
-                text = next(word for word in words if not _is_number(word))
-                raise DatasetError(f"{path}:{number}: {text!r} is not a number") from exc
+                # The comprehension has left the word that it failed at in `word`.
+                raise DatasetError(f"{path}:{number}: {word!r} is not a number") from exc
             numbers.append(number)
     return rows, numbers
 
 
+def _read_text(path: Path) -> str:
+    """Text of a label file, empty if there is no file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise DatasetError(f"{path}: a link to a file that does not exist") from None
+        return ""
+    except OSError as exc:
+        raise DatasetError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DatasetError(f"{path}: UTF-16 text; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        raise DatasetError(f"{path}:{line}: not UTF-8 text") from exc
+
+
 def box_row_parser(kpt_shape: Sequence[int] | None = None) -> RowParser:
-    """The row parser of detection; with the `kpt_shape` of a data YAML, rows of boxes with keypoints are boxes too."""
+    """Row parser of detection; with the `kpt_shape` of a data YAML, rows of boxes with keypoints are boxes too."""
     return partial(parse_box_rows, keypoint_numbers=kpt_shape[0] * kpt_shape[1]) if kpt_shape else parse_box_rows
 
 
@@ -73,10 +92,11 @@ def parse_box_rows(rows: Rows, nc: int | None, keypoint_numbers: int = 0) -> Par
             expected = "a row is `class x y w h` or `class x1 y1 x2 y2 x3 y3 ...`"
             raise RowError(index, f"{len(row)} numbers, but {expected}")
     polygons = [np.array(() if len(row) in box_lengths else row[1:]).reshape(-1, 2) for row in rows]
-    values = np.array([row[:5] for row in rows]).reshape(-1, 5)
+    values = np.array([row[:5] for row in rows]).reshape(-1, 5)  # (k, 5) class and box; of a polygon not yet its own
     for box, polygon in zip(values[:, 1:], polygons, strict=True):
         if len(polygon):
-            box[:] = bounds(polygon)
+            low, high = polygon.min(0), polygon.max(0)
+            box[:2], box[2:] = (low + high) / 2, high - low
     check_rows(values[:, 0], values[:, 1:], nc, [len(polygon) > 0 for polygon in polygons])
     kept = distinct(rows)
     values = values[kept].astype(np.float32)
@@ -97,20 +117,14 @@ def parse_polygon_rows(rows: Rows, nc: int | None) -> ParsedRows:
     return parse_box_rows(rows, nc)
 
 
-def bounds(polygon: np.ndarray) -> np.ndarray:
-    """Box (4,) xywh around the points (p, 2)."""
-    low, high = polygon.min(0), polygon.max(0)
-    return np.concatenate(((low + high) / 2, high - low))
-
-
 def check_rows(cls: np.ndarray, boxes: np.ndarray, nc: int | None, has_polygon: Sequence[bool] = ()) -> None:
     """Raise RowError for the first row whose class (k,) or box (k, 4) xywh, normalized, cannot be used.
 
     A class is an integer from 0 to nc - 1 (`nc` None: without end); box values may pass 0 and 1 by 0.01, sides only 1.
-    `has_polygon` says of each row whether its box stands for an outline.
+    `has_polygon` tells of each row whether its box stands for a polygon.
     """
     low = np.array([-TOLERANCE, -TOLERANCE, 0, 0])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # NaN fails each comparison, as it should
         good_class = (cls >= 0) & (cls < (np.inf if nc is None else nc)) & (cls % 1 == 0)
         good_box = ((boxes >= low) & (boxes <= 1 + TOLERANCE)).all(1)
     for row in np.flatnonzero(~(good_class & good_box)):
@@ -120,7 +134,7 @@ def check_rows(cls: np.ndarray, boxes: np.ndarray, nc: int | None, has_polygon: 
         x, y, w, h = boxes[row]
         found = f"box {x:g} {y:g} {w:g} {h:g} (x y w h)"
         if any(has_polygon[row : row + 1]):
-            found = f"outline from x {x - w / 2:g}, y {y - h / 2:g} to x {x + w / 2:g}, y {y + h / 2:g}"
+            found = f"polygon from x {x - w / 2:g}, y {y - h / 2:g} to x {x + w / 2:g}, y {y + h / 2:g}"
         raise RowError(int(row), f"{found} does not lie in 0..1: divide pixels by the image's width and height")
 
 
@@ -131,29 +145,3 @@ def distinct(rows: Rows) -> list[int]:
         first.setdefault(tuple(row), index)
     kept = list(first.values())
     return kept if len(kept) == len(rows) else sorted(kept, key=lambda i: rows[i])
-
-
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise DatasetError(f"{path}: a link to a file that is not there") from None
-        return ""
-    except OSError as exc:
-        raise DatasetError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DatasetError(f"{path}: UTF-16 text; save it as UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        line = data.count(b"\n", 0, exc.start) + 1
-        raise DatasetError(f"{path}:{line}: not UTF-8 text") from exc
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

@@ -1,6 +1,6 @@
-"""From image files to a LabelStore: every image and label file is looked at once, and what was found is kept.
+"""Scan of a dataset into a LabelStore: every image and label file is checked once, and the result is kept.
 
-A row of `labels/a.txt` belongs to `images/a.jpg`; what it says is the task's row parser's to know.
+A row of `labels/a.txt` belongs to `images/a.jpg`; its meaning is for the task's row parser to know.
 """
 
 import os
@@ -20,7 +20,7 @@ from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError
 
-CHUNK = 32
+CHUNK = 32  # files that a thread takes at a time
 
 
 def scan(
@@ -33,7 +33,7 @@ def scan(
     cache_path: Path | None = None,
     desc: str = "",
 ) -> LabelStore:
-    """Check all images, parse all labels, and leave out, named with the reason, each image with a fault in either.
+    """Check all images, parse all labels, and skip, naming file and reason, each image with a fault in either.
 
     `single_cls` accepts any class and makes it 0. With `cache_path` the result is kept there, and taken from there
     while no file has changed. Raises DatasetError if no image is left.
@@ -44,13 +44,22 @@ def scan(
         store = scan_files(files, partial(_examine, parse=parse, nc=nc, single_cls=single_cls), workers, desc)
         if cache_path:
             save_cache(cache_path, key, store)
-    _report(store, desc)
+    # Reported from the store, so that a cached scan names the skipped files again.
+    empty = int((store.counts == 0).sum())
+    report_scan(store, desc, f"{empty} without objects, {store.duplicates} duplicate rows dropped")
+    if len(outside := store.out_of_bounds):
+        LOGGER.warning(
+            f"{desc or 'dataset'}: polygons in {len(outside)} images, such as {label_path(store.file(outside[0]))}, "
+            "have points outside of the image, which are moved to its border"
+        )
+    if empty == len(store):
+        LOGGER.warning(f"No image has labels; those of {store.file(0)} would be in {label_path(store.file(0))}")
     return store
 
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What there is to one image: its shape and labels, or why it is left out."""
+    """Shape (height, width) and labels of one image, or the reason why it is skipped."""
 
     shape: tuple[int, int] = (0, 0)
     rows: ParsedRows | None = None
@@ -60,60 +69,49 @@ class ScanResult:
 def scan_files(
     files: Sequence[str], examine: Callable[[str], ScanResult], workers: int | None = None, desc: str = ""
 ) -> LabelStore:
-    """What `examine` finds of each file, by several threads, in a store that leaves out what has a fault."""
-    found: list[ScanResult] = []
+    """Results of `examine` for each file, by several threads, in a store that skips the files with a fault."""
+    results: list[ScanResult] = []
     chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
     with (
         ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool,
         tqdm(total=len(files), desc=f"{desc} scanning".strip(), unit="image", disable=None) as bar,
     ):
-        for part in pool.map(lambda chunk: [examine(file) for file in chunk], chunks):
-            found += part
+        for part in pool.map(lambda chunk: [examine(file) for file in chunk], chunks):  # in the order of the files
+            results += part
             bar.update(len(part))
-    kept = [(file, f) for file, f in zip(files, found, strict=True) if f.rows is not None]
+    kept = [(file, result) for file, result in zip(files, results, strict=True) if result.rows is not None]
     return LabelStore.pack(
         [file for file, _ in kept],
-        [f.shape for _, f in kept],
-        [f.rows for _, f in kept],
-        [(file, f.fault) for file, f in zip(files, found, strict=True) if f.rows is None],
+        [result.shape for _, result in kept],
+        [result.rows for _, result in kept],
+        [(file, result.fault) for file, result in zip(files, results, strict=True) if result.rows is None],
     )
 
 
 def _examine(file: str, parse: RowParser, nc: int, single_cls: bool) -> ScanResult:
+    labels = label_path(file)
     try:
         shape = check_image(file)
-        rows = _parse_labels(label_path(file), parse, None if single_cls else nc)
+        rows, lines = read_rows(labels)
+        parsed = parse(rows, None if single_cls else nc)
+    except RowError as exc:
+        return ScanResult(fault=f"{labels}:{lines[exc.row]}: {exc}")
     except DatasetError as exc:
         return ScanResult(fault=str(exc).removeprefix(f"{file}: "))
     if single_cls:
-        rows.cls[:] = 0
-    return ScanResult(shape, rows)
+        parsed.cls[:] = 0
+    return ScanResult(shape, parsed)
 
 
-def _parse_labels(path: Path, parse: RowParser, nc: int | None) -> ParsedRows:
-    """Objects of a label file; none if the file is empty or missing. Raises DatasetError naming file and line."""
-    rows, lines = read_rows(path)
-    try:
-        return parse(rows, nc)
-    except RowError as exc:
-        raise DatasetError(f"{path}:{lines[exc.row]}: {exc}") from exc
+def report_scan(store: LabelStore, desc: str, facts: str) -> None:
+    """Log the reason for each skipped file, then one line of counts, to which `facts` adds those of the task.
 
-
-def _report(store: LabelStore, desc: str) -> None:
+    Raises DatasetError if all files were skipped.
+    """
     for file, reason in store.skipped:
-        LOGGER.warning(f"{file} is left out: {reason}")
+        LOGGER.warning(f"{file} skipped: {reason}")
     if not len(store):
         file, reason = store.skipped[0]
-        none = f"{desc or 'The dataset'}: none of its {len(store.skipped)} images can be used"
+        none = f"{desc or 'dataset'}: none of its {len(store.skipped)} images can be used"
         raise DatasetError(f"{none}, the first, {file}, because: {reason}")
-    LOGGER.info(
-        f"{desc or 'labels'}: {len(store)} images, {store.backgrounds} without objects, {len(store.skipped)} left out, "
-        f"{store.duplicates} duplicate rows dropped"
-    )
-    if len(cut := store.out_of_bounds):
-        LOGGER.warning(
-            f"{desc or 'labels'}: outlines in {len(cut)} images, such as {label_path(store.file(cut[0]))}, have "
-            "points outside of the image, which are moved to its border"
-        )
-    if store.backgrounds == len(store):
-        LOGGER.warning(f"No image has labels; those of {store.file(0)} would be in {label_path(store.file(0))}")
+    LOGGER.info(f"{desc or 'dataset'}: {len(store)} images, {len(store.skipped)} skipped, {facts}")

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from ultralytics.data.labels.rows import TOLERANCE, ParsedRows
+from ultralytics.data.polygons import box_corners
+from ultralytics.utils.ops import xywh2xyxy
 
 _NO_POINTS = np.empty((0, 2), np.float32)
 
 
 class Labels(NamedTuple):
-    """The objects of one image: cls (k,), boxes (k, 4) xywh normalized, float32, and their polygons (p, 2) or None."""
+    """Instances of one image: cls (k,), boxes (k, 4) xywh normalized, float32, and their polygons (p, 2) or None."""
 
     cls: np.ndarray
     boxes: np.ndarray
@@ -25,15 +27,22 @@ class Labels(NamedTuple):
 class LabelStore:
     """Images and their labels, packed; nothing grows with their number but shared tensors.
 
-    `skipped` holds (file, reason) of the images left out, `duplicates` counts the rows that were dropped.
+    `skipped` holds (file, reason) of the skipped images, `duplicates` counts the rows that were dropped.
     """
 
     def __init__(
         self, arrays: Mapping[str, np.ndarray], skipped: Sequence[tuple[str, str]] = (), duplicates: int = 0
     ) -> None:
-        self._tensors = {name: _shared(array) for name, array in arrays.items()}
         self.skipped = list(skipped)
         self.duplicates = duplicates
+        self._tensors: dict[str, torch.Tensor] = {}
+        for name, array in arrays.items():
+            tensor = torch.from_numpy(array.copy())
+            # Into memory that other processes map instead of copying, or ordinary memory if the system has none left.
+            # Now and not when a worker starts: torch would then move it away under the numpy views in use.
+            with contextlib.suppress(RuntimeError):
+                tensor.share_memory_()
+            self._tensors[name] = tensor
 
     @classmethod
     def pack(
@@ -47,22 +56,22 @@ class LabelStore:
         names = [os.fsencode(file) for file in files]
         polygons = [p for row in rows for p in (row.polygons or [_NO_POINTS] * len(row.cls))]
         extra = [row.extra for row in rows if row.extra is not None and len(row.extra)]
-        arrays = {
+        arrays = {  # n images, N instances, P points
             "names": np.frombuffer(b"".join(names), np.uint8),
-            "name_offsets": _offsets(names),
+            "name_offsets": _offsets(names),  # (n + 1,)
             "shapes": np.array(shapes, np.int32).reshape(-1, 2),
-            "object_offsets": _offsets([row.cls for row in rows]),
+            "object_offsets": _offsets([row.cls for row in rows]),  # (n + 1,)
             "cls": np.concatenate([np.empty(0, np.float32), *(row.cls for row in rows)]),
             "boxes": np.concatenate([np.empty((0, 4), np.float32), *(row.boxes for row in rows)]),
-            "point_offsets": _offsets(polygons),
-            "points": np.concatenate([_NO_POINTS, *(p for p in polygons if len(p))]),
-            "extra": np.concatenate(extra) if extra else np.empty((0, 0), np.float32),
+            "point_offsets": _offsets(polygons),  # (N + 1,)
+            "points": np.concatenate([_NO_POINTS, *(p for p in polygons if len(p))]),  # (P, 2)
+            "extra": np.concatenate(extra) if extra else np.empty((0, 0), np.float32),  # (N, m)
         }
         return cls(arrays, skipped, sum(row.duplicates for row in rows))
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The packed arrays as they are, not copies: for saving, and `LabelStore(arrays)` is this store again."""
+        """The packed arrays themselves, read-only, for saving; `LabelStore(arrays)` is this store again."""
         return {name: self._array(name) for name in self._tensors}
 
     def __len__(self) -> int:
@@ -75,19 +84,19 @@ class LabelStore:
     def objects(self, i: int) -> Labels:
         """Copies of the labels of image `i`.
 
-        Where some objects of an image have polygons, those of the others are the corners of their boxes.
+        Where some instances of an image have polygons, those of the others are the corners of their boxes.
         """
         span = self._span("object_offsets", i)
         cls, boxes = self.cls[span].copy(), self.boxes[span].copy()
         offsets = self._array("point_offsets")[span.start : span.stop + 1]
         if offsets[0] == offsets[-1]:
             return Labels(cls, boxes, None)
-        found = np.split(self._array("points")[offsets[0] : offsets[-1]], offsets[1:-1] - offsets[0])
-        polygons = [points.copy() if len(points) else corners(box) for points, box in zip(found, boxes, strict=True)]
-        return Labels(cls, boxes, polygons)
+        points = np.split(self._array("points")[offsets[0] : offsets[-1]], offsets[1:-1] - offsets[0])
+        corners = box_corners(xywh2xyxy(boxes))
+        return Labels(cls, boxes, [p.copy() if len(p) else c for p, c in zip(points, corners, strict=True)])
 
     def extra(self, i: int) -> np.ndarray:
-        """A copy of the further numbers (k, m) of the objects of image `i`."""
+        """A copy of the further numbers (k, m) of the instances of image `i`."""
         return self._array("extra")[self._span("object_offsets", i)].copy()
 
     @property
@@ -97,54 +106,50 @@ class LabelStore:
 
     @property
     def cls(self) -> np.ndarray:
-        """Classes of all objects, image after image, (N,) float32."""
+        """Classes of all instances, image after image, (N,) float32."""
         return self._array("cls")
 
     @property
     def boxes(self) -> np.ndarray:
-        """Boxes of all objects, (N, 4) xywh normalized, float32."""
+        """Boxes of all instances, (N, 4) xywh normalized, float32."""
         return self._array("boxes")
 
     @property
     def counts(self) -> np.ndarray:
-        """How many objects each image has, (n,)."""
+        """Number of instances in each image, (n,)."""
         return np.diff(self._array("object_offsets"))
 
     @property
-    def backgrounds(self) -> int:
-        """Images without an object."""
-        return int((self.counts == 0).sum())
-
-    @property
     def max_objects(self) -> int:
-        """The largest number of objects in one image."""
+        """The largest number of instances in one image."""
         return int(self.counts.max(initial=0))
 
     @property
     def out_of_bounds(self) -> np.ndarray:
-        """Indices of the images with an outline that leaves the image by more than `TOLERANCE`."""
+        """Indices of the images with a polygon that leaves the image by more than `TOLERANCE`."""
         points = self._array("points")
         outside = np.flatnonzero(((points < -TOLERANCE) | (points > 1 + TOLERANCE)).any(1))
-        objects = np.searchsorted(self._array("point_offsets"), outside, "right") - 1
-        return np.unique(self.images_of(objects))
+        # "right": of several equal offsets, as empty polygons have them, the last is the one with the point
+        instances = np.searchsorted(self._array("point_offsets"), outside, "right") - 1
+        return np.unique(self.images_of(instances))
 
-    def images_of(self, objects: np.ndarray) -> np.ndarray:
-        """Indices of the images that these of all images' objects are in."""
-        return np.searchsorted(self._array("object_offsets"), objects, "right") - 1
+    def images_of(self, instances: np.ndarray) -> np.ndarray:
+        """Indices of the images that these of all images' instances are in."""
+        return np.searchsorted(self._array("object_offsets"), instances, "right") - 1
 
     def select(self, indices: Sequence[int] | np.ndarray) -> "LabelStore":
         """Store of these images, in this order; what was skipped or dropped stays as it is."""
-        indices = np.asarray(indices, np.int64)
-        objects, object_ends = _gather(self._array("object_offsets"), indices)
-        names, name_ends = _gather(self._array("name_offsets"), indices)
-        points, point_ends = _gather(self._array("point_offsets"), objects)
-        source = self.arrays
+        source, indices = self.arrays, np.asarray(indices, np.int64)
+        # Images -> their instances -> the points of these, each with the offsets they have among themselves.
+        objects, object_offsets = _gather(source["object_offsets"], indices)
+        names, name_offsets = _gather(source["name_offsets"], indices)
+        points, point_offsets = _gather(source["point_offsets"], objects)
         arrays = {
             "names": source["names"][names],
-            "name_offsets": name_ends,
+            "name_offsets": name_offsets,
             "shapes": source["shapes"][indices],
-            "object_offsets": object_ends,
-            "point_offsets": point_ends,
+            "object_offsets": object_offsets,
+            "point_offsets": point_offsets,
             "points": source["points"][points],
             **{name: source[name][objects] for name in ("cls", "boxes")},
             "extra": source["extra"][objects] if source["extra"].size else source["extra"],
@@ -157,35 +162,19 @@ class LabelStore:
         return view
 
     def _span(self, offsets: str, i: int) -> slice:
+        """Entries of image `i` among those of all images."""
         found = self._array(offsets)
         if not 0 <= i < len(found) - 1:
             raise IndexError(f"{i} is not in 0..{len(found) - 2}")
         return slice(int(found[i]), int(found[i + 1]))
 
 
-def corners(box: np.ndarray) -> np.ndarray:
-    """The four corners (4, 2) of a box (4,) xywh, clockwise from the top left."""
-    signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32)
-    return box[:2] + signs * box[2:] / 2
-
-
 def _offsets(parts: Sequence[Sequence]) -> np.ndarray:
-    """Where each part begins when they are put together, and at last where they end, (n + 1,)."""
+    """Start of each part when they are put together, and at last the end of all, (n + 1,)."""
     return np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
 
 
 def _gather(offsets: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the things of `indices`, and the offsets of these put together."""
+    """Positions of the entries of `indices`, and the offsets of these put together."""
     spans = [range(a, b) for a, b in zip(offsets[indices].tolist(), offsets[indices + 1].tolist(), strict=True)]
     return np.fromiter(chain.from_iterable(spans), np.int64), _offsets(spans)
-
-
-def _shared(array: np.ndarray) -> torch.Tensor:
-    """The array in memory that other processes map instead of copying; an ordinary copy if the system has none left.
-
-    Now and not when a worker is started, as torch would then move it away under the numpy views that are in use.
-    """
-    tensor = torch.from_numpy(array.copy())
-    with contextlib.suppress(RuntimeError):
-        tensor.share_memory_()
-    return tensor

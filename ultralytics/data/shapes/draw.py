@@ -1,4 +1,4 @@
-"""The built-in dataset: drawn scenes of textured shapes with exact boxes, outlines, corners and rotated boxes.
+"""The built-in dataset: drawn scenes of textured shapes with exact boxes, polygons, corners and rotated boxes.
 
 A scene is a pure function of (seed, split, index), so a small dataset is the beginning of a larger one. The same seed
 gives the same labels everywhere, and the same pixels as far as versions of OpenCV and its JPEG encoder agree.
@@ -38,10 +38,10 @@ def draw_shapes(
 ) -> Path:
     """Draw images/, labels/ and truth/ (one JSON a split) unless the folder holds the very same dataset already.
 
-    `labels`, a key of `ROWS`, is what label rows hold after the class; `folders` draws pictures of one object each into
-    train/<class>/, val/<class>/ and test/<class>/ instead. A box is the bounds of an outline cut to the picture, parts
-    behind other objects included. The folder appears complete or not at all, also when interrupted or drawn by two
-    processes at once. Raises DatasetError where it cannot be written or holds something else.
+    `labels`, a key of `ROWS`, tells what label rows hold after the class; `folders` draws images of one object each
+    into train/<class>/, val/<class>/ and test/<class>/ instead. A box is the bounds of an outline cut to the image,
+    parts behind other objects included. The folder appears complete or not at all, also when interrupted or drawn by
+    two processes at once. Raises DatasetError where it cannot be written or holds something else.
     """
     folder = Path(folder).resolve()
     counts = {"train": train, "val": val, "test": test}
@@ -84,6 +84,7 @@ def _published(folder: Path, stamp: str) -> Iterator[Path]:
         fresh.mkdir()
         yield fresh
         (fresh / STAMP).write_text(stamp, encoding="utf-8")
+        # The old folder moves into the temporary one and goes with it.
         _exchange(fresh, folder, Path(scratch, "stale"), stamp)
 
 
@@ -93,13 +94,13 @@ def _exchange(fresh: Path, folder: Path, stale: Path, stamp: str) -> None:
         if folder.exists() and _read_stamp(folder) != stamp:
             folder.rename(stale)
         fresh.rename(folder)
-    except OSError:
+    except OSError:  # another process may have put it there in the meantime
         if _read_stamp(folder) != stamp:
             raise
 
 
 def _draw_split(root: Path, split: str, keys: list[tuple[int, int, int]], recipe: Recipe, row: Callable) -> None:
-    """Write pictures, label files and the truth of one split; a key (seed, split, index) seeds its scene."""
+    """Write images, label files and the truth of one split; a key (seed, split, index) seeds its scene."""
     images, labels, truth = root / "images" / split, root / "labels" / split, root / "truth"
     for place in (images, labels, truth):
         place.mkdir(parents=True, exist_ok=True)
@@ -116,7 +117,7 @@ def _draw_split(root: Path, split: str, keys: list[tuple[int, int, int]], recipe
 
 
 def _draw_folders(root: Path, keys: list[tuple[int, int, int]], recipe: Recipe) -> None:
-    """Write pictures of one object each, class after class in turn, into the folders of the classes."""
+    """Write images of one object each, class after class in turn, into the folders of the classes."""
     for key in keys:
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
         name = recipe.classes[key[-1] % len(recipe.classes)]
@@ -126,7 +127,7 @@ def _draw_folders(root: Path, keys: list[tuple[int, int, int]], recipe: Recipe) 
 
 
 def _compose_one(rng: np.random.Generator, recipe: Recipe) -> Scene:
-    """A scene of a recipe for one object, which for want of a place may have none at first."""
+    """A scene with its one object; where no place was found for that, another scene is composed."""
     while not (scene := compose_scene(rng, recipe)).objects:
         continue
     return scene
@@ -146,7 +147,7 @@ def _write_labels(file: Path, scene: Scene, names: tuple[str, ...], row: Callabl
 
 
 def _truth(scene: Scene) -> dict:
-    """All that is known of a scene, in pixels and radians."""
+    """Ground truth of a scene, in pixels and radians."""
     objects = [
         {
             "name": item.name,
@@ -179,7 +180,7 @@ def _corner_row(item: SceneObject, size: np.ndarray) -> np.ndarray:
 
 
 def _rotated_row(item: SceneObject, size: np.ndarray) -> np.ndarray:
-    """Four corners of the rotated box, normalized; the polygon where one is outside the picture, as no label may be."""
+    """Four corners of the rotated box, normalized; the polygon where one is outside the image, as no label may be."""
     corners = rectangle_corners(*rotated_box(item.polygon)) / size
     inside = corners.min() >= 0 and corners.max() <= 1
     return corners.ravel() if inside else _polygon_row(item, size)

@@ -1,6 +1,6 @@
 """Outlines of the shapes that are drawn into the built-in scenes, and the plane geometry they need.
 
-Coordinates are continuous: pixel column i covers [i, i + 1), so a polygon along the picture's right edge has x = width.
+Coordinates are continuous: pixel column i covers [i, i + 1), so a polygon along the image's right edge has x = width.
 """
 
 import math
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 CORNER_NAMES = ("head", "upper right", "lower right", "lower left", "upper left")
-CORNER_FLIP = (0, 4, 3, 2, 1)
+CORNER_FLIP = (0, 4, 3, 2, 1)  # the corner that takes each one's place in a mirror image
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Outline:
     """A shape, upright, head towards -y, the mirror image of itself.
 
     `points` (n, 2) run clockwise, longest side 1; `corners` (5, 2) lie on the outline, NaN where the shape has none of
-    that name; turned by 360 / `fold` degrees it looks the same, so turning it further would only confuse its corners.
+    that name; rotated by 360 / `fold` degrees it looks the same, so a larger angle would only confuse its corners.
     """
 
     points: np.ndarray
@@ -94,7 +94,7 @@ def _crescent() -> Outline:
 
 
 def turn(angle: float) -> np.ndarray:
-    """Matrix (2, 2) that turns columns clockwise on the screen, radians."""
+    """Matrix (2, 2) that rotates columns clockwise on the screen, radians."""
     return np.array(((math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))))
 
 
@@ -117,7 +117,7 @@ def polygon_area(points: np.ndarray) -> float:
 
 
 def clip_polygon(points: np.ndarray, width: float, height: float) -> np.ndarray:
-    """The part (m, 2) of a polygon (n, 2) inside the picture; without rows where there is none.
+    """The part (m, 2) of a polygon (n, 2) inside the image; no rows where there is none.
 
     Sutherland and Hodgman, 1974. Pieces of a concave polygon stay joined along the border, which changes neither their
     bounds nor their area.
@@ -128,7 +128,7 @@ def clip_polygon(points: np.ndarray, width: float, height: float) -> np.ndarray:
         for a, b, da, db in zip(points, np.roll(points, -1, 0), inside, np.roll(inside, -1), strict=True):
             if da >= 0:
                 kept.append(a)
-            if da * db < 0:
+            if da * db < 0:  # the edge crosses this border
                 crossing = a + (b - a) * (da / (da - db))
                 crossing[axis] = limit
                 kept.append(crossing)

@@ -1,6 +1,6 @@
 """Paint for scenes of shapes: cluttered backgrounds, textured fills, light and shadow.
 
-Until the last step pictures are (3, height, width) BGR in 0..1, in float64, so that the last digits in which
+Until the last step images are (3, height, width) BGR in 0..1, in float64, so that the last digits in which
 processors, thread counts and memory layouts differ are lost in the rounding to 8 bits. All randomness is the generator
 passed in.
 """
@@ -30,7 +30,7 @@ class _Light:
 
 
 def paint_scene(scene: Scene, rng: Generator, clutter: float = 1.0) -> np.ndarray:
-    """Picture (height, width, 3) uint8 BGR of a scene."""
+    """Image (height, width, 3) uint8 BGR of a scene."""
     angle = rng.uniform(0.9, 1.6) * math.pi
     light = _Light((math.cos(angle), math.sin(angle)), rng.uniform(0.25, 0.55))
     picture = _background(rng, scene.width, scene.height, clutter)
@@ -49,7 +49,7 @@ def _color(
 
 
 def _mix(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """From color or picture a to b, `share` (h, w) in 0..1."""
+    """Color or image between a and b, at `share` (h, w) in 0..1 of the way."""
     return a + (b - a) * share
 
 
@@ -138,14 +138,14 @@ def _background(rng: Generator, width: int, height: int, clutter: float) -> np.n
 
 
 def _window(points: np.ndarray, margin: float, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a picture (a view) around points (n, 2), and the points in its coordinates."""
+    """The part of an image (a view) around points (n, 2), and the points in its coordinates."""
     low = np.maximum(np.floor(points.min(0) - margin), 0).astype(int)
     high = np.maximum(np.ceil(points.max(0) + margin), 0).astype(int)
     return picture[:, low[1] : high[1], low[0] : high[0]], points - low
 
 
 def _paint_blob(picture: np.ndarray, rng: Generator) -> None:
-    """A lumpy, half transparent patch of no class: a circle whose radius swings far and irregularly."""
+    """A lumpy, half transparent patch of no class: a circle whose radius varies widely and irregularly."""
     angle = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     lumps = sum(rng.uniform(0.1, 0.3) * np.sin(k * angle + rng.uniform(0, 2 * math.pi)) for k in (2, 3, 5))
     radius, softness = rng.uniform(8, 60), rng.uniform(0.6, 6)
@@ -182,7 +182,7 @@ def _paint_object(picture: np.ndarray, whole: np.ndarray, fill: Callable, light:
 
 
 def coverage(points: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Share (height, width) of each pixel inside a polygon."""
+    """Fraction (height, width) of each pixel inside a polygon."""
     fine = fill_polygon(points, width * SUPERSAMPLING, height * SUPERSAMPLING, SUPERSAMPLING).astype(float)
     return cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
 
@@ -211,7 +211,7 @@ def _shading(alpha: np.ndarray, light: _Light, side: float, rng: Generator) -> n
 
 
 def _photograph(picture: np.ndarray, rng: Generator) -> np.ndarray:
-    """What a small camera makes of it: a little blur, darker corners, grain; (height, width, 3) uint8."""
+    """The image as a small camera takes it: a little blur, darker corners, grain; (height, width, 3) uint8."""
     _, height, width = picture.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     picture = picture * (1 - rng.uniform(0, 0.15) * (x * x + y * y))

@@ -1,4 +1,4 @@
-"""Scenes of shapes: which objects lie where, and what can be seen of each. No paint."""
+"""Scenes of shapes: the objects, their places, and the part of each that can be seen. No paint."""
 
 import math
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ PLACES_TRIED = 20
 
 @dataclass(frozen=True)
 class Recipe:
-    """What scenes are made of.
+    """Ingredients of scenes.
 
     `classes`: names of outlines, or of fill and outline ("striped disc") where the fill tells classes apart.
-    `pictures`: sizes (width, height) to choose from. `objects`: fewest and most tried in one scene. `sides`: range of a
-    shape's longest side before it is turned, pixels. `hidden`: share of an object that may be out of sight, behind
-    others or outside the picture. `clutter`: from 0, a plain background, to 1.
+    `pictures`: sizes (width, height) to choose from. `objects`: minimum and maximum tried in one scene. `sides`: range
+    of a shape's longest side before it is rotated, pixels. `hidden`: fraction of an object that may be out of sight,
+    behind others or outside the image. `clutter`: from 0, a plain background, to 1.
     """
 
     classes: tuple[str, ...] = tuple(OUTLINES)
@@ -38,9 +38,9 @@ DEFAULT_RECIPE = Recipe()
 class SceneObject:
     """One object, in pixels.
 
-    `whole` (n, 2): its outline, which may leave the picture. `polygon` (m, 2): the outline cut to the picture, parts
+    `whole` (n, 2): its outline, which may leave the image. `polygon` (m, 2): the outline cut to the image, parts
     behind other objects included. `corners` (5, 3): x, y and VISIBLE, COVERED by another object, or UNSEEN (x = y = 0):
-    outside the picture or not there in this shape. `shown`: the share of the whole in sight.
+    outside the image or not there in this shape. `shown`: the fraction of the whole in sight.
     """
 
     name: str
@@ -57,7 +57,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture's size and its objects in the order of painting: the largest first, so that the smallest is on top."""
+    """An image's size and its objects in the order of painting: the largest first, so that the smallest is on top."""
 
     width: int
     height: int
@@ -78,7 +78,7 @@ class _Candidate:
 
     @property
     def inside(self) -> float:
-        """Share of the outline that lies in the picture."""
+        """Fraction of the outline that lies in the image."""
         return min(self.area / polygon_area(self.whole), 1.0)
 
 
@@ -101,7 +101,7 @@ def _add_object(placed: list[_Candidate], rng: Generator, recipe: Recipe, width:
     name = recipe.classes[rng.integers(len(recipe.classes))]
     outline = OUTLINES[name.split()[-1]]
     low, high = recipe.sides
-    side = low * (high / low) ** rng.random()
+    side = low * (high / low) ** rng.random()  # uniform on a logarithmic scale
     matrix = side * _pose(outline, rng)
     margin = min(0.3 * side, width / 2, height / 2)
     for _ in range(PLACES_TRIED):
@@ -112,6 +112,7 @@ def _add_object(placed: list[_Candidate], rng: Generator, recipe: Recipe, width:
             continue
         corners = np.round(outline.corners @ matrix.T + center, 2)
         new = _Candidate(name, whole, corners, polygon, fill_polygon(whole, width, height).astype(bool))
+        # The new object may hide others or be hidden itself, as sizes decide on the order of painting.
         together = sorted([*placed, new], key=lambda c: -c.area)
         if min(_shares_in_sight(together)) >= 1 - recipe.hidden:
             return together
@@ -119,7 +120,7 @@ def _add_object(placed: list[_Candidate], rng: Generator, recipe: Recipe, width:
 
 
 def _pose(outline: Outline, rng: Generator) -> np.ndarray:
-    """Matrix (2, 2): turned, then tilted as if seen a little from the side.
+    """Matrix (2, 2): rotated, then tilted as if seen a little from the side.
 
     The tilt is symmetric, so the corners of a tilted disc are where an eye that sees only the ellipse would put them.
     """
@@ -129,7 +130,7 @@ def _pose(outline: Outline, rng: Generator) -> np.ndarray:
 
 
 def _shares_in_sight(painted: list[_Candidate]) -> list[float]:
-    """Share of each whole outline that neither later objects nor the picture's edge hide."""
+    """Fraction of each whole outline that neither later objects nor the image's edge hide."""
     covered = np.False_
     shares = []
     for candidate in reversed(painted):

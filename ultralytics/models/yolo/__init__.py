@@ -1,12 +1,15 @@
-"""What differs by task, one file a task. The table below is the only place that names the tasks."""
+"""What differs by task, a room each. The table below is the only place that names the classes."""
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.utils.errors import ConfigError
 
-TASKS = {  # file in this folder: class in it
+if TYPE_CHECKING:
+    from ultralytics.models.yolo.task import Task
+
+TASKS = {  # folder here, with a task.py: class in that; the names are those of cfg.TASKS
     "detect": "DetectTask",
     "segment": "SegmentTask",
     "pose": "PoseTask",
@@ -15,15 +18,15 @@ TASKS = {  # file in this folder: class in it
 }
 
 
-def task_class(name: str) -> type:
-    """The class that answers all of the loops' questions about a task."""
+def task_class(name: str) -> "type[Task]":
+    """Class of a task, imported when it is asked for."""
     if name not in TASKS:
         raise ConfigError(f"task={name} is not supported, choose one of: {', '.join(TASKS)}")
     return getattr(import_module(f"{__name__}.{name}.task"), TASKS[name])
 
 
 def settings_for(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a script with the task's own where they are still those of the first task: model, data, size."""
+    """Settings of a script with the task's own model, data and size wherever these are still the first task's."""
     shipped, own = task_class(next(iter(TASKS))).default_settings, task_class(task).default_settings
     unedited = {name: own.get(name, value) for name, value in shipped.items() if settings.get(name) == value}
     return {**settings, **unedited}

@@ -1,4 +1,4 @@
-"""What dynamic convolutions are made of: a router that weighs experts, a convolution with a kernel for every image.
+"""Parts of dynamic convolutions: a router that weights experts, a convolution with a kernel for every image.
 
 CondConv (arXiv 1904.04971), Dynamic Convolution (arXiv 1912.03458), ParameterNet (arXiv 2306.14525). Maps are
 (B, C, H, W), E is the number of experts.
@@ -24,7 +24,7 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Routing and mixing are cheap and decide everything: float16 there is where NaN losses come from."""
+    """Context without autocast for routing and mixing: they cost little, and in float16 they make NaN losses."""
     autocast = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
     return torch.autocast(device.type, enabled=False) if autocast else nullcontext()
 
@@ -40,13 +40,13 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 class Router(nn.Linear):
-    """How much of each expert every image takes, from the means of its channels: (B, C, H, W) to (B, E).
+    """Routing weights of each image, one an expert, from the means of its channels: (B, C, H, W) to (B, E).
 
-    `router`: 'sigmoid', experts are weighed one by one (ParameterNet), or 'softmax', they compete (Dynamic Convolution,
-    arXiv 1912.03458). The logits of a softmax are divided by `temperature`: high, it lets all experts learn before some
-    are chosen. With `anneal_epochs` a training run lowers it in even steps to 1, reached that many epochs after the
-    first, at the latest in the last. The bias is in the optimizer's group of biases, as every parameter of that name:
-    its warm-up starts at warmup_bias_lr, which moves the weights of all images alike.
+    `router`: 'sigmoid', experts are weighted one by one (ParameterNet), or 'softmax', they compete (Dynamic
+    Convolution, arXiv 1912.03458). The logits of a softmax are divided by `temperature`: high, it lets all experts
+    learn before some are chosen. With `anneal_epochs` a training run lowers it in even steps to 1, reached that many
+    epochs after the first, at the latest in the last. The bias is in the optimizer's group of biases, as every
+    parameter of that name: its warm-up starts at warmup_bias_lr, which moves the weights of all images alike.
 
     The means of channels behind an activation differ far more from each other than from image to image, and the weights
     that a router makes of them hardly differ at all. With `standardize` it sees instead how each mean deviates from
@@ -85,45 +85,42 @@ class Router(nn.Linear):
 
     @property
     def even_weight(self) -> float:
-        """Every expert's share while weight and bias are 0, about so at initialization: 1 / 2, or 1 / E."""
+        """Weight of every expert while weight and bias are 0, about so at initialization: 1 / 2, or 1 / E."""
         return 0.5 if self.temperature is None else 1 / self.out_features
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
-        """Called by the trainer before each of `epochs`, counted from 0."""
+        """Set the temperature of an epoch, counted from 0; the trainer calls this before each of `epochs`."""
         if self.anneal_epochs:
-            steps = max(min(self.anneal_epochs, epochs - 1), 1)
+            steps = max(min(self.anneal_epochs, epochs - 1), 1)  # 1 is reached in the last epoch at the latest
             left = max(1 - epoch / steps, 0)
             self.temperature.fill_(1 + left * (self.first_temperature - 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, E) in 0..1, float32 whatever the rest is in."""
         with without_autocast(x.device):
-            pooled = x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
-            if self.running_mean is not None:
-                pooled = self._standardized(pooled)
+            pooled = x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))  # (B, C)
+            if self.running_mean is not None:  # means as deviations from their running mean, in standard deviations
+                mean, var = at_least_float32(self.running_mean), at_least_float32(self.running_var)
+                if self.training and self.weight.requires_grad:  # in a frozen row they are as fixed as its weights
+                    with torch.no_grad():  # of a mixture, MOMENTUM of it this batch and the rest all before
+                        step = pooled.mean(0) - mean
+                        spread = MOMENTUM * (1 - MOMENTUM) * step**2  # of the two means of the mixture
+                        var = torch.lerp(var, pooled.var(0, correction=0), MOMENTUM) + spread
+                        mean = mean + MOMENTUM * step
+                        self.running_mean.copy_(mean)
+                        self.running_var.copy_(var)
+                pooled = (pooled - mean) * (var + EPS).rsqrt()
             logits = F.linear(pooled, at_least_float32(self.weight), at_least_float32(self.bias))
             return logits.sigmoid() if self.temperature is None else (logits / self.temperature).softmax(1)
 
-    def _standardized(self, pooled: Tensor) -> Tensor:
-        """Means (B, C) as deviations from their running mean, in running standard deviations."""
-        mean, var = at_least_float32(self.running_mean), at_least_float32(self.running_var)
-        if self.training and self.weight.requires_grad:  # in a frozen row they are as fixed as its weights
-            with torch.no_grad():  # of a mixture, MOMENTUM of it this batch and the rest all before
-                step = pooled.mean(0) - mean
-                var = torch.lerp(var, pooled.var(0, correction=0), MOMENTUM) + MOMENTUM * (1 - MOMENTUM) * step**2
-                mean = mean + MOMENTUM * step
-                self.running_mean.copy_(mean)
-                self.running_var.copy_(var)
-        return (pooled - mean) * (var + EPS).rsqrt()
-
 
 class CondConv2d(nn.Module):
-    """Convolution by a mixture of E kernels that somebody else weighs, image by image.
+    """Convolution by a mixture of E kernels, whose weights for each image come in beside the map.
 
     Names, shapes and initialization are those of timm's layer of the same name: `weight` (E, C_out * C_in/g * kh * kw),
     `bias` (E, C_out). `padding`: a number, a pair, `''` for symmetric, `'valid'` for none, `'same'` for TensorFlow's.
-    With `portable` the kernels it convolves with are constants, for E times the cost: what exported graphs need whose
-    batch is dynamic, or whose reader takes no computed kernels.
+    With `portable` the kernels it convolves with are constants, for E times the cost: exported graphs need that where
+    their batch is dynamic, or where their reader takes no computed kernels.
     """
 
     def __init__(
@@ -152,7 +149,7 @@ class CondConv2d(nn.Module):
         self.reset_parameters()
 
     def _resolve_padding(self, padding: Padding) -> tuple[tuple[int, int], bool]:
-        """The fixed padding, and whether the rest depends on the size of the input."""
+        """Fixed padding (rows, columns), and whether more is needed that depends on the size of the input."""
         if padding is not None and not isinstance(padding, str):
             return pair(padding), False
         kind = (padding or "").lower()
@@ -174,25 +171,20 @@ class CondConv2d(nn.Module):
             nn.init.uniform_(self.bias, -bound, bound)
 
     @torch.no_grad()
-    def scale_experts(self, factor: float) -> None:
-        """Multiply every kernel and every routed bias."""
-        self.weight.mul_(factor)
-        if self.bias is not None:
-            self.bias.mul_(factor)
-
-    @torch.no_grad()
     def fill_experts(
         self, weight: Tensor, bias: Tensor | None, noise: float, generator: torch.Generator | None = None
     ) -> None:
         """Give every expert this kernel (C_out, C_in/g, kh, kw) and bias (C_out,), zero for None.
 
-        Kernels differ by noise of `noise` times the kernel's standard deviation that sums to zero over the experts.
+        Kernels differ by noise that sums to zero over the experts; `noise` is its standard deviation, relative to that
+        of the kernel.
         Raises ValueError where the shapes do not fit, or a bias has no place.
         """
         if weight.shape != self.weight_shape:
             raise ValueError(f"the experts are {self.weight_shape}, the kernel is {tuple(weight.shape)}")
         if bias is not None and self.bias is None:
             raise ValueError("these experts have no bias to take one over: build the layer with bias: True")
+        # Drawn on the CPU, where a seed gives the same noise on every device.
         difference = torch.randn(self.weight.shape, generator=generator, dtype=torch.float64)
         difference -= difference.mean(0)
         difference *= noise * weight.double().std(correction=0).cpu()
@@ -216,74 +208,58 @@ class CondConv2d(nn.Module):
         if self.pad_same:
             x = self._pad_same(x)
         if self.portable:
-            return self._constant(x, routing_weights)
+            return self._by_constant_kernels(x, routing_weights)
         with without_autocast(x.device):
             weight, bias = self.mix(routing_weights, x.dtype)
         # The fastest for each case on a CPU, by benchmarks/dynamic_conv.py. On a GPU a loop would launch small kernels.
-        if self._is_pointwise():
-            return self._product(x, weight, bias)
+        if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0) and self.groups == 1:
+            return self._pointwise(x, weight, bias)
+        geometry = self.stride, self.padding, self.dilation
+        kernels = weight.view(-1, *self.weight_shape[1:])  # (B * C_out, C_in / g, kh, kw)
+        biases = None if bias is None else bias.flatten()
         if len(x) == 1:
-            return self._convolution(x, weight, bias)
+            return F.conv2d(x, kernels, biases, *geometry, self.groups)
         if x.device.type == "cpu" and self.groups == 1 and is_channels_last(x):
-            return self._one_by_one(x, weight, bias)
-        return self._grouped(x, weight, bias)
+            # A convolution for each image keeps channels last; for a grouped one they would be copied to come first.
+            own = [None] * len(x) if biases is None else biases.split(self.out_channels)
+            images = zip(x.split(1), kernels.split(self.out_channels), own, strict=True)
+            return torch.cat([F.conv2d(*image, *geometry) for image in images])
+        # One convolution for all images: each is a group of channels, so that it meets its own kernel.
+        y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels, biases, *geometry, len(x) * self.groups)
+        return y.view(len(x), self.out_channels, *y.shape[2:])
 
-    def _is_pointwise(self) -> bool:
-        """Whether this is a matrix product for each pixel."""
-        plain = self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0)
-        return plain and self.groups == 1
-
-    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _pointwise(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """A matrix product for each image, over the pixels in the order they lie in memory."""
         weight = weight.view(-1, self.out_channels, self.in_channels)
         if is_channels_last(x):
-            weight, pixels = weight.transpose(1, 2), x.permute(0, 2, 3, 1).flatten(1, 2)
+            weight, pixels = weight.transpose(1, 2), x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, H * W, C_in)
             y = pixels @ weight if bias is None else torch.baddbmm(bias.unsqueeze(1), pixels, weight)
             return y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
-        pixels = x.flatten(2)
+        pixels = x.flatten(2)  # (B, C_in, H * W)
         y = weight @ pixels if bias is None else torch.baddbmm(bias.unsqueeze(2), weight, pixels)
         return y.unflatten(2, x.shape[2:])
 
-    def _one_by_one(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """A convolution for each image, which keeps channels last: for a grouped one they are copied to come first."""
-        biases = [None] * len(x) if bias is None else bias.split(1)
-        return torch.cat([self._convolution(*image) for image in zip(x.split(1), weight.split(1), biases, strict=True)])
-
-    def _grouped(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """One convolution for all images: each is a group of channels, so that it meets its own kernel."""
-        y = self._convolution(x.reshape(1, -1, *x.shape[2:]), weight, bias, len(x))
-        return y.view(len(x), self.out_channels, *y.shape[2:])
-
-    def _convolution(self, x: Tensor, weight: Tensor, bias: Tensor | None, images: int = 1) -> Tensor:
-        """A plain one with the kernels of one image, or of several side by side."""
-        kernels = weight.view(-1, *self.weight_shape[1:])
-        bias = None if bias is None else bias.flatten()
-        return F.conv2d(x, kernels, bias, self.stride, self.padding, self.dilation, images * self.groups)
-
-    def _constant(self, x: Tensor, routing_weights: Tensor) -> Tensor:
-        """By the experts as they are, which works on any batch without knowing its size."""
+    def _by_constant_kernels(self, x: Tensor, routing_weights: Tensor) -> Tensor:
+        """Convolution by the experts as they are, which works on any batch without knowing its size."""
         alpha = routing_weights.to(x.dtype)
         experts = self.weight.view(-1, *self.weight_shape)  # (E, C_out, C_in/g, kh, kw)
-        y = (self._summed if self.weight_shape[1] == 1 else self._stacked)(x, alpha, experts)
+        geometry = self.stride, self.padding, self.dilation, self.groups
+        if self.weight_shape[1] == 1:
+            # Depthwise, which is fast: one convolution for each expert is several times cheaper than stacking.
+            maps = [F.conv2d(x, experts[e], None, *geometry) for e in range(self.num_experts)]
+            y = sum(alpha[:, e, None, None, None] * expert_map for e, expert_map in enumerate(maps))
+        else:
+            # Every input channel E times, weighted for each expert, and the experts' kernels side by side on them.
+            weighted = x.unsqueeze(2) * alpha[:, None, :, None, None]  # (B, C_in, E, H, W)
+            weighted = weighted.reshape(-1, self.in_channels * self.num_experts, *x.shape[2:])
+            stacked = experts.permute(1, 2, 0, 3, 4).reshape(self.out_channels, -1, *self.kernel_size)
+            y = F.conv2d(weighted, stacked, None, *geometry)
         if self.bias is not None:
             y = y + (alpha @ self.bias)[:, :, None, None]
         return y if self.shift is None else y + self.shift[:, None, None]
 
-    def _stacked(self, x: Tensor, alpha: Tensor, experts: Tensor) -> Tensor:
-        """Every input channel E times, weighed for each expert, and the experts' kernels side by side on them."""
-        weighed = x.unsqueeze(2) * alpha[:, None, :, None, None]
-        weighed = weighed.reshape(-1, self.in_channels * self.num_experts, *x.shape[2:])
-        stacked = experts.permute(1, 2, 0, 3, 4).reshape(self.out_channels, -1, *self.kernel_size)
-        return F.conv2d(weighed, stacked, None, self.stride, self.padding, self.dilation, self.groups)
-
-    def _summed(self, x: Tensor, alpha: Tensor, experts: Tensor) -> Tensor:
-        """One convolution for each expert: for depthwise ones, which are fast, several times cheaper than stacking."""
-        geometry = self.stride, self.padding, self.dilation, self.groups
-        maps = [F.conv2d(x, experts[e], None, *geometry) for e in range(self.num_experts)]
-        return sum(alpha[:, e, None, None, None] * y for e, y in enumerate(maps))
-
     def _pad_same(self, x: Tensor) -> Tensor:
-        """TensorFlow's SAME: output ceil(H / stride), the odd pixel below and to the right."""
+        """Padding as TensorFlow's SAME: output ceil(H / stride), the odd pixel below and to the right."""
         missing = [
             max((math.ceil(size / s) - 1) * s + d * (k - 1) + 1 - size, 0)
             for size, k, s, d in zip(x.shape[2:], self.kernel_size, self.stride, self.dilation, strict=True)
@@ -293,7 +269,7 @@ class CondConv2d(nn.Module):
 
     @torch.no_grad()
     def fold_affine(self, scale: Tensor, shift: Tensor) -> None:
-        """Take over y * scale + shift, both (C_out,), exactly: the experts are scaled, the shift is not routed."""
+        """Compute y * scale + shift, both (C_out,), exactly: the experts are scaled, the shift is not routed."""
         before = 0 if self.shift is None else self.shift * scale
         self.weight.copy_((self.weight.unflatten(1, (self.out_channels, -1)) * scale.view(-1, 1)).flatten(1))
         if self.bias is not None:

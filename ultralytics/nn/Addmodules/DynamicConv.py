@@ -62,7 +62,9 @@ class DynamicConv(nn.Module):
         )
         # Experts drawn alike and mixed evenly sum up to the variance of one convolution; with 4 and sigmoid they do
         # without this, and are timm's.
-        self.cond_conv.scale_experts(1 / (self.routing.even_weight * num_experts**0.5))
+        with torch.no_grad():
+            for bank in self.cond_conv.parameters():
+                bank.mul_(1 / (self.routing.even_weight * num_experts**0.5))
 
     @property
     def out_channels(self) -> int:
@@ -75,7 +77,7 @@ class DynamicConv(nn.Module):
         return self.cond_conv.weight_shape
 
     def routing_weights(self, x: Tensor) -> Tensor:
-        """How much of each expert every image takes: (B, E) in 0..1, float32 whatever the rest is in."""
+        """Weights (B, E) of the experts for each image, in 0..1, float32 whatever the rest is in."""
         return self.routing(x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,24 +88,24 @@ class DynamicConv(nn.Module):
     def expand(
         self, weight: Tensor, bias: Tensor | None = None, noise: float = 0.1, generator: torch.Generator | None = None
     ) -> None:
-        """Become the static convolution of a kernel (C_out, C_in/g, kh, kw) and bias (C_out,), ready to part from it.
+        """Become the static convolution of a kernel (C_out, C_in/g, kh, kw) and bias (C_out,), to train from there.
 
-        The router starts at zero, whatever comes in, and the experts share the kernel evenly. Noise, `noise` times the
-        kernel's standard deviation, makes them different but cancels out, so that their mixture is the kernel exactly.
-        Raises ValueError where the shapes do not fit, or a bias has no place.
+        The router starts at zero, whatever comes in, and every expert is the same fraction of the kernel. Noise of
+        `noise` times the kernel's standard deviation makes them differ but cancels out, so that their mixture is the
+        kernel exactly. Raises ValueError where the shapes do not fit, or a bias has no place.
         """
-        share = 1 / (self.routing.out_features * self.routing.even_weight)
-        self.cond_conv.fill_experts(weight * share, None if bias is None else bias * share, noise, generator)
+        fraction = 1 / (self.routing.out_features * self.routing.even_weight)  # so that the mixture adds up to 1
+        self.cond_conv.fill_experts(weight * fraction, None if bias is None else bias * fraction, noise, generator)
         nn.init.zeros_(self.routing.weight)
         nn.init.zeros_(self.routing.bias)
 
     def fold_affine(self, scale: Tensor, shift: Tensor) -> None:
-        """Take over y * scale + shift, both (C_out,), exactly."""
+        """Compute y * scale + shift, both (C_out,), exactly."""
         self.cond_conv.fold_affine(scale, shift)
 
 
 class DynamicConvBnAct(Conv):
-    """The core's Conv with a dynamic convolution in it: takes the args of a Conv row, and `num_experts` and the like.
+    """The core's Conv with a dynamic convolution in it: the args of a Conv row, then `num_experts` and the router's.
 
     `k` kernel, `s` stride, `p` padding, `g` groups, `d` dilation; `act` as in Conv, so that `activation:` applies.
     """
@@ -121,7 +123,7 @@ class DynamicConvBnAct(Conv):
         num_experts: int = 4,
         **router: Any,
     ) -> None:
-        super().__init__(c1, c2, k, s, p, g, d, act)
+        super().__init__(c1, c2, k, s, p, g, d, act)  # its convolution is replaced
         self.conv = DynamicConv(c1, c2, k, s, autopad(k, p, d), d, g, num_experts=num_experts, **router)
 
 
@@ -153,19 +155,18 @@ class ConvBnAct(nn.Module):
         self.drop_path = stochastic_depth(drop_path_rate)
 
     def feature_info(self, location: str) -> dict[str, str | int]:
-        """Where timm's feature extraction finds the map: `expansion` is behind the activation."""
+        """Place of the map for timm's feature extraction: `expansion` is behind the activation."""
         module, hook = ("act1", "forward") if location == "expansion" else ("", "")
         return {"module": module, "hook_type": hook, "num_chs": self.conv.out_channels}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chs, H, W) to (B, out_chs, H', W')."""
-        return self._add(x, self.act1(self.bn1(self.conv(x))))
+        y = self.act1(self.bn1(self.conv(x)))
+        return x + self.drop_path(y) if self.has_residual else y
 
     def forward_fuse(self, x: Tensor) -> Tensor:
         """The same once the normalization is folded into the experts."""
-        return self._add(x, self.act1(self.conv(x)))
-
-    def _add(self, x: Tensor, y: Tensor) -> Tensor:
+        y = self.act1(self.conv(x))
         return x + self.drop_path(y) if self.has_residual else y
 
 
@@ -173,14 +174,9 @@ def stochastic_depth(rate: float) -> nn.Module:
     """Stochastic depth (arXiv 1603.09382), or nothing at rate 0."""
     if not rate:
         return nn.Identity()
-    from timm.layers import DropPath
+    from timm.layers import DropPath  # only who asks for it needs timm
 
     return DropPath(rate)
-
-
-def norm_act(channels: int, act_layer: Callable[[], nn.Module] | None) -> tuple[nn.Module, nn.Module]:
-    """What follows a convolution in the ghost blocks."""
-    return nn.BatchNorm2d(channels), nn.Identity() if act_layer is None else act_layer()
 
 
 class GhostModule(nn.Module):
@@ -200,21 +196,25 @@ class GhostModule(nn.Module):
     ) -> None:
         super().__init__()
         experts = {"num_experts": num_experts, **router}
+        act = nn.Identity if act_layer is None else act_layer
         self.oup = oup
         primary = math.ceil(oup / ratio)
         cheap = primary * (ratio - 1)
         self.primary_conv = nn.Sequential(
             DynamicConv(inp, primary, kernel_size, stride, kernel_size // 2, **experts),
-            *norm_act(primary, act_layer),
+            nn.BatchNorm2d(primary),
+            act(),
         )
         self.cheap_operation = nn.Sequential(
             DynamicConv(primary, cheap, dw_size, 1, dw_size // 2, groups=primary, **experts),
-            *norm_act(cheap, act_layer),
+            nn.BatchNorm2d(cheap),
+            act(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inp, H, W) to (B, oup, H / stride, W / stride)."""
         primary = self.primary_conv(x)
+        # Rounded up, primary and cheap channels may be a few more than asked for.
         return torch.cat((primary, self.cheap_operation(primary)), 1)[:, : self.oup]
 
 
@@ -238,17 +238,17 @@ class GhostBottleneck(nn.Module):
     ) -> None:
         super().__init__()
         experts = {"num_experts": num_experts, **router}
-        mid, pad = 2 * in_chs, (dw_kernel_size - 1) // 2
+        mid, pad = 2 * in_chs, (dw_kernel_size - 1) // 2  # hidden channels, padding
         self.stride = stride
         self.ghost1 = GhostModule(in_chs, mid, act_layer=act_layer, **experts)
-        self.conv_dw = self.bn_dw = self.se = None
+        self.conv_dw = self.bn_dw = self.se = None  # no entries in the state dict where they are not asked for
         if stride > 1:
             self.conv_dw = nn.Conv2d(mid, mid, dw_kernel_size, stride, pad, groups=mid, bias=False)
             self.bn_dw = nn.BatchNorm2d(mid)
         if se_ratio:
             self.se = squeeze_excite(mid, se_ratio, act_layer)
         self.ghost2 = GhostModule(mid, out_chs, act_layer=None, **experts)
-        self.shortcut = nn.Sequential()
+        self.shortcut = nn.Sequential()  # the identity
         if in_chs != out_chs or stride != 1:
             self.shortcut = nn.Sequential(
                 DynamicConv(in_chs, in_chs, dw_kernel_size, stride, pad, groups=in_chs, **experts),
@@ -260,7 +260,7 @@ class GhostBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chs, H, W) to (B, out_chs, H / stride, W / stride)."""
-        y = self.ghost1(x)
+        y = self.ghost1(x)  # (B, 2 * in_chs, H, W)
         if self.conv_dw is not None:
             y = self.bn_dw(self.conv_dw(y))
         if self.se is not None:
@@ -341,5 +341,6 @@ class C2f_GhostResidual_DynamicConv(C2f):
         self.m = nn.ModuleList(blocks)
 
 
+# Names that YAMLs know, beside those of the tutorial's code.
 C2f_DynamicConv = C2f_GhostModule_DynamicConv
 GhostBottleneck_DynamicConv = GhostBottleneck

@@ -16,7 +16,7 @@ class PartialConv(nn.Module):
 
     def __init__(self, c: int, n_div: int = 4) -> None:
         super().__init__()
-        self.touched = c // n_div
+        self.touched = c // n_div  # channels
         self.conv = nn.Conv2d(self.touched, self.touched, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,5 +45,5 @@ class C2f_FasterBlock(C2f):
     """
 
     def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5) -> None:
-        super().__init__(c1, c2, n, shortcut, g, e)
+        super().__init__(c1, c2, n, shortcut, g, e)  # its bottlenecks are replaced
         self.m = nn.ModuleList([FasterBlock(self.c) for _ in range(n)])

@@ -2,9 +2,9 @@
 
 Legend: B images, A anchor points of all levels, nc classes, R = reg_max bins for each side of a box.
 
-A new head that finds boxes subclasses Detect, names its `task`, adds its own branches (`cv4`, one `branch` a level),
-extends `raw` by what they say and `decode` by what it means; parse_model hands it the channels of its levels because it
-is a Detect. Classify looks at one map.
+A new head that detects boxes subclasses Detect, names its `task`, adds its own branches (`cv4`, one `branch` a level),
+extends `raw` by their outputs and `decode` by the decoded ones; parse_model gives it the channels of its levels because
+it is a Detect. Classify takes one map.
 """
 
 import math
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ultralytics.utils import refused
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.ops import is_kpt_shape
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
@@ -22,7 +23,7 @@ from .conv import Conv
 
 
 def branch(c1: int, hidden: int, c2: int) -> nn.Sequential:
-    """Two 3x3 convolutions and a plain 1x1: what a head says about one level."""
+    """Two 3x3 convolutions and a plain 1x1: one output of a head on one level."""
     return nn.Sequential(Conv(c1, hidden, 3), Conv(hidden, hidden, 3), nn.Conv2d(hidden, c2, 1))
 
 
@@ -48,7 +49,7 @@ class Detect(nn.Module):
         self.nc = nc
         self.nl = len(ch)
         self.register_buffer("stride", torch.zeros(self.nl), persistent=False)  # pixels; the model measures it
-        box, cls = max(16, ch[0] // 4, 4 * self.reg_max), max(ch[0], min(nc, 100))
+        box, cls = max(16, ch[0] // 4, 4 * self.reg_max), max(ch[0], min(nc, 100))  # hidden channels, of all levels
         self.cv2 = nn.ModuleList([branch(c, box, 4 * self.reg_max) for c in ch])
         self.cv3 = nn.ModuleList([branch(c, cls, nc) for c in ch])
         self.dfl = DFL(self.reg_max)
@@ -61,16 +62,16 @@ class Detect(nn.Module):
         return self.exported(preds) if self.export else (self.decode(preds), preds)
 
     def exported(self, preds: dict[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
-        """What an exported network returns."""
+        """Output of an exported network."""
         return self.decode(preds)
 
     def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
-        """What the branches say, undecoded: the input of the loss."""
+        """Outputs of the branches, undecoded: the input of the loss."""
         return {"boxes": per_anchor(self.cv2, feats), "scores": per_anchor(self.cv3, feats), "feats": feats}
 
     def decode(self, preds: dict[str, Tensor]) -> Tensor:
         """Raw predictions to (B, 4 + nc, A): xywh in pixels, class probabilities."""
-        points, strides = make_anchors(preds["feats"], self.stride)
+        points, strides = make_anchors(preds["feats"], self.stride)  # (A, 2) in strides, (A, 1) in pixels
         boxes = self.decode_boxes(preds, points.T) * strides.T
         return torch.cat((boxes, preds["scores"].to(boxes.dtype).sigmoid()), 1)
 
@@ -103,9 +104,9 @@ class OBB(Detect):
         self.cv4 = nn.ModuleList([branch(c, max(ch[0] // 4, ne), ne) for c in ch])
 
     def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
-        """What the branches say, boxes and classes undecoded."""
-        angle = per_anchor(self.cv4, feats)
-        angle = angle.to(torch.promote_types(angle.dtype, torch.float32))
+        """Outputs of the branches, boxes and classes undecoded."""
+        angle = per_anchor(self.cv4, feats)  # (B, 1, A)
+        angle = angle.to(torch.promote_types(angle.dtype, torch.float32))  # half has steps of 0.002 rad near pi
         return super().raw(feats) | {"angle": (angle.sigmoid() - 0.25) * math.pi}
 
     def decode(self, preds: dict[str, Tensor]) -> Tensor:
@@ -140,17 +141,17 @@ class Segment(Detect):
         return super().raw(feats) | masks
 
     def decode(self, preds: dict[str, Tensor]) -> Tensor:
-        """(B, 4 + nc + nm, A): the coefficients stay as they are."""
+        """Raw predictions to (B, 4 + nc + nm, A); the coefficients stay as they are."""
         decoded = super().decode(preds)
         return torch.cat((decoded, preds["mask_coefficient"].to(decoded.dtype)), 1)
 
     def exported(self, preds: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """(decoded, proto)."""
+        """(decoded, proto), of which a reader makes the masks."""
         return self.decode(preds), preds["proto"]
 
 
 class Pose(Detect):
-    """Boxes, and of each K keypoints: D numbers a point, x and y and, where D is 3, how likely it is visible.
+    """Boxes, and of each K keypoints: D numbers a point, x and y and, where D is 3, the probability to be visible.
 
     To Detect's outputs come the raw `kpts` (B, K * D, A), point after point; decoded they are the last K * D rows of
     (B, 4 + nc + K * D, A): pixels of the network input, and probabilities.
@@ -173,11 +174,11 @@ class Pose(Detect):
         return super().raw(feats) | {"kpts": per_anchor(self.cv4, feats)}
 
     def decode(self, preds: dict[str, Tensor]) -> Tensor:
-        """(B, 4 + nc + K * D, A): raw points are half strides from the corner of the anchor point's cell."""
+        """Raw predictions to (B, 4 + nc + K * D, A); a raw point counts half strides from the corner of its cell."""
         decoded = super().decode(preds)
         points, strides = make_anchors(preds["feats"], self.stride)
         kpts = preds["kpts"].to(decoded.dtype).unflatten(1, self.kpt_shape)  # (B, K, D, A)
-        places = (kpts[:, :, :2] * 2 + (points.T - 0.5)) * strides.T
+        places = (kpts[:, :, :2] * 2 + (points.T - 0.5)) * strides.T  # anchor points are centers of cells
         kpts = torch.cat((places, kpts[:, :, 2:].sigmoid()), 2)
         return torch.cat((decoded, kpts.flatten(1, 2)), 1)
 
@@ -204,8 +205,11 @@ class Classify(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """One map (B, C, H, W)."""
-        logits = self.linear(self.drop(self.pool(self.conv(x)).flatten(1)))
+        logits = self.linear(self.drop(self.pool(self.conv(x)).flatten(1)))  # (B, nc)
         if self.training:
             return logits
         probabilities = logits.float().softmax(1)
         return probabilities if self.export else (probabilities, logits)
+
+
+__getattr__ = refused.getter(__name__)

@@ -1,4 +1,4 @@
-"""What a dynamic convolution can be made of, as it lies in a state dict."""
+"""Kernels in a state dict that a dynamic convolution can be made of."""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Kernel:
     norm: str | None  # path of a norm behind it that has to be folded in, as the network has no place for it
 
     def entries(self, given: Mapping[str, Tensor]) -> set[str]:
-        """The names of all it consists of."""
+        """Names of all entries it consists of."""
         return {name for name in given if name.startswith((self.path, self.norm or self.path))}
 
     def is_routed(self, given: Mapping[str, Tensor]) -> bool:
@@ -31,11 +31,11 @@ class Kernel:
         return router is not None and len(router) > 1 and bool(router.any())
 
     def tensors(self, given: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Kernel and bias in float32; of a bank, what its experts amount to by the router's bias alone."""
+        """Kernel (C_out, C_in / groups, kh, kw) and bias (C_out,) in float32; of a bank, its `mixture`."""
         own = {name.removeprefix(self.path): t.float() for name, t in given.items() if name.startswith(self.path)}
         weight, bias = mixture(own) if "routing.bias" in own else (own["weight"], own.get("bias"))
         weight = weight.view(self.shape)
-        if self.norm:
+        if self.norm:  # y = (x * weight + bias - mean) / std * gamma + beta as one convolution
             norm = {name: given[self.norm + name].float() for name in ("weight", "bias", "running_mean", "running_var")}
             scale = norm["weight"] * torch.rsqrt(norm["running_var"] + EPS)
             weight = weight * scale.view(-1, 1, 1, 1)
@@ -44,17 +44,18 @@ class Kernel:
 
 
 def mixture(bank: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Kernel and bias that the router of a dynamic convolution mixes from its bias alone."""
+    """Flat kernel and bias that a dynamic convolution mixes where the input of its router is 0."""
     logits, temperature = bank["routing.bias"], bank.get("routing.temperature")
     alpha = logits.sigmoid() if temperature is None else (logits / temperature).softmax(0)
+    # The bias of the experts is routed, the shift of a norm that was folded in is not.
     biases = [alpha @ bank["cond_conv.bias"]] if "cond_conv.bias" in bank else []
     biases += [bank["cond_conv.shift"]] if "cond_conv.shift" in bank else []
     return alpha @ bank["cond_conv.weight"], sum(biases) if biases else None
 
 
 def find_kernel(source: Node, shape: Shape) -> Kernel | None:
-    """The convolution of that shape which a part of the weights is, or which it has together with a norm."""
-    for inside in ("", "conv."):
+    """The convolution of `shape` that a part of the weights is, or contains together with a norm."""
+    for inside in ("", "conv."):  # a convolution itself, or a Conv or ConvBnAct
         norms = [f"{source.path}{norm}." for norm in ("bn", "bn1") if f"{norm}.running_var" in source.shapes]
         norm = norms[0] if inside and norms else None
         for name, expected in (("weight", shape), ("cond_conv.weight", None)):

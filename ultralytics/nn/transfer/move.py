@@ -1,4 +1,4 @@
-"""Moves weights: what is equal is copied, dynamic convolutions are made of static ones, classes find their namesakes.
+"""Moving of weights: equal entries are copied, dynamic convolutions are made of static ones, classes matched by name.
 
 A dynamic convolution is here any module with `kernel_shape`, that of the static convolution it stands for, and
 `expand(weight, bias, generator=...)`.
@@ -17,7 +17,7 @@ from .kernels import Kernel, find_kernel
 from .report import ABSENT, Transfer, row_of
 from .structure import Matching, Node
 
-CLASS_OUTPUT = re.compile(r"\.(cv3\.\d+\.2|linear)\.(weight|bias)$")  # in the heads of the core: a line for each class
+CLASS_OUTPUT = re.compile(r"\.(cv3\.\d+\.2|linear)\.(weight|bias)$")  # in the heads of the core, (nc, ...)
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ def transfer(model: nn.Module, weights: Checkpoint | Mapping[str, Tensor], seed:
     """Give a network every weight that has a place in it, and leave the rest as it is.
 
     The YAML and the names of a Checkpoint help: with them rows of equal shape are told apart, and classes that both
-    know by name find each other. `seed` decides the noise that tells experts apart.
+    know by name find each other. `seed` decides the noise that makes experts differ.
     """
     checkpoint = weights if isinstance(weights, Checkpoint) else Checkpoint(dict(weights))
     return _Mover(model, checkpoint).move(seed)
@@ -46,66 +46,63 @@ class _Mover:
                 self.kernels[own.path] = kernel
             else:
                 self.pairs |= {own.path + name: source.path + name for name in own.shapes}
-        self.by_class = {a for a, b in self.pairs.items() if self._is_by_class(a, b)}
+        # Entries of the network of which only the rows of shared classes are taken over.
+        self.by_class = {a for a, b in self.pairs.items() if self.classes.are_outputs(a, self.state[a], self.given[b])}
+
+    def _convertible(self, own: Node, source: Node) -> bool:
+        if "" in own.shapes and "" in source.shapes:  # two entries
+            return self.classes.are_outputs(own.path, self.state[own.path], self.given[source.path])
+        return self._kernel(own, source) is not None
 
     def _kernel(self, own: Node, source: Node) -> Kernel | None:
         module = self.dynamic.get(own.path)
         return None if module is None else find_kernel(source, module.kernel_shape)
 
-    def _convertible(self, own: Node, source: Node) -> bool:
-        is_entry = "" in own.shapes and "" in source.shapes
-        return self._is_by_class(own.path, source.path) if is_entry else self._kernel(own, source) is not None
-
-    def _is_by_class(self, own: str, source: str) -> bool:
-        return self.classes.are_outputs(own, self.state[own].shape, self.given[source].shape)
-
     def move(self, seed: int) -> Transfer:
-        """Fill the network."""
+        """Fill the network, and report."""
         whole = {a: self.given[b] for a, b in self.pairs.items() if a not in self.by_class}
         self.model.load_state_dict(whole, strict=False)
         for name in self.by_class:
-            lines = self.given[self.pairs[name]][list(self.classes.shared.values())]
-            self.state[name][list(self.classes.shared)] = lines.to(self.state[name])
+            values = self.given[self.pairs[name]][list(self.classes.shared.values())]
+            self.state[name][list(self.classes.shared)] = values.to(self.state[name])
         generator = torch.Generator().manual_seed(seed)
         for path, kernel in self.kernels.items():
             weight, bias = kernel.tensors(self.given)
-            self.dynamic[path].expand(weight, bias if self._has_bias(path) else None, generator=generator)
-        return self._result()
+            bias = bias if f"{path}cond_conv.bias" in self.state else None
+            self.dynamic[path].expand(weight, bias, generator=generator)
 
-    def _has_bias(self, path: str) -> bool:
-        return f"{path}cond_conv.bias" in self.state
-
-    def _result(self) -> Transfer:
         all_shared = self.classes.are_all_shared
         copied = {a: b for a, b in self.pairs.items() if all_shared or a not in self.by_class}
         made = {name: k.weight for path, k in self.kernels.items() for name in self.state if name.startswith(path)}
         changed = tuple(path.rstrip(".") for path, kernel in self.kernels.items() if kernel.norm)
         rerouted = tuple(path.rstrip(".") for path, kernel in self.kernels.items() if kernel.is_routed(self.given))
-        return Transfer(copied, made, changed, rerouted, *self._left_over(copied | made), self._kinds())
+        numbers = dict.fromkeys(row_of(name) for name in self.state)
+        kinds = {i: type(self.model.get_submodule(f"model.{i}")).__name__ for i in numbers if i is not None}
+        return Transfer(copied, made, changed, rerouted, *self._left_over(copied | made), kinds)
 
     def _left_over(self, got: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
         """Entries of the network that got nothing, each with the reason, and entries of the weights without use."""
         used = {*self.pairs.values()}
         for path, kernel in self.kernels.items():
-            used |= kernel.entries(self.given) - (set() if self._has_bias(path) else {f"{kernel.path}bias"})
+            # The bias of a kernel has no use where the experts have none.
+            without = set() if f"{path}cond_conv.bias" in self.state else {f"{kernel.path}bias"}
+            used |= kernel.entries(self.given) - without
         left = {name: tensor.shape for name, tensor in self.given.items() if name not in used}
         origins = {row_of(own): row_of(source) for own, source in got.items()}
         missing = {}
         for name, tensor in self.state.items():
-            if name not in got:
-                row = row_of(name)
-                there = name if row is None else name.replace(f".{row}.", f".{origins.get(row, row)}.", 1)
-                missing[name] = self._why(name, tensor.shape, left.pop(there, None))
+            if name in got:
+                continue
+            row = row_of(name)  # the entry of that name in the weights has the number of the row it corresponds to
+            there = name if row is None else name.replace(f".{row}.", f".{origins.get(row, row)}.", 1)
+            given, own = left.pop(there, None), tensor.shape
+            if name in self.by_class:
+                missing[name] = f"{len(self.classes.shared)} of {own[0]} classes have a namesake in the weights"
+            elif given is None:
+                missing[name] = ABSENT
+            else:
+                missing[name] = f"{tuple(given)} in the weights, {tuple(own)} in the network"
         return missing, tuple(left)
-
-    def _kinds(self) -> dict[int, str]:
-        rows = dict.fromkeys(row_of(name) for name in self.state)
-        return {i: type(self.model.get_submodule(f"model.{i}")).__name__ for i in rows if i is not None}
-
-    def _why(self, name: str, own: torch.Size, given: torch.Size | None) -> str:
-        if name in self.by_class:
-            return f"{len(self.classes.shared)} of {own[0]} classes have a namesake in the weights"
-        return ABSENT if given is None else f"{tuple(given)} in the weights, {tuple(own)} in the network"
 
 
 class SameClasses:
@@ -115,17 +112,17 @@ class SameClasses:
         own, given = own or {}, given or {}
         counted = all(set(names) == set(range(len(names))) for names in (own, given))
         place = {name: j for j, name in given.items() if name != str(j)}  # a class 3 called "3" has no name
-        self.shared: dict[int, int] = {}
+        self.shared: dict[int, int] = {}  # index in the network: index in the weights
         if counted and own != given:
             self.shared = {i: place[name] for i, name in own.items() if name in place and name != str(i)}
         self.are_all_shared = len(self.shared) == len(own)
         self.counts = len(own), len(given)
 
-    def are_outputs(self, name: str, own: torch.Size, given: torch.Size) -> bool:
-        """Whether the entry `name` has a line for each class, which are to be taken over one by one."""
+    def are_outputs(self, name: str, own: Tensor, given: Tensor) -> bool:
+        """Whether the entry `name` has a row for each class, which are to be taken over one by one."""
         if not self.shared or not CLASS_OUTPUT.search(name):
             return False
-        return (*own[:1], *given[:1]) == self.counts and own[1:] == given[1:]
+        return (*own.shape[:1], *given.shape[:1]) == self.counts and own.shape[1:] == given.shape[1:]
 
 
 def root(state: Mapping[str, Tensor]) -> Node:

@@ -1,18 +1,17 @@
-"""What a transfer of weights says about itself: a line, the rows that need one, or everything."""
+"""Report of a transfer of weights: one line, the rows that need one, or everything."""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-LISTED = 4  # rows that a summary names
+MAX_NAMED = 4  # rows in a line of the summary
 ABSENT = "not in the weights"
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Where the entries of a network got their values, and why some got none."""
+    """Origin of every entry of a network, and the reason where an entry got no value."""
 
     copied: dict[str, str]  # entry of the network: entry of the weights
     expanded: dict[str, str]  # entry of a dynamic convolution: the kernel that its experts became
@@ -20,7 +19,7 @@ class Transfer:
     rerouted: tuple[str, ...]  # dynamic convolutions made of ones that are routed otherwise
     missing: dict[str, str]  # entry of the network that keeps its initialization: why
     unused: tuple[str, ...]  # entries of the weights
-    kinds: dict[int, str]  # class of each row of the network that has weights
+    kinds: dict[int, str]  # row of the network that has weights: name of its class
 
     def __str__(self) -> str:
         got = len(self.copied) + len(self.expanded)
@@ -33,23 +32,18 @@ class Transfer:
         return {row_of(own): row_of(source) for own, source in moved if row_of(own) is not None}
 
     @cached_property
-    def incomplete_rows(self) -> list[int]:
-        """Rows of the network that got a part of their weights, and of the rest the weights have nothing."""
-        nothing = {row_of(name) for name, why in self.missing.items() if why == ABSENT}
-        return sorted(nothing & self.origins.keys())
-
-    @cached_property
     def unused_rows(self) -> list[int]:
         """Rows of the weights that no row of the network got anything from."""
         return sorted({row_of(name) for name in self.unused} - {None, *self.origins.values()})
 
     def summary(self) -> Iterator[str]:
-        """What has to be said even to those who did not ask; nothing where row fits row."""
+        """Lines that are logged in any case; none where row fits row."""
         if new := [f"{i} {kind}" for i, kind in self.kinds.items() if i not in self.origins]:
             yield f"rows that keep their initialization: {listing(new)}"
-        if self.incomplete_rows:
-            rows = [f"{i} {self.kinds[i]}" for i in self.incomplete_rows]
-            yield f"rows that got only a part of their weights, the rest keeps its initialization: {listing(rows)}"
+        # Entries of another shape are not told here: those of the classes nearly always have one.
+        absent = {row_of(name) for name, why in self.missing.items() if why == ABSENT}
+        if part := [f"{i} {self.kinds[i]}" for i in sorted(absent & self.origins.keys())]:
+            yield f"rows that got only a part of their weights, the rest keeps its initialization: {listing(part)}"
         if self.unused_rows:
             yield f"rows of the weights with no place in the network: {listing(self.unused_rows)}"
         if self.changed:
@@ -65,21 +59,18 @@ class Transfer:
             )
 
     def details(self) -> Iterator[str]:
-        """Row by row what became of it, and every entry that is left over on either side."""
+        """A line for every row, and for every entry that is left over on either side."""
+        sets = {"copied": self.copied, "expanded": self.expanded, "re-initialized": self.missing}
         for i, kind in self.kinds.items():
+            counts = {what: sum(row_of(name) == i for name in names) for what, names in sets.items()}
+            counted = ", ".join(f"{count} {what}" for what, count in counts.items() if count)  # 3 copied, 2 expanded
             origin = self.origins.get(i, i)
-            yield f"row {i} {kind}{'' if origin == i else f' from row {origin}'}: {self._counts(i)}"
+            yield f"row {i} {kind}{'' if origin == i else f' from row {origin}'}: {counted}"
             if i in self.origins:
                 yield from (f"  {name}: {why}" for name, why in self.missing.items() if row_of(name) == i)
         yield from (f"{name}: {why}" for name, why in self.missing.items() if row_of(name) is None)
         yield from (f"row {i} of the weights: not used" for i in self.unused_rows)
         yield from (f"{name}: not in the network" for name in self.unused if row_of(name) not in self.unused_rows)
-
-    def _counts(self, i: int) -> str:
-        """`3 copied, 2 re-initialized`."""
-        sets = {"copied": self.copied, "expanded": self.expanded, "re-initialized": self.missing}
-        counts = {what: sum(row_of(name) == i for name in names) for what, names in sets.items()}
-        return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def row_of(name: str) -> int | None:
@@ -88,7 +79,7 @@ def row_of(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def listing(items: Iterable[Any]) -> str:
-    """The first few of them."""
+def listing(items: Iterable[object]) -> str:
+    """The first MAX_NAMED of them, and the number of the others."""
     names = [str(item) for item in items]
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")

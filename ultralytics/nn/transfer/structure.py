@@ -1,23 +1,23 @@
-"""Which weights of one network belong to which of another, told by how the networks are built and not by numbers.
+"""Matching of the weights of two networks by how the networks are built, not by the numbers of their rows.
 
 Weights are a tree: `model.4.m.0.cv1.conv.weight`. Parts with names are paired by name. Numbered parts (rows of a
 model YAML, blocks of a C2f, levels of a head) are two sequences, and one that was inserted must not shift the rest:
 they are aligned as Needleman and Wunsch align proteins (1970, doi 10.1016/0022-2836(70)90057-4), so that the sum of
-likenesses is largest. Rows without weights, such as Concat, are in neither sequence.
+similarities is largest. Rows without weights, such as Concat, are in neither sequence.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 Shape = tuple[int, ...]
 Pair = tuple["Node", "Node"]
 
 MIN_SIMILARITY = 1 / 3  # two numbered parts that have less in common are not the same part at two places
-SAME_NUMBER = 1e-6  # decides between parts that are equally alike
+SAME_NUMBER = 1e-6  # decides between parts of equal similarity
 OTHER_NAMES = {"bn1.": "bn."}  # ConvBnAct calls its norm as timm does
 
 
@@ -30,7 +30,7 @@ class Node:
 
     @cached_property
     def parts(self) -> dict[str, "Node"]:
-        """What is directly in it, as "cv1." or "weight"."""
+        """The modules and entries directly in it, by their name: "cv1." or "weight"."""
         found: dict[str, dict[str, Shape]] = {}
         for name, shape in self.shapes.items():
             head, dot, rest = name.partition(".")
@@ -39,16 +39,27 @@ class Node:
         return {name: Node(self.path + name, shapes) for name, shapes in found.items()}
 
     @cached_property
+    def sequence(self) -> list["Node"]:
+        """Its numbered parts ("4.") in order: a .safetensors file has 10 before 2."""
+        numbered = [part for name, part in self.parts.items() if name[:-1].isdecimal()]
+        return sorted(numbered, key=lambda part: (len(part.number), part.number))  # int() refuses 5,000 digits
+
+    @property
+    def number(self) -> str:
+        """The last part of its path, "4"."""
+        return self.path.rstrip(".").rpartition(".")[2]
+
+    @cached_property
     def size(self) -> int:
-        """Values in it, counters of batches left out."""
+        """Number of values in it, without counters of batches."""
         return sum(math.prod(shape) for shape in self.shapes.values() if shape)
 
 
 class Matching:
     """Finds what two trees have in common.
 
-    `convertible` says of two parts that differ whether the first can be made of the second all the same, as a dynamic
-    convolution can of a static one. `labels`, one mapping for either tree, say by path what rows are in their YAMLs.
+    `convertible` tells of two parts that differ whether the first can be made of the second all the same, as a dynamic
+    convolution can of a static one. `labels`, a mapping for each tree, are the rows of their YAMLs by path.
     """
 
     def __init__(
@@ -61,27 +72,26 @@ class Matching:
         self.known: dict[tuple[str, str], list[Pair]] = {}
 
     def common(self, own: Node, given: Node) -> list[Pair]:
-        """Pairs of parts, as large as can be, that are equal or convertible."""
+        """Pairs of parts, as large as possible, that are equal or convertible."""
         key = own.path, given.path
         if key not in self.known:
             if own.shapes == given.shapes or self.convertible(own, given):
                 self.known[key] = [(own, given)]
             else:
-                self.known[key] = [
-                    pair for candidates in self.candidates(own, given) for pair in self.common(*candidates)
-                ]
+                pairs = [self.common(a, b) for a, b in self.candidates(own, given)]
+                self.known[key] = list(chain.from_iterable(pairs))
         return self.known[key]
 
     def candidates(self, own: Node, given: Node) -> Iterator[Pair]:
-        """Which of the parts directly in `own` are to be compared with which of those in `given`."""
+        """Pairs of a part directly in `own` and one in `given` that are to be compared."""
         for name, part in own.parts.items():
             other = given.parts.get(name) or given.parts.get(OTHER_NAMES.get(name, ""))
-            if other and not is_number(name):
+            if other and not name[:-1].isdecimal():
                 yield part, other
-        yield from self.aligned(numbered(own), numbered(given))
+        yield from self.aligned(own.sequence, given.sequence)
 
     def aligned(self, own: Sequence[Node], given: Sequence[Node]) -> list[Pair]:
-        """Pairs of two sequences, in order: the most alike, and what takes each other's place between those."""
+        """Pairs of two sequences, in order: the most similar, and those that take each other's place in between."""
         pairs = best_alignment([[self.similarity(a, b) for b in given] for a in own])
         end = len(own), len(given)
         for (i, j), (next_i, next_j) in pairwise([(-1, -1), *pairs, end]):
@@ -93,25 +103,25 @@ class Matching:
         return [(own[i], given[j]) for i, j in pairs]
 
     def similarity(self, own: Node, given: Node) -> float:
-        """The share of all values in both that agree, 0..1, and 1 more for rows that are the same in both YAMLs."""
+        """Fraction of all values in both that agree, 0..1, and 1 more for rows that are the same in both YAMLs."""
         agreeing = sum(a.size + b.size for a, b in self.common(own, given))
-        share = agreeing / max(own.size + given.size, 1)
+        fraction = agreeing / max(own.size + given.size, 1)
         labels = [known.get(part.path) for known, part in zip(self.labels, (own, given), strict=True)]
         same = labels[0] is not None and labels[0] == labels[1]
-        if share < MIN_SIMILARITY and not same:
+        if fraction < MIN_SIMILARITY and not same:
             return 0.0
-        return share + same + SAME_NUMBER * (number(own) == number(given))
+        return fraction + same + SAME_NUMBER * (own.number == given.number)
 
 
 def best_alignment(similarity: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """Pairs (row, column), both rising, with the largest sum; a row or column left out costs nothing."""
+    """Pairs (row, column), both rising, with the largest sum; a skipped row or column costs nothing."""
     rows, columns = len(similarity), len(similarity[0]) if similarity else 0
-    best = [[0.0] * (columns + 1) for _ in range(rows + 1)]  # of the first i rows and j columns
+    best = [[0.0] * (columns + 1) for _ in range(rows + 1)]  # [i][j]: largest sum of the first i rows and j columns
     for i in range(rows):
         for j in range(columns):
             best[i + 1][j + 1] = max(best[i][j + 1], best[i + 1][j], best[i][j] + similarity[i][j])
     pairs, i, j = [], rows, columns
-    while i and j:
+    while i and j:  # back along the best sums
         if best[i][j] == best[i - 1][j]:
             i -= 1
         elif best[i][j] == best[i][j - 1]:
@@ -120,19 +130,3 @@ def best_alignment(similarity: Sequence[Sequence[float]]) -> list[tuple[int, int
             i, j = i - 1, j - 1
             pairs.append((i, j))
     return pairs[::-1]
-
-
-def is_number(name: str) -> bool:
-    """Whether it is that of a part in a sequence, "4."."""
-    return name[:-1].isdecimal()
-
-
-def numbered(part: Node) -> list[Node]:
-    """The sequence in a part, in order (a .safetensors file has 10 before 2)."""
-    found = [p for name, p in part.parts.items() if is_number(name)]
-    return sorted(found, key=lambda p: (len(number(p)), number(p)))
-
-
-def number(part: Node) -> str:
-    """The last part of its path, "4"."""
-    return part.path.rstrip(".").rpartition(".")[2]

@@ -1,10 +1,9 @@
-"""How a classifier sees a image: a square out of its middle, in training a random one, both by torchvision."""
+"""Images of a classifier: a square from the middle, in training a random one, both by torchvision."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,44 +12,48 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ultralytics.data.augment import Transform, apply_transform
+from ultralytics.cfg import Options
+from ultralytics.data.augment import MixProbs, Transform, apply_transform
 from ultralytics.data.cache.loading import ImageLoader
+from ultralytics.data.dataset import Batch
 from ultralytics.data.instances import Instances, Sample
 from ultralytics.data.labels.store import LabelStore
-from ultralytics.models.yolo.classify.folders import scan_classes, share_of_each
+from ultralytics.models.yolo.classify.folders import first_of_each_class, scan_classes
 from ultralytics.utils.errors import ConfigError
 
 Crop = Callable[[Image.Image], Image.Image]
-MOST_HUE = 0.5  # the whole color circle, half of it either way
+MAX_HUE = 0.5  # half of the color circle either way, which is all of it
+NO_INSTANCES = Instances(np.empty(0, np.float32), np.empty((0, 4), np.float32))
 
 
 def to_pillow(bgr: np.ndarray) -> Image.Image:
-    """A image (H, W, 3) BGR as Pillow has it."""
+    """Image (H, W, 3) BGR as Pillow has it."""
     return Image.fromarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """A Pillow image in RGB as (3, H, W) uint8."""
+    """Pillow image in RGB as (3, H, W) uint8."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def center_crop(side: int) -> Crop:
-    """The shorter side becomes `side` pixels, bilinear with antialiasing; then the square in the middle."""
+    """Transform that resizes the shorter side to `side` pixels, with antialiasing, and cuts the middle square."""
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
     return Compose([Resize(side, InterpolationMode.BILINEAR), CenterCrop(side)])
 
 
-def random_crop(options: Any) -> Crop:
-    """A square of 1 - `scale` to all of the image's area, flipped, its colors changed as `auto_augment` says.
+def random_crop(options: Options) -> Crop:
+    """Transform that cuts a square of 1 - `scale` to all of the area, flips it and changes its colors.
 
-    Where that is empty, colors follow `hsv_h`, `hsv_s` and `hsv_v`. Draws come from torch's own generator.
+    Colors change as `auto_augment` says or, where that is empty, by `hsv_h`, `hsv_s` and `hsv_v`. Draws come from
+    torch's own generator.
     """
     from torchvision import transforms as t
 
     bilinear = t.InterpolationMode.BILINEAR
-    if options.hsv_h > MOST_HUE and not options.auto_augment:
-        raise ConfigError(f"hsv_h={options.hsv_h}: for classification at most {MOST_HUE}, which is all hues")
+    if options.hsv_h > MAX_HUE and not options.auto_augment:
+        raise ConfigError(f"hsv_h={options.hsv_h}: for classification at most {MAX_HUE}, which is all hues")
     policies = {"randaugment": t.RandAugment, "augmix": t.AugMix, "autoaugment": t.AutoAugment}
     if options.auto_augment:
         colors = policies[options.auto_augment](interpolation=bilinear)
@@ -66,16 +69,9 @@ def random_crop(options: Any) -> Crop:
     )
 
 
-def random_erasing(options: Any) -> Callable[[Tensor], Tensor]:
-    """With probability `erasing` a rectangle of 2 to 33 % of the image turns black."""
-    from torchvision.transforms import RandomErasing
-
-    return RandomErasing(options.erasing, inplace=True)
-
-
 @contextmanager
 def fixed_torch_seed(seed: int) -> Iterator[None]:
-    """Let torch's own generator start at `seed` meanwhile, and go on afterwards as if nothing had been drawn."""
+    """Let torch's own generator start at `seed` meanwhile; afterwards it continues as if nothing had been drawn."""
     before = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs as well
     try:
@@ -84,12 +80,9 @@ def fixed_torch_seed(seed: int) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
-NOTHING = Instances(np.empty(0, np.float32), np.empty((0, 4), np.float32))
-
-
 @dataclass(frozen=True)
 class ClassSample:
-    """A image (3, s, s) uint8 RGB, its class, file and (height, width) there."""
+    """Image (3, s, s) uint8 RGB, its class, its file and its (height, width) there."""
 
     img: Tensor
     cls: int
@@ -101,17 +94,19 @@ class ClassDataset(Dataset):
     """Samples of a split, for training (`augment`) in random order, or for validation.
 
     `dataset[(epoch, position)]` is a pure function of seed, epoch and position; `dataset[i]` is position `i` of
-    epoch 0. `transforms` are the user's own steps, data/transforms.py: there are no boxes for them.
+    epoch 0. `transforms` are the user's own augmentations (data/augment.py), which get no boxes.
     """
 
     def __init__(
-        self, labels: LabelStore, options: Any, *, augment: bool, batch: int, transforms: Sequence[Transform] = ()
+        self, labels: LabelStore, options: Options, *, augment: bool, batch: int, transforms: Sequence[Transform] = ()
     ) -> None:
+        from torchvision.transforms import RandomErasing
+
         self.labels, self.options, self.augment, self.batch = labels, options, augment, batch
         self.transforms = tuple(transforms)
         self.images = ImageLoader(labels, None, 3, options.cache)
         self.crop = random_crop(options) if augment else center_crop(options.imgsz)
-        self.erase = random_erasing(options) if augment else None
+        self.erase = RandomErasing(options.erasing, inplace=True)  # 2 to 33 % of the image turn black
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -121,24 +116,28 @@ class ClassDataset(Dataset):
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} is not in 0..{len(self) - 1}")
         bgr, index = self.images.load(int(self.order(epoch)[position]))
-        img = self._random(bgr, index, epoch, position) if self.augment else to_tensor(self.crop(to_pillow(bgr)))
-        height, width = self.labels.shapes[index].tolist()
-        return ClassSample(img, int(self.labels.cls[index]), self.labels.file(index), (height, width))
+        file, (height, width) = self.labels.file(index), self.labels.shapes[index].tolist()
+        if self.augment:
+            img = self._augmented(bgr, file, self._generator(epoch, position))
+        else:
+            img = to_tensor(self.crop(to_pillow(bgr)))
+        return ClassSample(img, int(self.labels.cls[index]), file, (height, width))
 
     def order(self, epoch: int) -> np.ndarray:
         """Image index of each position of an epoch, (n,)."""
         return self._generator(epoch).permutation(len(self)) if self.augment else np.arange(len(self))
 
-    def mixing(self, epoch: int) -> None:
-        """No epoch joins images."""
+    def mix_probs(self, epoch: int) -> MixProbs:
+        """Probabilities of joining images: classification never does."""
+        return MixProbs()
 
-    def share(self, ahead: int, lock: AbstractContextManager) -> None:
-        """Get ready for workers."""
+    def share_memory(self, ahead: int, lock: AbstractContextManager) -> None:
+        """Prepare for workers."""
         self.images.share()
 
     @staticmethod
-    def collate(samples: Sequence[ClassSample]) -> dict[str, Any]:
-        """`img` (B, 3, s, s) uint8 RGB, `cls` (B,) int64, and tuples of B: `im_file`, `ori_shape`."""
+    def collate(samples: Sequence[ClassSample]) -> Batch:
+        """Batch: `img` (B, 3, s, s) uint8 RGB, `cls` (B,) int64, and tuples of B: `im_file`, `ori_shape`."""
         return {
             "img": torch.stack([sample.img for sample in samples]),
             "cls": torch.tensor([sample.cls for sample in samples]),
@@ -146,38 +145,32 @@ class ClassDataset(Dataset):
             "ori_shape": tuple(sample.ori_shape for sample in samples),
         }
 
-    def _random(self, bgr: np.ndarray, index: int, epoch: int, position: int) -> Tensor:
-        """The image cropped and changed, with all draws of torchvision and the user's steps from one seed."""
-        rng = self._generator(epoch, position)
+    def _augmented(self, bgr: np.ndarray, file: str, rng: np.random.Generator) -> Tensor:
+        # torchvision draws from torch's generator, and so may the user's transforms: all of it from one seed.
         with fixed_torch_seed(int(rng.integers(2**63))):
             img = to_tensor(self.crop(to_pillow(bgr)))
             for transform in self.transforms:
-                img = _transformed(transform, img, self.labels.file(index), rng)
+                square = np.ascontiguousarray(img.permute(1, 2, 0).numpy()[..., ::-1])  # (s, s, 3) BGR
+                changed = apply_transform(transform, Sample(square, NO_INSTANCES, file, square.shape[:2]), rng)
+                img = torch.from_numpy(np.ascontiguousarray(changed.img[..., ::-1].transpose(2, 0, 1)))
             return self.erase(img)
 
     def _generator(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self.options.seed, spawn_key=key))
 
 
-def _transformed(transform: Callable, img: Tensor, file: str, rng: np.random.Generator) -> Tensor:
-    """A image (3, H, W) after a step of the user's."""
-    bgr = np.ascontiguousarray(img.permute(1, 2, 0).numpy()[..., ::-1])
-    changed = apply_transform(transform, Sample(bgr, NOTHING, file, bgr.shape[:2]), rng)
-    return torch.from_numpy(np.ascontiguousarray(changed.img[..., ::-1].transpose(2, 0, 1)))
-
-
 def build_class_dataset(
     folder: Path,
     names: dict[int, str],
-    options: Any,
+    options: Options,
     *,
     augment: bool,
     batch: int,
     desc: str,
     transforms: Sequence[Transform] = (),
 ) -> ClassDataset:
-    """The dataset of a split's folder; for training `fraction` of each class."""
+    """Dataset of a split's folder; for training `fraction` of each class."""
     labels = scan_classes(folder, names, desc)
     if augment and options.fraction < 1:
-        labels = labels.select(share_of_each(labels.cls, options.fraction))
+        labels = labels.select(first_of_each_class(labels.cls, options.fraction))
     return ClassDataset(labels, options, augment=augment, batch=batch, transforms=transforms)

@@ -1,26 +1,30 @@
-"""Image classification: everything about it that the loops do not know."""
+"""Image classification: one class for the whole image."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ultralytics.cfg import Options
+from ultralytics.data.config import DatasetInfo
+from ultralytics.data.dataset import Batch
 from ultralytics.data.sources import Frame, stack_if_tensors
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.classify.data import ClassDataset, build_class_dataset, center_crop, to_pillow, to_tensor
 from ultralytics.models.yolo.classify.folders import load_class_folders
-from ultralytics.nn.tasks import ClassificationModel
+from ultralytics.models.yolo.task import Criterion, Preds, Task
+from ultralytics.nn.tasks import BaseModel, ClassificationModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.loss import v8ClassificationLoss
 from ultralytics.utils.metrics import TOP, ClassifyMetrics
 from ultralytics.utils.plotting import class_name, plot_classes
 
 UNUSED = "classification gives every image one class"
-INVALID = {  # options that would change nothing, and what there is instead
+REFUSED = {  # options that would change nothing, and what there is instead
     "single_cls": UNUSED,
     "classes": f"{UNUSED}: leave out the folders of other classes",
     "multi_scale": "training images are cropped at random scales already: use scale",
@@ -29,29 +33,60 @@ INVALID = {  # options that would change nothing, and what there is instead
 }
 
 
-class ClassifyTask:
-    """The answers of classification to the questions of the loops."""
+class ClassifyEvaluator:
+    """Evaluator by the ranks of the true classes."""
+
+    def __init__(self, task: "ClassifyTask", dataset: ClassDataset, save_dir: Path, nc: int, final: bool) -> None:
+        """`nc`: classes of the network; `final`: not one of the validations between epochs, which leave no files."""
+        self.task, self.dataset, self.nc, self.final = task, dataset, nc, final
+        self.names = task.data["names"]
+        self.metrics = task.metrics(self.names)
+        self.metrics.save_dir = save_dir
+
+    def postprocess(self, preds: Preds) -> list[Tensor]:
+        """Probabilities (nc,) per image."""
+        return self.task.postprocess(preds, self.nc)
+
+    def update(self, preds: list[Tensor], batch: Batch) -> None:
+        """Compare the most probable classes of a batch with the true ones."""
+        ranked = torch.stack(preds).argsort(dim=1, descending=True, stable=True)[:, :TOP]
+        self.metrics.update_stats(ranked.cpu().numpy(), batch["cls"].numpy())
+
+    def finish(self, speed: dict[str, float]) -> ClassifyMetrics:
+        """Metrics of everything gathered, logged as a table and, if final, drawn."""
+        metrics, options = self.metrics, self.task.options
+        metrics.speed = speed
+        metrics.process()
+        row = "%22s" + "%11s" + "%11.3g" * 2
+        LOGGER.info("%22s" + "%11s" * 3, "classes", "images", "top1_acc", "top5_acc")
+        LOGGER.info(row, "all", len(self.dataset), *metrics.mean_results())
+        if self.final and options.verbose:
+            for c in np.flatnonzero(metrics.nt_per_class).tolist():
+                LOGGER.info(row, self.names[c][:22], metrics.nt_per_class[c], *metrics.per_class[c])
+        if self.final and options.plots:
+            from ultralytics.utils.charts.metrics import plot_confusion_matrix
+
+            for normalize in (False, True):
+                plot_confusion_matrix(metrics.confusion_matrix.matrix, self.names, metrics.save_dir, normalize)
+        return metrics
+
+
+class ClassifyTask(Task):
+    """Probabilities of the classes. A prediction is (nc,)."""
 
     name = "classify"
-    default_settings: Mapping[str, Any] = {
-        "model": "yolov8n-DynamicConv-cls.yaml",
-        "data": "shapes-cls.yaml",
-        "imgsz": 224,
-    }
-    defaults: Mapping[str, Mapping[str, Any]] = {
-        method: {"imgsz": 224} for method in ("train", "val", "predict", "export")
-    }
+    default_settings: ClassVar = {"model": "yolov8n-DynamicConv-cls.yaml", "data": "shapes-cls.yaml", "imgsz": 224}
+    method_defaults: ClassVar = {method: {"imgsz": 224} for method in ("train", "val", "predict", "export")}
     model_class = ClassificationModel
     loss_names = ("loss",)
-    metric_keys = ClassifyMetrics.keys
-    metrics_of = ClassifyMetrics
-    val_batches = 2  # training batches in one of the validations in between
-    header = ("classes", "top1_acc", "top5_acc")
+    evaluator_class = ClassifyEvaluator
+    metrics = ClassifyMetrics
+    metric_keys = tuple(ClassifyMetrics({0: "any"}).keys)
 
-    @staticmethod
-    def check(options: Any, method: str) -> None:
+    @classmethod
+    def check_options(cls, options: Options, method: str) -> None:
         """Refuse what classification cannot do."""
-        for name, reason in INVALID.items():
+        for name, reason in REFUSED.items():
             if getattr(options, name):
                 raise ConfigError(f"{name}={getattr(options, name)}: {reason}")
         if not isinstance(options.imgsz, int):
@@ -63,147 +98,63 @@ class ClassifyTask:
         if method == "val" and options.save_txt:
             raise ConfigError("save_txt=True: classes are written by predict(save_txt=True), not by val")
 
-    @staticmethod
-    def load_data(path: str, need: Sequence[str]) -> dict[str, Any]:
-        """What `data=` names: a folder with train/ and val/, which hold a folder for every class."""
-        return load_class_folders(path, need)
-
     @classmethod
-    def build_model(cls, architecture: dict[str, Any], data: dict[str, Any], options: Any) -> nn.Module:
-        """The network of a model YAML for the classes of a dataset, with the dropout of `options`."""
-        model = cls.model_class(architecture, nc=data["nc"], verbose=options.verbose)
+    def load_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
+        """Describe a folder with train/ and val/, which hold a folder for every class."""
+        return load_class_folders(path, splits)
+
+    def build_model(self, yaml: dict[str, Any]) -> BaseModel:
+        """Build the network of a model YAML for the classes of the dataset, with the dropout of the options."""
+        model = super().build_model(yaml)
         for module in model.modules():
-            if isinstance(module, nn.Dropout) and options.dropout:
-                module.p = options.dropout
+            if isinstance(module, nn.Dropout) and self.options.dropout:
+                module.p = self.options.dropout
         return model
 
-    @staticmethod
-    def check_data(model: nn.Module, data: dict[str, Any], path: str) -> None:
-        """Whatever classes there are as many of as the network has can be measured."""
+    def criterion(self, model: BaseModel) -> Criterion:
+        """Cross entropy, which asks nothing of the network."""
+        return v8ClassificationLoss()
 
-    @staticmethod
-    def preprocess(frames: list[Frame], options: Any, stride: int) -> Tensor:
-        """Images (B, 3, s, s) RGB 0..1 float for prediction: tensors as they are, else squares out of the middle."""
-        if (given := stack_if_tensors(frames, stride)) is not None:
-            return given
-        crop = center_crop(options.imgsz)
+    def dataset(
+        self, split: str, *, augment: bool, batch: int, transforms: Sequence[Callable] = (), **_: Any
+    ) -> ClassDataset:
+        """Dataset of a split; `stride` and `rect` mean nothing to squares."""
+        shape = {"augment": augment, "batch": batch, "transforms": transforms}
+        return build_class_dataset(self.data[split], self.data["names"], self.options, desc=split, **shape)
+
+    def preprocess(self, frames: list[Frame], stride: int) -> Tensor:
+        """Middle squares of frames, (B, 3, s, s) RGB 0..1 float; tensors of one fitting shape as they are."""
+        if (tensors := stack_if_tensors(frames, stride)) is not None:
+            return tensors
+        crop = center_crop(self.options.imgsz)
         return torch.stack([to_tensor(crop(to_pillow(frame.image))) for frame in frames]).float() / 255
 
-    @staticmethod
-    def criterion(model: nn.Module) -> Callable:
-        """The loss: `criterion(outputs, batch) -> (scalar to minimize, parts (1,) to report)`."""
-        return cross_entropy
+    def postprocess(self, preds: Preds, nc: int) -> list[Tensor]:
+        """Probabilities (nc,) per image."""
+        return list(preds[0] if isinstance(preds, tuple) else preds)
 
-    @staticmethod
-    def dataset(
-        data: dict,
-        split: str,
-        options: Any,
-        *,
-        augment: bool,
-        batch: int,
-        transforms: Sequence[Callable] = (),
-        **_: Any,
-    ) -> ClassDataset:
-        """Images and classes of a split; shapes of batches, `stride` and `rect`, do not matter to squares."""
-        how = {"augment": augment, "batch": batch, "transforms": transforms}
-        return build_class_dataset(data[split], data["names"], options, desc=split, **how)
+    def to_result(self, pred: Tensor, input_shape: tuple[int, int], frame: Frame, model: nn.Module) -> Results:
+        """Probabilities (nc,) of an image."""
+        return Results(frame.image, frame.path, model.names, probs=pred)
 
-    @staticmethod
-    def decode(outputs: Any, options: Any, nc: int) -> list[Tensor]:
-        """Network outputs to probabilities per image, (nc,)."""
-        return list(outputs[0] if isinstance(outputs, tuple) else outputs)
-
-    @staticmethod
-    def result(
-        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, model: nn.Module, options: Any
-    ) -> Results:
-        """Probabilities (nc,) of a image."""
-        return Results(image, path, model.names, probs=found)
-
-    @staticmethod
-    def plot_labels(dataset: ClassDataset, names: dict[int, str], save_dir: Path) -> None:
-        """labels.jpg: how many training images each class has."""
+    def plot_labels(self, dataset: ClassDataset, save_dir: Path) -> None:
+        """Draw labels.jpg: training images per class."""
         from ultralytics.utils.charts.training import plot_class_counts
 
-        plot_class_counts(dataset.labels.cls, names, save_dir)
+        plot_class_counts(dataset.labels.cls, self.data["names"], save_dir)
 
-    @staticmethod
-    def plot_batch(batch: dict, fname: Path, names: dict[int, str]) -> None:
-        """The images of a batch with their classes."""
+    def plot_batch(self, batch: Batch, fname: Path) -> None:
+        """Draw the images of a batch with their classes."""
         classes = batch["cls"].tolist()
-        plot_classes(batch["img"], classes, [class_name(names, c) for c in classes], batch["im_file"], fname)
+        texts = [class_name(self.data["names"], c) for c in classes]
+        plot_classes(batch["img"], classes, texts, batch["im_file"], fname)
 
-    @staticmethod
-    def plot_predictions(batch: dict, found: list[Tensor], fname: Path, names: dict[int, str]) -> None:
-        """The images of a batch with the likeliest class of each and, where that is wrong, the true one."""
-        best = [
-            (one.argmax().item(), one.max().item(), true)
-            for one, true in zip(found, batch["cls"].tolist(), strict=True)
-        ]
-        texts = [
-            f"{class_name(names, c)} {conf:.2f}" + ("" if c == true else f"\nnot {class_name(names, true)}")
-            for c, conf, true in best
-        ]
-        plot_classes(batch["img"], [c for c, *_ in best], texts, batch["im_file"], fname)
-
-    @classmethod
-    def evaluator(cls, *args: Any) -> "ClassifyEvaluator":
-        """What measures the probabilities on a split."""
-        return ClassifyEvaluator(cls, *args)
-
-
-def cross_entropy(outputs: Tensor | tuple[Tensor, Tensor], batch: dict) -> tuple[Tensor, Tensor]:
-    """Mean cross entropy of logits, in eval mode the second output, with `cls` (B,): to minimize, and to report."""
-    logits = outputs[1] if isinstance(outputs, tuple) else outputs
-    loss = functional.cross_entropy(logits.float(), batch["cls"].to(logits.device))
-    return loss, loss.detach()[None]
-
-
-class ClassifyEvaluator:
-    """Gathers the likeliest classes batch by batch, then measures and draws."""
-
-    def __init__(
-        self, task: type, data: dict, options: Any, dataset: ClassDataset, save_dir: Path, nc: int, final: bool
-    ) -> None:
-        """`nc`: classes of the network; `final`: not one of the validations between epochs, which leave no files."""
-        self.task = task
-        self.options = options
-        self.dataset = dataset
-        self.nc = nc
-        self.final = final
-        self.names = data["names"]
-        self.metrics = task.metrics_of(self.names)
-        self.metrics.save_dir = save_dir
-
-    def decode(self, outputs: Any) -> list[Tensor]:
-        """Probabilities per image."""
-        return self.task.decode(outputs, self.options, self.nc)
-
-    def update(self, found: list[Tensor], batch: dict) -> None:
-        """Compare the likeliest classes of a batch with the true ones."""
-        first = torch.stack(found).argsort(dim=1, descending=True, stable=True)[:, :TOP]
-        self.metrics.update_stats(first.cpu().numpy(), batch["cls"].numpy())
-
-    def finish(self, speed: dict[str, float]) -> ClassifyMetrics:
-        """The metrics of everything gathered, said and, if final, drawn."""
-        self.metrics.speed = speed
-        self.metrics.process()
-        self._report()
-        if self.final and self.options.plots:
-            from ultralytics.utils.charts.metrics import plot_confusion_matrix
-
-            for normalize in (False, True):
-                plot_confusion_matrix(
-                    self.metrics.confusion_matrix.matrix, self.names, self.metrics.save_dir, normalize
-                )
-        return self.metrics
-
-    def _report(self) -> None:
-        """The table: all classes, then each class that there are images of."""
-        row = "%22s" + "%11s" + "%11.3g" * 2
-        LOGGER.info("%22s" + "%11s" * 3, self.task.header[0], "images", *self.task.header[1:])
-        LOGGER.info(row, "all", len(self.dataset), *self.metrics.mean_results())
-        if self.final and self.options.verbose:
-            for c in np.flatnonzero(self.metrics.nt_per_class).tolist():
-                LOGGER.info(row, self.names[c][:22], self.metrics.nt_per_class[c], *self.metrics.per_class[c])
+    def plot_predictions(self, batch: Batch, preds: list[Tensor], fname: Path) -> None:
+        """Draw the images of a batch with the most probable class of each and, where it is wrong, the true one."""
+        names, classes, texts = self.data["names"], [], []
+        for probs, true in zip(preds, batch["cls"].tolist(), strict=True):
+            c = probs.argmax().item()
+            classes.append(c)
+            wrong = "" if c == true else f"\nnot {class_name(names, true)}"
+            texts.append(f"{class_name(names, c)} {probs.max().item():.2f}{wrong}")
+        plot_classes(batch["img"], classes, texts, batch["im_file"], fname)

@@ -1,13 +1,13 @@
-"""Detections of a validation: matched, measured, and where asked for drawn and written."""
+"""Detections of a validation: matched with the labels, measured, and where asked for drawn and written."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.dataset import Batch, YOLODataset
 from ultralytics.engine.results import Results
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError, DependencyError
@@ -16,98 +16,80 @@ from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 from ultralytics.utils.plotting import writing
 
+if TYPE_CHECKING:
+    from ultralytics.models.yolo.detect.task import DetectTask
+    from ultralytics.models.yolo.task import Preds
+
 
 class DetectEvaluator:
-    """Gathers detections batch by batch, then measures and, where asked for, draws and writes them."""
+    """Evaluator by the IoU of boxes; tasks that match a second time, by masks or keypoints, extend it."""
 
-    coco_kinds = ("bbox",)  # what COCO's evaluation is made of
-    sigmas: tuple[float, ...] = ()  # how exactly people place each keypoint
+    coco_kinds: ClassVar[tuple[str, ...]] = ("bbox",)  # COCO's evaluations of predictions.json
+    sigmas: tuple[float, ...] = ()  # of keypoints: standard deviations of people who place them
 
-    def __init__(
-        self, task: type, data: dict, options: Any, dataset: YOLODataset, save_dir: Path, nc: int, final: bool
-    ) -> None:
+    def __init__(self, task: "DetectTask", dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> None:
         """`nc`: classes of the network; `final`: not one of the validations between epochs, which leave no files."""
-        self.task = task
-        self.nc = nc
-        self.final = final
-        self.data = data
-        self.dataset = dataset
-        self.save_dir = save_dir
-        self.names = data["names"]
-        self.options = self._raise_max_det(options)
+        options, objects = task.options, dataset.labels.max_objects
+        if "max_det" not in options.given and objects > options.max_det:
+            if final:
+                LOGGER.info(f"an image has {objects} objects: max_det is raised from {options.max_det} to {objects}")
+            options = options.replace(max_det=objects)
         if options.single_cls and nc == 1:  # trained like that: what the files call the one class, it does not know
-            self.options = self.options.replace(classes=None)
-        self.metrics = task.metrics_of(self.names)
+            options = options.replace(classes=None)
+        self.task, self.options = type(task)(options, task.data), options
+        self.dataset, self.save_dir, self.nc, self.final = dataset, save_dir, nc, final
+        self.names = task.data["names"]
+        self.metrics = task.metrics(self.names)
         self.metrics.save_dir = save_dir
-        self.rows: list[dict] = []  # COCO's, with save_json
+        self.exports = final and (options.save_json or options.save_txt)
+        self.rows: list[dict] = []  # of predictions.json, with save_json
         self._stems: set[str] = set()  # of label files, with save_txt
 
-    def _raise_max_det(self, options: Any) -> Any:
-        """More detections per image than the default where the data have more objects in one."""
-        most = self.dataset.labels.max_objects
-        if "max_det" in options.given or most <= options.max_det:
-            return options
-        if self.final:
-            LOGGER.info(f"an image has {most} objects: max_det is raised from {options.max_det} to {most}")
-        return options.replace(max_det=most)
-
-    def decode(self, outputs: Any) -> list[Tensor]:
-        """Detections per image; every class of a box that is sure enough counts."""
-        found = self.task.decode(outputs, self.options, self.nc, multi_label=True)
+    def postprocess(self, preds: "Preds") -> list:
+        """Detections per image; every class of an anchor point above the threshold counts."""
+        detections = self.task.postprocess(preds, self.nc, multi_label=True)
         if self.options.single_cls:
-            for one in found:
-                self.task.rows(one)[:, 5] = 0
-        return found
+            for pred in detections:
+                self.task.rows(pred)[:, 5] = 0
+        return detections
 
-    def update(self, found: list[Tensor], batch: dict) -> None:
+    def update(self, preds: list, batch: Batch) -> None:
         """Match the detections of a batch with its objects, in pixels of the network's input."""
         boxes, cls, index = self.boxes(batch), batch["cls"].flatten(), batch["batch_idx"]
-        for i, one in enumerate(found):
-            mine = index == i
-            rows = self.task.rows(one).cpu()
-            overlaps = {"tp": self.overlap(boxes[mine], rows)} | self.extra_ious(one, batch, i)
-            self._match(rows, boxes[mine], cls[mine], overlaps)
-            self._export(one, batch, i)
+        for i, pred in enumerate(preds):
+            own = index == i  # the objects of this image
+            rows = self.task.rows(pred).cpu()
+            ious = {"tp": self.iou(boxes[own], rows)} | self.extra_ious(pred, batch, i)
+            conf, predicted, true = rows[:, 4].numpy(), rows[:, 5].numpy(), cls[own].numpy()
+            self.metrics.update_stats(
+                {
+                    **{key: match_predictions(predicted, true, iou) for key, iou in ious.items()},
+                    "conf": conf,
+                    "pred_cls": predicted,
+                    "target_cls": true,
+                    "target_img": np.unique(true),
+                }
+            )
+            self.metrics.confusion_matrix.process_batch(rows, boxes[own], cls[own], iou=ious["tp"])
+            if self.exports:
+                self._export(pred, batch, i)
 
-    def boxes(self, batch: dict) -> Tensor:
-        """The objects' boxes (N, 4) xyxy in pixels of the network's input."""
+    def boxes(self, batch: Batch) -> Tensor:
+        """Boxes of the objects (N, 4) xyxy in pixels of the network's input."""
         height, width = batch["img"].shape[-2:]
         return xywh2xyxy(batch["bboxes"]) * torch.tensor((width, height, width, height))
 
-    def overlap(self, boxes: Tensor, found: Tensor) -> np.ndarray:
-        """How well detections fit objects, (m, n)."""
-        return box_iou(boxes, found[:, :4]).numpy()
+    def iou(self, boxes: Tensor, rows: Tensor) -> np.ndarray:
+        """IoU of objects and detections, (m, n)."""
+        return box_iou(boxes, rows[:, :4]).numpy()
 
-    def extra_ious(self, found: Any, batch: dict, i: int) -> dict[str, np.ndarray]:
-        """How well what a task finds beside boxes fits the objects of the i-th image, (m, n) by key in the statistics.
-
-        `found` is what `decode` gives for that image.
-        """
+    def extra_ious(self, pred: Tensor, batch: Batch, i: int) -> dict[str, np.ndarray]:
+        """Overlaps (m, n) of the i-th image's objects and predictions beside boxes, by their key in the statistics."""
         return {}
 
-    def _match(self, found: Tensor, boxes: Tensor, cls: Tensor, overlaps: dict[str, np.ndarray]) -> None:
-        conf, predicted, true = found[:, 4].numpy(), found[:, 5].numpy(), cls.numpy()
-        self.metrics.update_stats(
-            {
-                **{key: match_predictions(predicted, true, iou) for key, iou in overlaps.items()},
-                "conf": conf,
-                "pred_cls": predicted,
-                "target_cls": true,
-                "target_img": np.unique(true),
-            }
-        )
-        self.metrics.confusion_matrix.process_batch(found, boxes, cls, iou=overlaps["tp"])
-
-    @property
-    def exports(self) -> bool:
-        """Whether detections are to be written down."""
-        return self.final and (self.options.save_json or self.options.save_txt)
-
-    def _export(self, found: Any, batch: dict, i: int) -> None:
-        """Detections of the i-th image on its original, as rows of json or label files where asked for."""
-        if not self.exports:
-            return
-        result = self.to_original(found, batch, i)
+    def _export(self, pred: Tensor, batch: Batch, i: int) -> None:
+        """Keep the detections of the i-th image, on its original, as rows of JSON or as a label file."""
+        result = self.to_original(pred, batch, i)
         if self.options.save_txt:
             file = self.save_dir / "labels" / f"{unused_name(Path(result.path).stem, self._stems)}.txt"
             with writing(file):
@@ -116,31 +98,31 @@ class DetectEvaluator:
         if self.options.save_json:
             self.rows += self.json_rows(result)
 
-    def to_original(self, found: Any, batch: dict, i: int) -> Results:
-        """What was found in the i-th image of a batch on its original, which is left black."""
+    def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
+        """Detections of the i-th image of a batch on its original, whose pixels are not needed and stay black."""
         shape = batch["ori_shape"][i]
-        boxes = scale_boxes(batch["img"].shape[-2:], found.cpu(), shape, batch["ratio_pad"][i])
+        boxes = scale_boxes(batch["img"].shape[-2:], pred.cpu(), shape, batch["ratio_pad"][i])
         return Results(np.broadcast_to(np.uint8(0), (*shape, 3)), batch["im_file"][i], self.names, boxes=boxes)
 
     def json_rows(self, result: Results) -> list[dict]:
-        """What predictions.json says of an image."""
+        """Rows of predictions.json for an image."""
         from ultralytics.utils.coco import to_coco_predictions
 
         return to_coco_predictions(result.path, result.boxes.data)
 
     def finish(self, speed: dict[str, float]) -> DetMetrics:
-        """The metrics of everything gathered, said and, if final, drawn and written as asked for."""
+        """Metrics of everything gathered, logged and, if final, drawn and written as asked for."""
         self.metrics.speed = speed
         self.metrics.process()
-        self._report()
+        self._log()
         if self.final and self.options.plots:
-            self._draw()
+            self._plot()
         if self.final and self.options.save_json:
             self.save_json()
         return self.metrics
 
-    def _report(self) -> None:
-        """The table: all classes, then each class that the data have objects of."""
+    def _log(self) -> None:
+        """Log the table: all classes, then each class that the dataset has objects of."""
         metrics = self.metrics
         row = "%22s" + "%11s" * 2 + "%11.3g" * len(metrics.keys)
         totals = metrics.nt_per_class.sum()
@@ -153,8 +135,8 @@ class DetectEvaluator:
         if not totals:
             LOGGER.warning("the images have no labels: nothing can be measured on them")
 
-    def _draw(self) -> None:
-        """Curves over the confidence, and the confusion matrix in counts and in shares."""
+    def _plot(self) -> None:
+        """Draw curves over the confidence, and the confusion matrix in counts and in fractions."""
         from ultralytics.utils.charts.metrics import plot_confusion_matrix, plot_curves
 
         for kind in self.metrics.sets:
@@ -164,23 +146,23 @@ class DetectEvaluator:
             plot_confusion_matrix(self.metrics.confusion_matrix.matrix, self.names, self.save_dir, normalize)
 
     def save_json(self) -> None:
-        """predictions.json and, where the extra is installed, COCO's own numbers on the original images."""
+        """Write predictions.json and, where the extra is installed, log COCO's own numbers on the original images."""
         from ultralytics.utils import coco
 
         path = self.save_dir / "predictions.json"
         coco.save_predictions(path, self.rows)
         try:
             truth = coco.coco_ground_truth(map(self.truth, range(len(self.dataset))), self.names)
-            found = {kind: coco.evaluate_coco(truth, self.rows, kind, self.sigmas) for kind in self.coco_kinds}
+            numbers = {kind: coco.evaluate_coco(truth, self.rows, kind, self.sigmas) for kind in self.coco_kinds}
         except (DatasetError, DependencyError) as exc:
             LOGGER.warning(f"{path} is written, but not evaluated: {exc}")
             return
-        for kind, numbers in found.items():
-            ap = ", ".join(f"{name} {numbers[name]:.4f}" for name in ("AP", "AP50", "AP75"))
+        for kind, values in numbers.items():
+            ap = ", ".join(f"{name} {values[name]:.4f}" for name in ("AP", "AP50", "AP75"))
             LOGGER.info(f"COCO, {kind}, maxDets {coco.MAX_DETS}: {ap}")
 
     def truth(self, i: int) -> tuple:
-        """An image as `coco_ground_truth` takes it.
+        """Image as `coco_ground_truth` takes it.
 
         That is file, (height, width), and of the objects that count classes (k,) and boxes (k, 4) xywh normalized.
         """

@@ -1,19 +1,19 @@
-"""Object detection: everything about it that the loops do not know. Another task is another file like this one."""
+"""Object detection. A task that finds boxes and more is a subclass of DetectTask in a room of its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.data.config import load_data_yaml
-from ultralytics.data.dataset import YOLODataset, build_dataset
+from ultralytics.data.config import DatasetInfo, load_data_yaml
+from ultralytics.data.dataset import Batch, LabelFormat, YOLODataset
 from ultralytics.data.labels.rows import box_row_parser
 from ultralytics.data.sources import Frame, letterboxed
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
+from ultralytics.models.yolo.task import Preds, Task
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.metrics import DetMetrics
@@ -24,129 +24,79 @@ from ultralytics.utils.plotting import plot_images
 PLOT_CONF = 0.25  # detections below it are not drawn
 
 
-class DetectTask:
-    """The answers of detection to the questions of the loops; a task that finds boxes and more is a subclass."""
+class DetectTask(Task):
+    """Boxes with a class and a confidence. A prediction is (n, 6): xyxy in pixels of the input, confidence, class."""
 
     name = "detect"
-    default_settings: Mapping[str, Any] = {  # as in train.py; a task that leaves one out has the same
-        "model": "yolov8n-DynamicConv.yaml",
-        "data": "shapes.yaml",
-        "imgsz": 640,
-    }
-    defaults: Mapping[str, Mapping[str, Any]] = {}  # options by method, where they are not everybody's
+    default_settings: ClassVar = {"model": "yolov8n-DynamicConv.yaml", "data": "shapes.yaml", "imgsz": 640}
     model_class = DetectionModel
+    loss_class = v8DetectionLoss
     loss_names = v8DetectionLoss.names
+    evaluator_class = DetectEvaluator
+    metrics = DetMetrics
     metric_keys = tuple(DetMetrics({0: "any"}).keys)
-    metrics_of = DetMetrics
     suppress = staticmethod(non_max_suppression)
-    val_batches = 2  # training batches in one of the validations in between
-    header = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
-
-    @staticmethod
-    def check(options: Any, method: str) -> None:
-        """Refuse, by a ConfigError, options that the task cannot follow in train, val or predict."""
-
-    @staticmethod
-    def load_data(path: str, need: Sequence[str]) -> dict[str, Any]:
-        """What `data=` names, as a mapping with `names`, `nc`, `channels` and the splits; those of `need` are there."""
-        return load_data_yaml(path, need)
+    header: ClassVar[tuple[str, ...]] = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
 
     @classmethod
-    def build_model(cls, architecture: dict[str, Any], data: dict[str, Any], options: Any) -> nn.Module:
-        """The network of a model YAML for the classes of a dataset, as the options of a run want it."""
-        return cls.model_class(architecture, nc=data["nc"], verbose=options.verbose)
+    def load_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
+        """Read the dataset YAML at `path`."""
+        return load_data_yaml(path, splits)
 
-    @staticmethod
-    def check_data(model: nn.Module, data: dict[str, Any], path: str) -> None:
-        """Refuse, by a ConfigError, to measure a network on data that `path` describes and it was not made for."""
+    def label_format(self) -> LabelFormat:
+        """Rows of boxes or polygons, and, where the dataset has keypoints, of boxes followed by those."""
+        return LabelFormat(parse=box_row_parser(self.data.get("kpt_shape")))
 
-    @staticmethod
-    def preprocess(frames: list[Frame], options: Any, stride: int) -> Tensor:
-        """Images (B, 3, H, W) RGB 0..1 float for prediction."""
-        return letterboxed(frames, options.imgsz, stride, options.rect)
+    def preprocess(self, frames: list[Frame], stride: int) -> Tensor:
+        """Frames letterboxed to `imgsz`, (B, 3, H, W) RGB 0..1 float."""
+        return letterboxed(frames, self.options.imgsz, stride, self.options.rect)
 
-    @staticmethod
-    def criterion(model: nn.Module) -> Callable:
-        """The loss: `criterion(outputs, batch) -> (scalar to minimize, parts (3,) to report)`."""
-        return v8DetectionLoss(model)
-
-    @staticmethod
-    def dataset(data: dict, split: str, options: Any, **how: Any) -> YOLODataset:
-        """Images and boxes of a split; `how` says whether to augment, the batch size, the stride and `rect`."""
-        return build_dataset(data, split, options, parse=box_row_parser(data.get("kpt_shape")), **how)
-
-    @classmethod
-    def decode(cls, outputs: Any, options: Any, nc: int, multi_label: bool = False) -> list[Tensor]:
-        """Network outputs to detections per image: (n, 6) xyxy in pixels of the input, confidence, class."""
-        return cls.suppress(
-            outputs[0] if isinstance(outputs, tuple) else outputs,
-            options.conf,
-            options.iou,
-            classes=options.classes,
-            agnostic=options.agnostic_nms or options.single_cls,
+    def postprocess(self, preds: Preds, nc: int, multi_label: bool = False) -> list:
+        """Detections (n, 6) of each image by NMS, most confident first; `multi_label`: of every class of an anchor."""
+        o = self.options
+        return self.suppress(
+            preds[0] if isinstance(preds, tuple) else preds,
+            o.conf,
+            o.iou,
+            classes=o.classes,
+            agnostic=o.agnostic_nms or o.single_cls,
             multi_label=multi_label,
-            max_det=options.max_det,
+            max_det=o.max_det,
             nc=nc,
         )
 
     @staticmethod
-    def rows(found: Any) -> Tensor:
-        """Of what `decode` gives for an image, (n, 6 or more): box in pixels of the input, confidence, class."""
-        return found
+    def rows(pred: Tensor) -> Tensor:
+        """Rows (n, 6 or more) of a prediction: box in pixels of the input, confidence, class."""
+        return pred
 
-    @staticmethod
-    def result(
-        found: Tensor, input_shape: tuple[int, int], image: np.ndarray, path: str, model: nn.Module, options: Any
-    ) -> Results:
-        """Detections (n, 6) of a letterboxed image, on the image itself; `model` is what made them."""
-        boxes = scale_boxes(input_shape, found, image.shape[:2])
-        return Results(image, path, model.names, boxes=boxes)
+    def to_result(self, pred: Tensor, input_shape: tuple[int, int], frame: Frame, model: nn.Module) -> Results:
+        """Boxes on the original image, clipped to it."""
+        boxes = scale_boxes(input_shape, pred, frame.image.shape[:2])
+        return Results(frame.image, frame.path, model.names, boxes=boxes)
 
-    @staticmethod
-    def plot_labels(dataset: YOLODataset, names: dict[int, str], save_dir: Path) -> None:
-        """labels.jpg: what the training data holds."""
+    def plot_labels(self, dataset: YOLODataset, save_dir: Path) -> None:
+        """Draw labels.jpg: objects per class, their places and sizes."""
         from ultralytics.utils.charts.training import plot_labels
 
-        plot_labels(dataset.labels.boxes, dataset.labels.cls, names, save_dir)
+        plot_labels(dataset.labels.boxes, dataset.labels.cls, self.data["names"], save_dir)
 
-    @staticmethod
-    def plot_batch(batch: dict, fname: Path, names: dict[int, str]) -> None:
-        """The images of a batch with their labels."""
-        plot_objects(batch, batch["batch_idx"], batch["cls"].flatten(), batch["bboxes"], None, fname, names)
+    def plot_batch(self, batch: Batch, fname: Path) -> None:
+        """Draw the images of a batch with their boxes."""
+        index, cls, boxes = batch["batch_idx"], batch["cls"].flatten(), batch["bboxes"]
+        plot_images(batch["img"], index, cls, boxes, None, batch["im_file"], self.data["names"], fname)
 
-    @staticmethod
-    def plot_predictions(batch: dict, found: list[Tensor], fname: Path, names: dict[int, str]) -> None:
-        """The images of a batch with what the network is reasonably sure of."""
+    def plot_predictions(self, batch: Batch, preds: list, fname: Path) -> None:
+        """Draw the images of a batch with the boxes that are reasonably certain."""
         height, width = batch["img"].shape[-2:]
-        index, rows = filter_confident(found)
+        index, rows = filter_confident(preds)
         boxes = xyxy2xywhn(rows[:, :4], width, height)
-        plot_objects(batch, index, rows[:, 5], boxes, rows[:, 4], fname, names)
-
-    @classmethod
-    def evaluator(cls, *args: Any) -> "DetectEvaluator":
-        """What measures the detections on a split."""
-        return DetectEvaluator(cls, *args)
+        names = self.data["names"]
+        plot_images(batch["img"], index, rows[:, 5], boxes, rows[:, 4], batch["im_file"], names, fname)
 
 
-def filter_confident(found: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Of detections per image those that are worth drawing: the images they are in (n,), and their rows (n, m)."""
-    sure = [one[one[:, 4] > PLOT_CONF].cpu() for one in found]
-    counts = torch.tensor([len(one) for one in sure])
-    return torch.arange(len(sure)).repeat_interleave(counts), torch.cat(sure)
-
-
-def plot_objects(
-    batch: dict,
-    index: Tensor,
-    cls: Tensor,
-    boxes: Tensor,
-    confs: Tensor | None,
-    fname: Path,
-    names: dict[int, str],
-    below: Callable | None = None,
-) -> None:
-    """Images of a batch with objects: the images they are in (N,), classes (N,), boxes (N, 4 or 5), confidences.
-
-    `below` draws what a task finds beside boxes, see `plot_images`.
-    """
-    plot_images(batch["img"], index, cls, boxes, confs, paths=batch["im_file"], names=names, fname=fname, below=below)
+def filter_confident(preds: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Detections of a batch that are worth drawing: index of the image (n,), and their rows (n, m), on the CPU."""
+    kept = [pred[pred[:, 4] > PLOT_CONF].cpu() for pred in preds]
+    counts = torch.tensor([len(rows) for rows in kept])
+    return torch.arange(len(kept)).repeat_interleave(counts), torch.cat(kept)

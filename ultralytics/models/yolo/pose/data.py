@@ -1,13 +1,13 @@
-"""Keypoints of objects: from the rows of label files through all augmentation to what is learned from them."""
+"""Keypoints of objects: from the rows of label files through all augmentation to the targets of training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
 
+from ultralytics.data.config import DatasetInfo
 from ultralytics.data.dataset import box_targets
 from ultralytics.data.instances import Instances, Sample, Size, apply_matrix
 from ultralytics.data.labels.rows import TOLERANCE, ParsedRows, RowError, Rows, check_rows, distinct
@@ -16,18 +16,19 @@ from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.ops import is_kpt_shape
 
 
-def check_keypoints(data: dict[str, Any]) -> None:
+def check_keypoints(data: DatasetInfo) -> None:
     """Refuse a dataset YAML whose kpt_shape, flip_idx, kpt_names or kpt_oks_sigmas cannot be used; DatasetError."""
     file, shape = data["yaml_file"], data.get("kpt_shape")
     if not is_kpt_shape(shape):
         expected = "pose needs `kpt_shape: [points, numbers of each]`, the latter 2 (x, y) or 3 (x, y, visibility)"
         raise DatasetError(f"{file}: {expected}, found {shape!r}")
     points, flip, sigmas = shape[0], data.get("flip_idx"), data.get("kpt_oks_sigmas")
+    # By their repr: YAML may hold anything, and True is no point.
     if flip is not None and (not isinstance(flip, list) or sorted(map(repr, flip)) != sorted(map(repr, range(points)))):
         expected = f"each point from 0 to {points - 1} once: the number of the point that takes its place in a mirror"
         raise DatasetError(f"{file}: `flip_idx: {flip}` must name {expected}")
     for i, partner in enumerate(flip or ()):
-        if flip[partner] != i:
+        if flip[partner] != i:  # a cycle of three or more, which no mirror makes
             LOGGER.warning(
                 f"{file}: by `flip_idx: {flip}` a mirror exchanges point {i} for {partner} and {partner} for "
                 f"{flip[partner]}; pairs that it exchanges must name each other, so mend this"
@@ -38,20 +39,18 @@ def check_keypoints(data: dict[str, Any]) -> None:
         if not isinstance(one, list) or len(one) != points:
             expected = f"{points} names, one a point, or such a list for every class"
             raise DatasetError(f"{file}: `kpt_names: {names}` must be {expected}")
-    if sigmas is not None and not _positive(sigmas, points):
-        raise DatasetError(f"{file}: `kpt_oks_sigmas: {sigmas}` must be {points} numbers above 0, one a point")
-
-
-def _positive(values: Any, count: int) -> bool:
-    number = isinstance(values, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    return number and len(values) == count and all(0 < v < np.inf for v in values)
+    if sigmas is not None:
+        fits = isinstance(sigmas, list) and len(sigmas) == points
+        numbers = fits and all(isinstance(v, int | float) and not isinstance(v, bool) for v in sigmas)
+        if not numbers or not all(0 < v < np.inf for v in sigmas):
+            raise DatasetError(f"{file}: `kpt_oks_sigmas: {sigmas}` must be {points} numbers above 0, one a point")
 
 
 def parse_keypoint_rows(rows: Rows, nc: int | None, kpt_shape: tuple[int, int] = (17, 3)) -> ParsedRows:
     """Rows `class x y w h` and D numbers of each of K points: x, y and, where D is 3, visibility, 0 for unknown.
 
-    `extra` is (k, K * D). Raises RowError for a row of another length, and as `check_rows` does; a point that has a
-    coordinate may pass 0 and 1 by 0.01, too.
+    `extra` is (k, K * D). Raises RowError for a row of another length, for a point outside the image, and as
+    `check_rows` does; coordinates of points, too, may pass 0 and 1 by 0.01.
     """
     numbers = prod(kpt_shape)
     for index, row in enumerate(rows):
@@ -59,7 +58,14 @@ def parse_keypoint_rows(rows: Rows, nc: int | None, kpt_shape: tuple[int, int] =
             place = " ".join(("x", "y", "v")[: kpt_shape[1]])
             expected = f"a row is `class x y w h` and `{place}` of {kpt_shape[0]} points, {5 + numbers} numbers"
             raise RowError(index, f"{len(row)} numbers, but by kpt_shape {list(kpt_shape)} {expected}")
-        _check_points(index, np.array(row[5:]).reshape(kpt_shape))
+        points = np.array(row[5:]).reshape(kpt_shape)  # (K, D)
+        with np.errstate(invalid="ignore"):  # comparisons with NaN, which are false
+            good = (points >= -TOLERANCE).all(1) & (points[:, :2] <= 1 + TOLERANCE).all(1) & np.isfinite(points).all(1)
+        if not good.all():
+            first = int(np.flatnonzero(~good)[0])
+            found = " ".join(f"{value:g}" for value in points[first])
+            reason = "x and y must lie in 0..1, visibility must not be negative"
+            raise RowError(index, f"point {first} is {found}: {reason}")
     values = np.array([row[:5] for row in rows]).reshape(-1, 5)
     check_rows(values[:, 0], values[:, 1:], nc)
     kept = distinct(rows)
@@ -67,22 +73,12 @@ def parse_keypoint_rows(rows: Rows, nc: int | None, kpt_shape: tuple[int, int] =
     return ParsedRows(table[:, 0], table[:, 1:5], extra=table[:, 5:], duplicates=len(rows) - len(kept))
 
 
-def _check_points(row: int, points: np.ndarray) -> None:
-    """Raise RowError for a point (K, D) that no image has."""
-    with np.errstate(invalid="ignore"):
-        good = (points >= -TOLERANCE).all(1) & (points[:, :2] <= 1 + TOLERANCE).all(1) & np.isfinite(points).all(1)
-    if not good.all():
-        first = int(np.flatnonzero(~good)[0])
-        found = " ".join(f"{value:g}" for value in points[first])
-        raise RowError(row, f"point {first} is {found}: x and y must lie in 0..1, visibility must not be negative")
-
-
 @dataclass(frozen=True)
 class KeypointInstances(Instances):
-    """Objects with `keypoints` (k, K, 3): x and y in pixels and visibility, 0 where nothing is known; float32.
+    """Instances with `keypoints` (k, K, 3): x and y in pixels and visibility, 0 for unlabeled points; float32.
 
-    `flip_idx` names of each point the one that takes its place in a mirror image; without it there are no mirror
-    images. `keypoints` is None where they were lost.
+    `flip_idx` (K,) names for each point the one that takes its place in a mirror image; without it images are not
+    flipped. `keypoints` is None where a transform has lost them.
     """
 
     keypoints: np.ndarray | None = None
@@ -90,41 +86,42 @@ class KeypointInstances(Instances):
 
     @property
     def can_be_mirrored(self) -> bool:
-        """Whether it is known what becomes of the points."""
+        """Whether `flip_idx` is known: without it a flip would confuse left and right points."""
         return bool(self.flip_idx)
 
     @classmethod
     def concat(cls, parts: Sequence["KeypointInstances"]) -> "KeypointInstances":
-        """Objects of several images as those of one."""
+        """Instances of several images as those of one."""
         known = [part.keypoints for part in parts if part.keypoints is not None]
-        lost = sum(map(len, parts)) != sum(map(len, known))
-        joined = super().concat(parts)
+        lost = sum(map(len, parts)) != sum(map(len, known))  # a part without objects may well have no keypoints
         points = None if lost or not known else np.concatenate(known)
-        return replace(joined, keypoints=points, flip_idx=next((p.flip_idx for p in parts if p.flip_idx), ()))
+        flip_idx = next((part.flip_idx for part in parts if part.flip_idx), ())
+        return replace(super().concat(parts), keypoints=points, flip_idx=flip_idx)
 
     def select(self, mask: np.ndarray) -> "KeypointInstances":
-        """The objects that `mask` (k,) bool keeps."""
+        """The instances that `mask` (k,) bool keeps."""
         return replace(super().select(mask), keypoints=None if self.keypoints is None else self.keypoints[mask])
 
     def clip(self, size: Size) -> "KeypointInstances":
-        """Points outside a image of `size` move to its border, keypoints are then no longer visible."""
+        """Move points outside an image of `size` to its border; keypoints are then no longer visible."""
         clipped = super().clip(size)
         if self.keypoints is None:
             return clipped
         outside = ((self.keypoints[..., :2] < 0) | (self.keypoints[..., :2] > (size[1], size[0]))).any(-1)
-        clipped.keypoints[outside, 2] = 0  # these are copies
+        clipped.keypoints[outside, 2] = 0  # a copy, made by `_map`
         return clipped
 
     def flip_lr(self, width: int) -> "KeypointInstances":
-        """Mirrored left to right in a image of `width`."""
+        """Mirrored left to right in an image of `width`."""
         return super().flip_lr(width)._swap_pairs()
 
     def flip_ud(self, height: int) -> "KeypointInstances":
-        """Mirrored top to bottom in a image of `height`."""
+        """Mirrored top to bottom in an image of `height`."""
         return super().flip_ud(height)._swap_pairs()
 
     def affine(self, matrix: np.ndarray, size: Size) -> "KeypointInstances":
-        """As of boxes alone; these do not follow the keypoints."""
+        """As `Instances.affine`; boxes follow their corners or polygons, not the keypoints."""
+        # Keypoints first: the rest of the work ends in `clip`, which must meet them where they have moved to.
         moved = self._moved(lambda points: apply_matrix(points, matrix))
         return super(KeypointInstances, moved).affine(matrix, size)
 
@@ -132,42 +129,42 @@ class KeypointInstances(Instances):
         return super(KeypointInstances, self._moved(move))._map(move)
 
     def _moved(self, move: Callable[[np.ndarray], np.ndarray]) -> "KeypointInstances":
-        """`move` (n, 2) -> (n, 2) applied to the keypoints alone."""
+        """The instances with `move` (n, 2) -> (n, 2) applied to their keypoints alone."""
         if self.keypoints is None:
             return self
-        keypoints = self.keypoints.copy()
+        keypoints = self.keypoints.copy()  # (k, K, 3)
         keypoints[..., :2] = move(keypoints[..., :2].reshape(-1, 2)).reshape(*keypoints.shape[:2], 2)
         return replace(self, keypoints=keypoints)
 
     def _swap_pairs(self) -> "KeypointInstances":
-        """Points in the places of their partners, after a mirror."""
+        """After a flip: left and right points exchanged, as `flip_idx` says."""
         return self if self.keypoints is None else replace(self, keypoints=self.keypoints[:, list(self.flip_idx)])
 
 
 def attach_keypoints(
-    objects: Instances, numbers: np.ndarray, size: Size, kpt_shape: tuple[int, int], flip_idx: tuple[int, ...]
+    instances: Instances, numbers: np.ndarray, size: Size, kpt_shape: tuple[int, int], flip_idx: tuple[int, ...]
 ) -> KeypointInstances:
-    """`objects` of a image of `size`, with the `numbers` (k, K * D) of label rows as keypoints.
+    """Add the `numbers` (k, K * D) of label rows, as keypoints, to the instances of an image of `size`.
 
     Where D is 2, points with a coordinate below 0 are not visible.
     """
-    points = numbers.reshape(len(objects), *kpt_shape)
-    keypoints = np.ones((len(objects), kpt_shape[0], 3), np.float32)
+    points = numbers.reshape(len(instances), *kpt_shape)  # (k, K, D), normalized
+    keypoints = np.ones((len(instances), kpt_shape[0], 3), np.float32)
     keypoints[..., :2] = points[..., :2] * np.array((size[1], size[0]), np.float32)
     keypoints[..., 2] = points[..., 2] if kpt_shape[1] == 3 else (points >= 0).all(-1)
-    return KeypointInstances(objects.cls, objects.boxes, objects.polygons, keypoints, flip_idx)
+    return KeypointInstances(instances.cls, instances.boxes, instances.polygons, keypoints, flip_idx)
 
 
 def keypoint_targets(samples: Sequence[Sample], points: int) -> dict[str, torch.Tensor]:
-    """What pose learns from: that of detection, and `keypoints` (N, K, 3), x and y in shares of W and H, visibility."""
-    parts = [np.empty((0, points, 3), np.float32)]
+    """Targets of `box_targets`, and `keypoints` (N, K, 3): x and y in fractions of W and H, and visibility."""
+    parts = [np.empty((0, points, 3), np.float32)]  # so that a batch without objects has the shape, too
     for sample in samples:
-        known, (height, width) = sample.instances.keypoints, sample.size
-        if known is not None:
-            parts.append(known / np.array((width, height, 1), np.float32))
+        keypoints, (height, width) = sample.instances.keypoints, sample.size
+        if keypoints is not None:
+            parts.append(keypoints / np.array((width, height, 1), np.float32))
         elif len(sample.instances):
             raise DatasetError(
                 f"{sample.im_file}: objects have lost their keypoints; augmentations= that move boxes lose them, so "
-                "leave these out"
+                "remove those transforms"
             )
     return box_targets(samples) | {"keypoints": torch.from_numpy(np.concatenate(parts))}

@@ -1,0 +1,149 @@
+"""The questions that the loops ask a task: the page to read before writing one.
+
+A task is a room in this folder: `task.py` with a subclass of Task (or of DetectTask, where it finds boxes and more),
+and beside it what only this task needs, such as `data.py`, from label rows to targets. engine/ never asks which task
+it runs; it asks an object of this class. CONTRIBUTING.md walks through the files that a new task touches.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from ultralytics.cfg import Options
+from ultralytics.data.config import DatasetInfo
+from ultralytics.data.dataset import BOXES, Batch, LabelFormat, YOLODataset, build_dataset
+from ultralytics.data.sources import Frame
+from ultralytics.engine.results import Results
+from ultralytics.nn.tasks import BaseModel
+from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
+
+Preds = Tensor | tuple | dict  # whatever a head returns: raw in training, (decoded, raw) in eval mode
+Criterion = Callable[[Preds, Batch], tuple[Tensor, Tensor]]  # -> (scalar to call backward on, detached parts)
+Metrics = DetMetrics | ClassifyMetrics
+
+
+class Evaluator(Protocol):
+    """What gathers the predictions of a validation batch by batch; see detect/evaluator.py."""
+
+    def postprocess(self, preds: Preds) -> list:
+        """Outputs of the network to one prediction an image, as the task's `postprocess` gives them."""
+
+    def update(self, preds: list, batch: Batch) -> None:
+        """Compare the predictions of a batch with its labels."""
+
+    def finish(self, speed: dict[str, float]) -> Metrics:
+        """Metrics of everything gathered, logged and, at the end of a run, drawn and written."""
+
+
+class Task(ABC):
+    """One task, with the options of a call and, where it has one, its dataset.
+
+    The class answers what is asked before there is a dataset, its objects the rest. A task defines every abstract
+    method; the others do what most tasks want.
+    """
+
+    name: ClassVar[str]  # as in cfg.TASKS and in the `task` of the head
+    # `model`, `data` and `imgsz` of train.py when this task is chosen:
+    default_settings: ClassVar[Mapping[str, str | int]]
+    # Defaults of options by method, such as {"val": {"conf": 0.01}}, where they are not the common ones:
+    method_defaults: ClassVar[Mapping[str, Mapping[str, float]]] = {}
+    model_class: ClassVar[type[BaseModel]]
+    loss_class: ClassVar[Callable[[BaseModel], Criterion]]
+    evaluator_class: ClassVar[Callable[..., Evaluator]]  # (task, dataset, save_dir, nc, final), see `evaluator`
+    metrics: ClassVar[type[Metrics]]
+    # Columns of results.csv: train/… and val/… are the parts that `criterion` reports, metrics/… `mean_results()`.
+    loss_names: ClassVar[tuple[str, ...]]
+    metric_keys: ClassVar[tuple[str, ...]]
+    val_batches: ClassVar[int] = 2  # training batches in one batch of the validations between epochs
+
+    def __init__(self, options: Options, data: DatasetInfo | None = None) -> None:
+        self.options = options
+        self.data = data
+
+    # Before anything is loaded -----------------------------------------------------------------------------------
+
+    @classmethod  # noqa: B027 (most tasks follow all options)
+    def check_options(cls, options: Options, method: str) -> None:
+        """Refuse, by a ConfigError, options that the task cannot follow in train, val, predict or export."""
+
+    @classmethod
+    @abstractmethod
+    def load_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
+        """Describe the dataset that `data=` names: `names`, `nc`, `channels` and its splits (`splits` must exist)."""
+
+    # The network -------------------------------------------------------------------------------------------------
+
+    def build_model(self, yaml: dict[str, Any]) -> BaseModel:
+        """Build the network of a model YAML for the classes of the dataset."""
+        return self.model_class(yaml, nc=self.data["nc"], verbose=self.options.verbose)
+
+    def check_model(self, model: nn.Module) -> None:  # noqa: B027 (classes are checked for every task)
+        """Refuse, by a ConfigError, to measure a network on a dataset that it was not made for."""
+
+    def criterion(self, model: BaseModel) -> Criterion:
+        """Loss of the network: `criterion(preds, batch) -> (scalar to minimize, parts in the order of loss_names)`."""
+        return self.loss_class(model)
+
+    # From files to batches ---------------------------------------------------------------------------------------
+
+    def label_format(self) -> LabelFormat:
+        """Way of a label file's rows to the targets of a batch."""
+        return BOXES
+
+    def dataset(
+        self,
+        split: str,
+        *,
+        augment: bool,
+        batch: int,
+        stride: int = 32,
+        rect: bool = False,
+        transforms: Sequence[Callable] = (),
+    ) -> YOLODataset:
+        """Dataset of a split; `transforms` are the user's own augmentations."""
+        return build_dataset(
+            self.data,
+            split,
+            self.options,
+            augment=augment,
+            batch=batch,
+            stride=stride,
+            rect=rect,
+            transforms=transforms,
+            label_format=self.label_format(),
+        )
+
+    # Prediction --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def preprocess(self, frames: list[Frame], stride: int) -> Tensor:
+        """Frames of a source to the network's input, (B, 3, H, W) RGB 0..1 float."""
+
+    @abstractmethod
+    def postprocess(self, preds: Preds, nc: int) -> list:
+        """Outputs of a network of `nc` classes in eval mode to one prediction an image, in pixels of the input."""
+
+    @abstractmethod
+    def to_result(self, pred: Any, input_shape: tuple[int, int], frame: Frame, model: nn.Module) -> Results:
+        """One prediction of `postprocess` on the original image; `input_shape` (H, W) is what the network saw."""
+
+    # Measuring and drawing ---------------------------------------------------------------------------------------
+
+    def evaluator(self, dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> Evaluator:
+        """Evaluator of a validation; `final`: not one of those between epochs, which log one row and write nothing."""
+        return self.evaluator_class(self, dataset, save_dir, nc, final)
+
+    @abstractmethod
+    def plot_labels(self, dataset: YOLODataset, save_dir: Path) -> None:
+        """Draw labels.jpg: what the training data hold."""
+
+    @abstractmethod
+    def plot_batch(self, batch: Batch, fname: Path) -> None:
+        """Draw the images of a batch with their labels."""
+
+    @abstractmethod
+    def plot_predictions(self, batch: Batch, preds: list, fname: Path) -> None:
+        """Draw the images of a batch with the predictions that are reasonably certain."""

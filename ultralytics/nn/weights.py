@@ -1,0 +1,105 @@
+"""Networks out of weights files, by the names that the public package gives these functions in nn/tasks.py."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ultralytics.utils.checkpoint import Checkpoint
+from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint
+from ultralytics.utils.errors import CheckpointError, ModelError
+
+if TYPE_CHECKING:
+    from .tasks import BaseModel  # tasks.py imports this file, so what it defines is imported where it is used
+
+
+def checkpoint_task(checkpoint: Checkpoint, path: str | Path) -> str:
+    """Task of the network in a checkpoint; CheckpointError for weights without one."""
+    from .tasks import find_task
+
+    if checkpoint.yaml is None:
+        raise CheckpointError(
+            f"{path} holds weights only: build their network first, YOLO('yolov8n.yaml').load('{path}')"
+        )
+    return checkpoint.task or find_task(checkpoint.yaml)
+
+
+def model_from_checkpoint(
+    checkpoint: Checkpoint, path: str | Path, model_class: type["BaseModel"] | None = None
+) -> "BaseModel":
+    """The network of a checkpoint with all its weights, of the class of its task if none is given.
+
+    Raises CheckpointError naming `path` for weights without a network, a network that cannot be built in this tree, and
+    one that has other entries than the weights.
+    """
+    from .tasks import MODEL_CLASSES, DetectionModel
+
+    model_class = model_class or MODEL_CLASSES.get(checkpoint_task(checkpoint, path), DetectionModel)
+    architecture = dict(checkpoint.yaml)
+    if architecture.get("scales"):  # built without a scale letter, it was the first
+        architecture["scale"] = architecture.get("scale") or next(iter(architecture["scales"]))
+    try:
+        model = model_class(architecture, nc=len(checkpoint.names) if checkpoint.names else None, verbose=False)
+    except ModelError as exc:  # such as an add-on that is no longer there; the YAML may have changed since
+        raise CheckpointError(f"the network of {path} cannot be built here: {exc}") from exc
+
+    def differing() -> set[tuple[str, torch.Size]]:
+        states = (checkpoint.state_dict, model.state_dict())
+        saved, own = ({(name, tensor.shape) for name, tensor in state.items()} for state in states)
+        return saved ^ own
+
+    if entries := differing():  # saved after fusing, or another network
+        model.fuse(verbose=False)
+        entries = min(entries, differing(), key=len)
+    if entries:
+        name, shape = min(entries)
+        raise CheckpointError(
+            f"{path} does not fit the network that its YAML describes here ({len(entries)} entries differ, as {name} "
+            f"{tuple(shape)}): bring the blocks in nn/Addmodules to the state they had when it was trained"
+        )
+    model.load_state_dict(checkpoint.state_dict)
+    model.names = checkpoint.names or model.names
+    return model
+
+
+def torch_safe_load(weight: str | Path, safe_only: bool = False) -> tuple[dict[str, Any], str]:
+    """Open a weights file: its content under the public package's keys, `model` being the network, and its path.
+
+    Nothing in the file is ever run, with or without `safe_only`. Raises CheckpointError.
+    """
+    checkpoint = read_checkpoint(weight)
+    model = model_from_checkpoint(checkpoint, weight)
+    model.args, model.pt_path = checkpoint.args, str(weight)
+    ckpt = {"epoch": checkpoint.epoch, "model": model, "ema": None, "optimizer": None}
+    return ckpt | {"train_args": checkpoint.args, "train_metrics": checkpoint.metrics}, str(weight)
+
+
+def load_checkpoint(
+    weight: str | Path, device: torch.device | str | None = None, inplace: bool = True, fuse: bool = False
+) -> tuple["BaseModel", dict[str, Any]]:
+    """The network of a weights file, in float32 and eval mode, and the content of the file, see `torch_safe_load`.
+
+    `inplace` changes nothing, as no head here writes into its input. Raises CheckpointError.
+    """
+    ckpt, _ = torch_safe_load(weight)
+    model = ckpt["model"].eval()
+    if fuse:
+        model.fuse(verbose=False)
+    return model if device is None else model.to(device), ckpt
+
+
+attempt_load_one_weight = load_checkpoint  # its older name
+
+
+def attempt_load_weights(
+    weights: str | Path | Sequence[str | Path],
+    device: torch.device | str | None = None,
+    inplace: bool = True,
+    fuse: bool = False,
+) -> "BaseModel":
+    """The network of a weights file, in float32 and eval mode; of several files, which are an ensemble, ModelError."""
+    files = [weights] if isinstance(weights, str | Path) else list(weights)
+    if len(files) != 1:
+        raise ModelError(f"ensembles are not supported, found {len(files)} weights files: give one")
+    return load_checkpoint(files[0], device, inplace, fuse)[0]

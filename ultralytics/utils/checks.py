@@ -1,0 +1,174 @@
+"""Checks of versions, packages, files and sizes that scripts begin with: they name what is missing, and install nothing."""
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from ultralytics.utils import LOGGER, PYTHON_VERSION, ROOT, refused
+from ultralytics.utils.errors import ConfigError, DependencyError
+from ultralytics.utils.files import nearest, parse_value
+
+__getattr__ = refused.getter(__name__)  # names of the public module that this tree refuses, each with its sentence
+
+
+class MissingPackageError(DependencyError, ModuleNotFoundError):
+    """A package or version that is not installed; scripts that try an import catch it as well."""
+
+
+class MissingFileError(ConfigError, FileNotFoundError):
+    """A file that is nowhere to be found."""
+
+
+def is_ascii(s: Any) -> bool:
+    """Whether a text, or what an object is printed as, has ASCII characters only."""
+    return str(s).isascii()
+
+
+def check_version(
+    current: str = "0.0.0",
+    required: str | None = "0.0.0",
+    name: str = "version",
+    hard: bool = False,
+    verbose: bool = False,
+    msg: str = "",
+) -> bool:
+    """Whether a version, or that of an installed package of this name, satisfies `required`, such as ">=1.8,<2".
+
+    A bare number asks for at least that version. Release candidates, nightly and local builds (2.9.0+cu126) count as
+    the release they are named after. Otherwise a warning with `verbose`, MissingPackageError with `hard`.
+    """
+    if not current or not required:
+        return True
+    if not current.lstrip("v")[:1].isdigit():  # the name of a package
+        name, package = current, current
+        try:
+            current = metadata.version(package)
+        except metadata.PackageNotFoundError as exc:
+            if hard:
+                raise MissingPackageError(f"{package}{required} is required but not installed {msg}".strip()) from exc
+            return False
+    try:
+        release = Version(current).base_version  # 2.10.0.dev20251101+cu130 is 2.10.0
+        wanted = [part.strip() for part in required.split(",")]
+        fits = SpecifierSet(",".join(f">={p}" if p[:1].isdigit() else p for p in wanted)).contains(release)
+    except ValueError as exc:  # of packaging: InvalidVersion, InvalidSpecifier
+        raise ConfigError(f"check_version({current!r}, {required!r}): {exc}") from exc
+    if not fits:
+        sentence = f"{name}{required} is required, but {name}=={current} is installed {msg}".strip()
+        if hard:
+            raise MissingPackageError(sentence)
+        if verbose:
+            LOGGER.warning(sentence)
+    return fits
+
+
+def check_python(minimum: str = "3.8.0", hard: bool = True, verbose: bool = False) -> bool:
+    """Whether this Python is at least `minimum`."""
+    return check_version(PYTHON_VERSION, minimum, "Python", hard, verbose)
+
+
+def check_requirements(
+    requirements: str | Path | Iterable[str | Sequence[str]] = ROOT.parent / "requirements.txt",
+    exclude: Collection[str] = (),
+    install: bool = True,
+    cmds: str = "",
+) -> bool:
+    """Whether packages are installed: a Path to a requirements file, a requirement, or several.
+
+    A tuple among them holds alternatives. Logs what is missing and the command that would install it; nothing is ever
+    installed, so `install` changes nothing and `cmds`, options for pip, only appear in that command.
+    """
+    if isinstance(requirements, Path):
+        requirements = requirements.read_text(encoding="utf-8").splitlines()
+    missing = []
+    for entry in [requirements] if isinstance(requirements, str) else requirements:
+        parsed = []
+        for line in [entry] if isinstance(entry, str) else entry:
+            text = line.partition("#")[0].strip()
+            try:
+                parsed += [Requirement(text)] if text else []
+            except InvalidRequirement as exc:
+                raise ConfigError(f"{text!r} is not a requirement such as 'numpy>=1.26': {exc}") from exc
+        # a marker such as `; python_version < "3.11"` may say that the package is not needed here
+        parsed = [r for r in parsed if r.name not in exclude and (r.marker is None or r.marker.evaluate())]
+        # alternatives, of which one is enough
+        if parsed and not any(check_version(r.name, str(r.specifier) or "0") for r in parsed):
+            missing.append(str(parsed[0]))
+    if missing:
+        words = " ".join(f'"{requirement}"' for requirement in missing)
+        LOGGER.warning(f"not installed: {', '.join(missing)}; run `{f'pip install {words} {cmds}'.strip()}`")
+    return not missing
+
+
+def check_imgsz(
+    imgsz: int | str | Sequence[int], stride: Any = 32, min_dim: int = 1, max_dim: int = 2, floor: int = 0
+) -> int | list[int]:
+    """Image size with sides of at least `floor`, rounded up to multiples of `stride`, the largest of a tensor.
+
+    One side remains a number, or becomes [side, side] with `min_dim` 2; with `max_dim` 1 the longer of two remains.
+    Says what it changes.
+    """
+    given = parse_value(imgsz) if isinstance(imgsz, str) else imgsz
+    sides = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not sides or not all(type(side) is int for side in sides):
+        raise ConfigError(f"imgsz={imgsz!r}: expected a whole number such as 640, or [height, width]")
+    if len(sides) > max_dim:
+        if max_dim != 1:
+            raise ConfigError(f"imgsz={imgsz!r}: expected at most {max_dim} sides, [height, width]")
+        LOGGER.warning(f"imgsz={max(sides)} in place of {sides}: train and val take one side")
+        sides = [max(sides)]
+    # a model's `stride` is a tensor, one for each level
+    stride = int(stride.max() if hasattr(stride, "max") else stride)
+    rounded = [max(math.ceil(side / stride) * stride, floor) for side in sides]
+    if rounded != sides:
+        LOGGER.warning(f"imgsz={rounded} in place of {sides}: sides must be multiples of the stride, {stride}")
+    if len(rounded) > 1:
+        return rounded
+    return rounded * 2 if min_dim == 2 else rounded[0]
+
+
+def check_suffix(file: str | Path | Iterable[str | Path], suffix: str | Collection[str] = ".pt", msg: str = "") -> None:
+    """Raise ConfigError for a file whose name does not end in `suffix` or one of several."""
+    endings = [suffix] if isinstance(suffix, str) else list(suffix)
+    for name in [file] if isinstance(file, (str, Path)) else file:
+        if str(name) and suffix and Path(name).suffix.lower() not in endings:
+            raise ConfigError(f"{msg}{name}: expected a name ending in {' or '.join(endings)}")
+
+
+def check_file(
+    file: str | Path,
+    suffix: str | Collection[str] = "",
+    download: bool = True,
+    download_dir: str | Path = ".",
+    hard: bool = True,
+) -> str:
+    """Path of a file: as given if it exists, else by its name anywhere in the package, such as "coco.yaml".
+
+    Nothing is ever downloaded, whatever `download` and `download_dir` say: an address raises. MissingFileError if
+    there is none, or several; with `hard` off "" and the first.
+    """
+    check_suffix(file, suffix)
+    if not str(file) or Path(file).exists():
+        return str(file)
+    if "://" in str(file):
+        raise MissingFileError(f"{file} is an address, and nothing is ever downloaded: give the path of a file")
+    # rglob takes no absolute pattern, and such a path does not exist
+    found = [] if Path(file).is_absolute() else sorted(ROOT.rglob(str(file)))
+    if hard and not found:
+        near = nearest(Path(file).name, {path.name for path in ROOT.rglob(f"*{Path(file).suffix}")})
+        hint = f"; the nearest in {ROOT}: {', '.join(near)}" if near else ""
+        raise MissingFileError(f"there is no file {file}, neither in {Path.cwd()} nor anywhere in {ROOT}{hint}")
+    if hard and len(found) > 1:
+        raise MissingFileError(f"{file} can be any of {', '.join(map(str, found[:3]))} ...: give a path")
+    return str(found[0]) if found else ""
+
+
+def check_yaml(file: str | Path, suffix: str | Collection[str] = (".yaml", ".yml"), hard: bool = True) -> str:
+    """Path of a YAML file, found as `check_file` does."""
+    return check_file(file, suffix, hard=hard)

@@ -1,0 +1,141 @@
+"""Names of the public package that this tree does not have, each with the sentence that says what to use instead.
+
+A plain ImportError would leave the author of a pasted file guessing. Two things consult the table: the `__getattr__`
+that `getter` makes, in modules that lack such names, and `Finder`, for modules and for `from package import name`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from ultralytics.utils.errors import YOLOError
+
+
+class RefusedImportError(YOLOError, ImportError):
+    """A published name that is refused. No AttributeError: `from m import name` would replace the text of one."""
+
+
+_NETWORKS = "only YOLOv8 is here, for detect, segment, pose, obb and classify; other networks are in the public package"
+_NO_DOWNLOAD = "nothing is ever downloaded: put the file there yourself and give its path"
+_OWN_BLOCK = "to use it, put its code into nn/Addmodules, as the README says"
+_OWN_HEAD = "heads are Detect, Segment, Pose, OBB and Classify; a new one subclasses Detect (nn/modules/head.py)"
+_OPTIONS = "options are arguments of train(), val(), predict() and export(), their defaults rows of cfg/default.yaml"
+_FORMATS = 'files are written by YOLO.export(format="onnx" or "torchscript") and opened by YOLO("file.onnx")'
+_TRAIN = "use YOLO(...).train(), val() and predict(); a task of your own is a class as in models/yolo/detect/task.py"
+_DATA = "labels are read by ultralytics.data.dataset.YOLODataset, loaders made by ultralytics.data.loader"
+_AUGMENT = "augmentations are functions of Sample (data/augment.py); your own go to train(augmentations=[...])"
+_SPEED = "speed is measured by compare.py and benchmarks/speed.py"
+_BLOCKS = (
+    "Conv2 Proto26 RepNCSPELAN4 RepCSP RepBottleneck ELAN1 AConv ADown SPPELAN CBLinear CBFuse ResNetBlock ResNetLayer "
+    "TorchVision C2fAttn MaxSigmoidAttnBlock ImagePoolingAttn ContrastiveHead BNContrastiveHead C3f"
+)
+_HEADS = (
+    "v10Detect RTDETRDecoder WorldDetect YOLOEDetect YOLOESegment YOLOESegment26 Segment26 Pose26 OBB26 LRPCHead "
+    "SemanticSegment Depth"
+)
+_TASKS = "models.yolo.detect models.yolo.segment models.yolo.pose models.yolo.obb models.yolo.classify"
+
+_TABLE = (  # homes below `ultralytics`, names in each of them, what to do instead
+    (".", "RTDETR SAM FastSAM NAS YOLOWorld YOLOE", _NETWORKS),
+    (".", "settings", _OPTIONS),
+    (".", "checks", "use ultralytics.utils.checks"),
+    (".", "download", _NO_DOWNLOAD),
+    (".", "solutions hub trackers", "count, draw and track with the Results of YOLO(...).predict(source, stream=True)"),
+    (". utils", "ASSETS", 'no images come with it: give a path, or train on data="shapes.yaml", which is drawn'),
+    ("cfg", "entrypoint", "the scripts train.py, val.py and detect.py take name=value words"),
+    ("cfg", "TASK2DATA TASK2MODEL TASK2METRIC", "every task's class has its own, as in models/yolo/detect/task.py"),
+    ("cfg", "get_save_dir", "use increment_path of ultralytics.utils.files"),
+    ("data", "build utils base loaders YOLODataset build_dataloader build_yolo_dataset load_inference_source", _DATA),
+    (
+        "data",
+        "converter split split_dota",
+        "labels are text files, rows of `class x y w h`: convert others by a script",
+    ),
+    ("data", "annotator", "label with the Results of YOLO(...).predict(source, save_txt=True)"),
+    ("data.augment", "LetterBox", "use letterbox of ultralytics.utils.letterbox"),
+    ("data.augment", "Compose Format Mosaic MixUp CutMix CopyPaste RandomPerspective RandomHSV RandomFlip", _AUGMENT),
+    ("data.augment", "BaseTransform Albumentations v8_transforms classify_transforms", _AUGMENT),
+    ("engine utils", "tuner", "try values in a loop over YOLO(...).train(lr0=...), and compare with compare.py"),
+    ("engine.exporter", "Exporter EXPORT_ENVS export_formats", _FORMATS),
+    ("engine.model", "Model", "use YOLO"),
+    ("engine.predictor", "BasePredictor", _TRAIN),
+    ("engine.trainer", "BaseTrainer", _TRAIN),
+    ("engine.validator", "BaseValidator", _TRAIN),
+    ("models", "YOLO RTDETR SAM FastSAM NAS YOLOWorld YOLOE", f"use `from ultralytics import YOLO`; {_NETWORKS}"),
+    ("models", "rtdetr sam fastsam nas utils llm", _NETWORKS),
+    ("models.yolo", "world yoloe semantic depth YOLOWorld YOLOE", _NETWORKS),
+    ("models.yolo", "model YOLO", "use `from ultralytics import YOLO`"),
+    (_TASKS, "train val predict", _TRAIN),
+    ("models.yolo.detect", "DetectionTrainer DetectionValidator DetectionPredictor", _TRAIN),
+    ("models.yolo.segment", "SegmentationTrainer SegmentationValidator SegmentationPredictor", _TRAIN),
+    ("models.yolo.pose", "PoseTrainer PoseValidator PosePredictor", _TRAIN),
+    ("models.yolo.obb", "OBBTrainer OBBValidator OBBPredictor", _TRAIN),
+    ("models.yolo.classify", "ClassificationTrainer ClassificationValidator ClassificationPredictor", _TRAIN),
+    ("nn", "autobackend backends", _FORMATS),
+    ("nn", "text_model distill_model", _NETWORKS),
+    ("nn.tasks", "RTDETRDetectionModel WorldModel YOLOEModel YOLOESegModel SemanticSegmentationModel", _NETWORKS),
+    ("nn.tasks", "DepthModel", _NETWORKS),
+    ("nn.tasks", "Ensemble", "average the predictions of several YOLO(...) yourself"),
+    ("nn.modules nn.modules.block nn.modules.conv", _BLOCKS, _OWN_BLOCK),
+    ("nn.modules nn.modules.head", _HEADS, _OWN_HEAD),
+    ("nn.modules nn.modules.transformer", "MSDeformAttn DeformableTransformerDecoder", _NETWORKS),
+    ("nn.modules nn.modules.transformer", "DeformableTransformerDecoderLayer", _NETWORKS),
+    ("nn.modules", "utils activation", _OWN_BLOCK),
+    ("utils", "downloads uploads ASSETS_URL WEIGHTS_DIR", _NO_DOWNLOAD),
+    ("utils", "SETTINGS SETTINGS_FILE SettingsManager DATASETS_DIR RUNS_DIR", _OPTIONS),
+    ("utils", "triton export", _FORMATS),
+    ("utils", "benchmarks", _SPEED),
+    ("utils", "callbacks events", "use YOLO.add_callback(event, function); losses are in results.csv and TensorBoard"),
+    ("utils", "autobatch", "give train(batch=-1)"),
+    ("utils", "autodevice dist", "a run has one device, train(device=0)"),
+    ("utils", "patches", "use torch.load and cv2.imread; weights are read by load_checkpoint of ultralytics.nn.tasks"),
+    ("utils", "instance", "use Instances of ultralytics.data.instances"),
+    ("utils.checks", "check_executorch_requirements check_tensorrt", _FORMATS),
+    ("utils.checks", "check_amp", "train(amp=True) uses it wherever the device has it"),
+    ("utils.checks", "print_args check_yolo collect_system_info", "the options of a run are in its args.yaml"),
+    ("utils.checks", "check_model_file_from_stem", _NO_DOWNLOAD),
+    ("utils.plotting", "Colors save_one_box feature_visualization", "use Annotator, colors and plot_images"),
+    ("utils.torch_utils", "profile profile_ops", _SPEED),
+    ("utils.torch_utils", "get_flops_with_torch_profiler", "use get_flops, which counts and never measures"),
+    ("utils.torch_utils", "model_info_for_loggers", "use model_info, and compare.py for speed"),
+    ("utils.torch_utils", "attempt_compile", "give train(compile=True)"),
+)
+# By full name, such as ultralytics.nn.autobackend.
+SENTENCES = {
+    ".".join(("ultralytics", *(part for part in (home.strip("."), name) if part))): sentence
+    for homes, names, sentence in _TABLE
+    for home in homes.split()
+    for name in names.split()
+}
+
+
+def refuse(path: str) -> None:
+    """Raise RefusedImportError if a dotted name, such as ultralytics.nn.autobackend, is in the table."""
+    if path in SENTENCES:
+        raise RefusedImportError(f"{path} is not in this tree: {SENTENCES[path]}", name=path)
+
+
+def getter(module: str) -> Callable[[str], NoReturn]:
+    """A module's `__getattr__`, which Python calls for names that are not there: it says why.
+
+    `hasattr` raises as well for the names in the table: their error is no AttributeError.
+    """
+
+    def missing(name: str) -> NoReturn:
+        # Other names must end as AttributeError: Python goes on from there, to submodules for instance.
+        refuse(f"{module}.{name}")
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return missing
+
+
+class Finder:
+    """Refuses modules. As the last of `sys.meta_path` it is only asked for those that nobody found.
+
+    `from package import name` ends here as well: Python looks for a submodule where a package has no such attribute.
+    """
+
+    @staticmethod
+    def find_spec(fullname: str, path: Sequence[str] | None = None, target: Any = None) -> None:
+        """Find nothing, and say why if the name is in the table."""
+        if fullname.startswith("ultralytics."):
+            refuse(fullname)
