@@ -63,8 +63,8 @@ def write_data(tmp_path: Path) -> Callable[..., dict]:
             cv2.imwrite(str(tmp_path / "images" / f"{i:04d}.png"), picture)
             text = "\n".join(" ".join(map(str, line)) for line in lines)
             (tmp_path / "labels" / f"{i:04d}.txt").write_text(text, encoding="utf-8")
-        split = [tmp_path / "images"]
-        return {"train": split, "val": split, "nc": nc, "names": {i: str(i) for i in range(nc)}, "channels": 3}
+        classes = {"nc": nc, "nc_in_files": nc, "names": {i: str(i) for i in range(nc)}}
+        return {**dict.fromkeys(("train", "val"), [tmp_path / "images"]), **classes, "channels": 3}
 
     return write
 

@@ -6,8 +6,6 @@ import pytest
 
 from ultralytics.data import config
 from ultralytics.data.config import load_data_yaml
-from ultralytics.data.shapes import generate
-from ultralytics.data.shapes.draw import FOLDERS, ROWS
 from ultralytics.data.shapes.scenes import Recipe
 from ultralytics.utils.errors import ConfigError, DatasetError
 
@@ -219,7 +217,6 @@ def test_rows_of_drawn_datasets(home, monkeypatch):
     text = "path: outlines\ngenerate: {kind: shapes, rows: polygons}\n"
     load_data_yaml(make(home / "yamls", text + names, splits=()))
     assert drawn == {"labels": "polygons", "recipe": Recipe(classes=("disc", "star"))}
-    assert (*ROWS, FOLDERS) == generate.ROWS
     file = make(home / "wrong", "path: wrong\ngenerate: {kind: shapes, rows: masks}\n" + names, splits=())
     with pytest.raises(DatasetError, match="rows is 'masks', expected boxes, polygons, corners, rotated or folders"):
         load_data_yaml(file)

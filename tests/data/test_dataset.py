@@ -2,6 +2,8 @@
 
 import pickle
 import shutil
+from functools import partial
+from math import prod
 from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
@@ -13,7 +15,7 @@ from ultralytics.data import dataset as D
 from ultralytics.data.cache import loading as pictures
 from ultralytics.data.config import load_data_yaml
 from ultralytics.data.labels.files import list_images
-from ultralytics.data.labels.rows import box_row_parser
+from ultralytics.data.labels.rows import parse_box_rows
 from ultralytics.data.labels.scan import scan
 from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils.errors import ConfigError, DatasetError
@@ -156,7 +158,7 @@ def test_rect_gives_each_batch_its_own_shape(write_data, build, augment: bool) -
     assert expected == ([(64, 64), (64, 64), (64, 32)] if augment else [(64, 96), (96, 96), (96, 64)])
     for epoch in range(3):
         samples = [dataset[epoch, p] for p in range(7)]
-        batches = [D.collate_fn(samples[i : i + 3]) for i in range(0, 7, 3)]
+        batches = [dataset.collate(samples[i : i + 3]) for i in range(0, 7, 3)]
         assert sorted(tuple(batch["img"].shape[2:]) for batch in batches) == sorted(expected)
         assert len(batches[-1]["img"]) == 1
         values = [int(np.median(s.img[s.img != 114])) for s in samples]  # no picture is joined to another
@@ -245,10 +247,11 @@ def test_workers_do_not_copy_the_labels(numbered, build) -> None:
     assert pickled < 20_000 and pickle.loads(pickle.dumps(dataset))[0, 0].img.shape == (32, 32, 3)
 
 
-def test_collate_makes_the_batch(painted, build) -> None:
+def test_collate_makes_the_batch(painted, numbered, build) -> None:
+    collate = build(numbered(1)).collate
     first = painted((32, 64), [(0, 0, 16, 32), (32, 8, 64, 16)], [2, 1])
     empty = painted((32, 64), [], [])
-    batch = D.collate_fn([first, empty, first])
+    batch = collate([first, empty, first])
     assert batch["img"].dtype == torch.uint8 and batch["img"].shape == (3, 3, 32, 64)
     assert batch["img"][0, :, 0, 0].tolist() == first.img[0, 0, ::-1].tolist()
     assert batch["batch_idx"].tolist() == [0, 0, 2, 2] and batch["batch_idx"].dtype == torch.float32
@@ -258,7 +261,7 @@ def test_collate_makes_the_batch(painted, build) -> None:
     assert batch["im_file"] == ("painted.png",) * 3
     assert batch["ori_shape"] == batch["resized_shape"] == ((32, 64),) * 3
     assert "ratio_pad" not in batch
-    nothing = D.collate_fn([empty])
+    nothing = collate([empty])
     assert nothing["bboxes"].shape == (0, 4) and nothing["cls"].shape == (0, 1) and nothing["batch_idx"].shape == (0,)
 
 
@@ -266,9 +269,10 @@ def test_collate_makes_the_batch(painted, build) -> None:
 def test_validation_batches_equal_the_reference(reference, golden, build, options, name, data_name, imgsz) -> None:
     expected = np.load(golden / f"{name}.npz")
     data = load_data_yaml(reference / "data" / data_name / "data.yaml")
-    labels = scan(list_images(data["val"])[:4], data["nc"], box_row_parser(data.get("kpt_shape")))
+    parse = partial(parse_box_rows, keypoint_numbers=prod(data.get("kpt_shape", (0,))))
+    labels = scan(list_images(data["val"])[:4], data["nc"], parse)
     dataset = D.YOLODataset(labels, options(imgsz=imgsz), augment=False, batch=4, data=data)
-    batch = D.collate_fn([dataset[i] for i in range(4)])
+    batch = dataset.collate([dataset[i] for i in range(4)])
     np.testing.assert_array_equal(batch["img"], np.round(expected["batch.img"] * 255))
     for key in ("cls", "bboxes", "batch_idx"):
         np.testing.assert_array_equal(batch[key], expected[f"batch.{key}"])

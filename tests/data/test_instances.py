@@ -67,12 +67,15 @@ def test_what_lies_behind_the_horizon_is_not_seen() -> None:
 def test_flips_move_boxes_and_polygons_and_undo_themselves(has_polygon: bool) -> None:
     before = objects(np.array([(0.25, 0.25, 0.5, 0.25)], np.float32), has_polygon)
     assert before.boxes.tolist() == [[0, 6, 32, 18]]
-    assert before.flip_lr(64).boxes.tolist() == [[32, 6, 64, 18]]
-    assert before.flip_ud(48).boxes.tolist() == [[0, 30, 32, 42]]
-    twice = before.flip_lr(64).flip_ud(48).flip_lr(64).flip_ud(48)
+    assert before.flip(SIZE, horizontal=True).boxes.tolist() == [[32, 6, 64, 18]]
+    assert before.flip(SIZE, horizontal=False).boxes.tolist() == [[0, 30, 32, 42]]
+    twice = before
+    for horizontal in (True, False, True, False):
+        twice = twice.flip(SIZE, horizontal)
     np.testing.assert_array_equal(twice.boxes, before.boxes)
     if has_polygon:
-        np.testing.assert_array_equal(before.flip_lr(64).polygons.visible_bounds(64, 48), [[32, 6, 64, 18]])
+        polygons = before.flip(SIZE, horizontal=True).polygons
+        np.testing.assert_array_equal(polygons.visible_bounds(64, 48), [[32, 6, 64, 18]])
         np.testing.assert_allclose(twice.polygons.points, before.polygons.points, atol=1e-5)
 
 

@@ -13,7 +13,7 @@ from ultralytics.data.dataset import build_dataset
 from ultralytics.data.loader import build_loader
 from ultralytics.engine import setup, state
 from ultralytics.engine import trainer as trainer_module
-from ultralytics.engine.runtime import RuntimeSettings
+from ultralytics.engine.runtime import resolve_runtime
 from ultralytics.engine.trainer import Trainer
 from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.nn.tasks import DetectionModel
@@ -105,7 +105,7 @@ def test_trying_batches_leaves_the_network_as_it_was(network, monkeypatch):
         patch.setattr(trainer_module, "largest_batch", lambda device, step_memory: step_memory(3))
         patch.setattr(setup, "step_memory", lambda model, batch, side, runtime: 1000 * batch + side)
         assert Trainer.choose_batch(trainer) == 3096
-    assert setup.step_memory(model, 3, 96, RuntimeSettings(cpu, None, False, False, False)) == 7
+    assert setup.step_memory(model, 3, 96, resolve_runtime(trainer.args, cpu)) == 7
     assert seen[0] == (3, 3, 96, 96)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())

@@ -13,7 +13,8 @@ import torch
 
 from tests.engine.runs import rows_of
 from ultralytics import YOLO
-from ultralytics.engine import loggers, setup
+from ultralytics.engine import loggers
+from ultralytics.engine.trainer import Trainer
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import load_yaml
@@ -221,15 +222,15 @@ def test_tensorboard_gets_the_numbers_of_every_epoch(train):
 
 
 def test_the_gpu_that_is_too_small_gets_half_the_batch(train, monkeypatch, caplog):
-    original, calls = setup.preprocess_batch, []
+    original, calls = Trainer.preprocess, []
 
-    def small(images, *rest):
+    def small(self, images, iteration):
         calls.append(len(images))
         if len(images) > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return original(images, *rest)
+        return original(self, images, iteration)
 
-    monkeypatch.setattr(setup, "preprocess_batch", small)
+    monkeypatch.setattr(Trainer, "preprocess", small)
     model = train(epochs=1)
     assert model.trainer.batch_size == 2 and calls[0] == 4 and set(calls[1:]) == {2}
     assert "half" in caplog.text

@@ -136,7 +136,7 @@ def test_detect_decodes_boxes_around_their_anchor_points(head):
         boxes[:, side, bins] = 50.0
     maps = [torch.zeros(1, 8, 4, 6), torch.zeros(1, 16, 2, 3)]
     decoded = head.decode({"boxes": boxes.view(1, 64, 30), "scores": torch.zeros(1, 3, 30), "feats": maps})
-    fine, coarse = decoded[0, :4, 7], decoded[0, :4, 24 + 4]  # cells (1, 1) of both levels, centerd on 1.5 strides
+    fine, coarse = decoded[0, :4, 7], decoded[0, :4, 24 + 4]  # cells (1, 1) of both levels, centered on 1.5 strides
     assert fine.tolist() == pytest.approx([8 * 2.5, 8 * 2.5, 8 * 4, 8 * 6])
     assert coarse.tolist() == pytest.approx([16 * 2.5, 16 * 2.5, 16 * 4, 16 * 6])
 

@@ -5,13 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultralytics.utils.ap import Metric, ap_per_class, average_precision, precision_envelope
+from ultralytics.utils.ap import Metric, ap_per_class, compute_ap, smooth
+
+
+def as_metric(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray, nc: int) -> Metric:
+    """Measurements of `ap_per_class`."""
+    return Metric(*ap_per_class(tp, conf, pred_cls, target_cls)[2:], nc=nc)
 
 
 def measure(hits: list[int], conf: list[float], objects: int, nc: int = 1) -> Metric:
     """Detections of class 0 that are right at every threshold or at none."""
     tp = np.array(hits, dtype=bool).reshape(-1, 1).repeat(10, 1)
-    return ap_per_class(tp, np.array(conf, dtype=float), np.zeros(len(hits)), np.zeros(objects), nc)
+    return as_metric(tp, np.array(conf, dtype=float), np.zeros(len(hits)), np.zeros(objects), nc)
 
 
 @pytest.mark.parametrize(
@@ -31,10 +36,37 @@ def test_ap_by_hand(hits, objects, expected):
 
 
 def test_envelope_falls_and_ends_in_nothing():
-    recall, precision = precision_envelope(np.array([0, 0.5, 0.5, 1]), np.array([0, 0.5, 0.4, 0.6]))
+    ap, precision, recall = compute_ap([0, 0.5, 0.5, 1], [0, 0.5, 0.4, 0.6])
     assert recall.tolist() == [0, 0, 0.5, 0.5, 1, 1, 1]
     assert precision.tolist() == [1, 0.6, 0.6, 0.6, 0.6, 0, 0]
-    assert average_precision(np.array([1.0]), np.array([1.0])) == pytest.approx(0.995)
+    assert ap == pytest.approx(0.597)
+    assert compute_ap(np.array([1.0]), np.array([1.0]))[0] == pytest.approx(0.995)
+
+
+def test_the_published_tuple():
+    tp = np.ones((4, 10), bool)
+    tp[3] = False
+    conf, cls = np.array([0.9, 0.8, 0.7, 0.95]), np.array([1.0, 1, 2, 2])
+    true_positives, false_positives, p, r, f1, ap, classes, *curves, x, prec = ap_per_class(tp, conf, cls, np.ones(3))
+    assert true_positives.tolist() == [2] and false_positives.tolist() == [0] and classes.tolist() == [1]
+    assert (p.tolist(), r.tolist(), f1.tolist()) == ([1], [pytest.approx(2 / 3)], [pytest.approx(0.8)])
+    assert ap.shape == (1, 10) and [c.shape for c in (*curves, prec)] == [(1, 1000)] * 4 and x[-1] == 1
+
+
+def test_curves_are_drawn_if_asked_for(tmp_path):
+    files = []
+    classes = np.array([0.0, 2.0])
+    ap_per_class(
+        np.ones((2, 10), bool), np.array([0.9, 0.8]), classes, classes,
+        plot=True, on_plot=files.append, save_dir=tmp_path, names={0: "cell"}, prefix="Box",
+    )  # fmt: skip
+    assert {file.name for file in files} == {f"Box{kind}_curve.png" for kind in ("F1", "PR", "P", "R")}
+    assert all(file.is_file() for file in files)
+
+
+def test_smoothing_is_a_centered_mean():
+    assert smooth(np.array([0.0, 0, 3, 0, 0, 6]), 0.4).tolist() == [0, 1, 1, 1, 2, 4]
+    assert smooth(np.arange(1000.0), 0.1)[500] == pytest.approx(500)
 
 
 def test_precision_and_recall_hold_where_the_mean_f1_is_highest():
@@ -64,7 +96,7 @@ def test_curves_over_confidence_and_recall():
 def test_classes_without_truth_or_without_detections():
     tp = np.ones((3, 10), dtype=bool)
     tp[2] = False
-    metric = ap_per_class(tp, np.array([0.9, 0.8, 0.7]), np.array([1, 1, 3]), np.array([1, 1, 2]), nc=5)
+    metric = as_metric(tp, np.array([0.9, 0.8, 0.7]), np.array([1, 1, 3]), np.array([1, 1, 2]), nc=5)
     assert metric.ap_class_index.tolist() == [1, 2]  # class 3 is only detected, 0 and 4 are nowhere
     assert metric.ap.tolist() == [pytest.approx(0.995), 0]
     assert metric.maps.tolist() == [pytest.approx(v) for v in (0.4975, 0.995, 0, 0.4975, 0.4975)]
@@ -88,6 +120,6 @@ def test_order_of_the_detections_does_not_matter(seed):
     conf = rng.permutation(n) / n
     tp, pred_cls, target_cls = rng.random((n, 10)) < 0.3, rng.integers(0, 3, n), rng.integers(0, 3, 60)
     order = rng.permutation(n)
-    a, b = (ap_per_class(tp[i], conf[i], pred_cls[i], target_cls, 3) for i in (slice(None), order))
+    a, b = (as_metric(tp[i], conf[i], pred_cls[i], target_cls, 3) for i in (slice(None), order))
     np.testing.assert_array_equal(a.all_ap, b.all_ap)
     np.testing.assert_array_equal(a.f1_curve, b.f1_curve)

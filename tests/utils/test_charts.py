@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ultralytics.utils.annotator import colors
-from ultralytics.utils.ap import ap_per_class
+from ultralytics.utils.ap import Metric, ap_per_class
 from ultralytics.utils.charts import metrics as metric_charts
 from ultralytics.utils.charts import style as figures
 from ultralytics.utils.charts import training as charts
@@ -83,7 +83,7 @@ def metric(names: dict[int, str], seed: int = 0):
     n = 60 * len(names)
     true, conf = rng.integers(0, len(names), n), rng.random(n)
     tp = np.repeat((rng.random(n) < conf)[:, None], 10, 1)
-    return ap_per_class(tp, conf, true, true, len(names))
+    return Metric(*ap_per_class(tp, conf, true, true)[2:], nc=len(names))
 
 
 def test_labels_chart_shows_the_objects(tmp_path, saved):
@@ -234,7 +234,7 @@ def test_legends_give_the_numbers_of_the_table(tmp_path, saved):
 
 def test_curves_of_some_classes_keep_their_colors(tmp_path, saved):
     true = np.array([0, 2, 2])
-    found = ap_per_class(np.ones((3, 10), bool), np.array([0.9, 0.8, 0.7]), true, true, 3)
+    found = Metric(*ap_per_class(np.ones((3, 10), bool), np.array([0.9, 0.8, 0.7]), true, true)[2:], nc=3)
     metric_charts.plot_curves(found, THREE, tmp_path)
     lines = saved[0].axes[0].lines
     assert [line.get_color() for line in lines[:2]] == [figures.hex_color(0), figures.hex_color(2)]
@@ -243,18 +243,21 @@ def test_curves_of_some_classes_keep_their_colors(tmp_path, saved):
 
 def test_curves_of_nothing_and_of_nan(tmp_path, saved):
     nothing = np.zeros(0)
-    metric_charts.plot_curves(ap_per_class(np.zeros((0, 10), bool), nothing, nothing, nothing, 3), THREE, tmp_path)
+    empty = Metric(*ap_per_class(np.zeros((0, 10), bool), nothing, nothing, nothing)[2:], nc=3)
+    metric_charts.plot_curves(empty, THREE, tmp_path)
     assert "no labeled objects" in [text.get_text() for text in saved[0].texts]
     x = np.linspace(0, 1, 5)
-    metric_charts.plot_mc_curve(x, np.array([x, np.full(5, np.nan)]), {0: "a", 1: "b"}, tmp_path / "F1.png", "F1")
+    metric_charts.plot_mc_curve(
+        x, np.array([x, np.full(5, np.nan)]), tmp_path / "F1.png", {0: "a", 1: "b"}, ylabel="F1"
+    )
     np.testing.assert_allclose(saved[-1].axes[0].lines[2].get_ydata(), x)
 
 
 def test_curve_files_of_ones_own(tmp_path):
     x = np.linspace(0, 1, 50)
-    assert metric_charts.plot_mc_curve(x, x[None] ** 2, {0: "a"}, tmp_path / "mine.png", "F1").stat().st_size > 1000
+    assert metric_charts.plot_mc_curve(x, x[None] ** 2, tmp_path / "mine.png", ylabel="F1").stat().st_size > 1000
     assert (
-        metric_charts.plot_pr_curve(x, 1 - x[None], np.array([0.5]), {0: "a"}, tmp_path / "pr.png").stat().st_size
+        metric_charts.plot_pr_curve(x, 1 - x[None], np.full((1, 10), 0.5), tmp_path / "pr.png", {0: "a"}).stat().st_size
         > 1000
     )
 

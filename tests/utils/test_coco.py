@@ -108,8 +108,8 @@ def labeled_images(root: Path) -> list[tuple]:
 def noisy(image: tuple, rng: np.random.Generator, nc: int) -> torch.Tensor:
     """Jittered ground truth, most of it, and false positives: (n, 6) in pixels, most confident first."""
     _, (height, width), classes, boxes = image
-    found = rng.random(len(classes)) < 0.85
-    boxes, classes = boxes[found], classes[found]
+    detected = rng.random(len(classes)) < 0.85
+    boxes, classes = boxes[detected], classes[detected]
     boxes = boxes + rng.normal(0, 0.08, boxes.shape) * np.tile(boxes[:, 2:], 2)
     swapped = rng.random(len(classes)) < 0.1
     classes = np.where(swapped, rng.integers(0, nc, len(classes)), classes)
@@ -125,10 +125,10 @@ def noisy(image: tuple, rng: np.random.Generator, nc: int) -> torch.Tensor:
 def measure(images: list[tuple], detections: list[torch.Tensor], names: dict[int, str]) -> DetMetrics:
     """Our own metrics, in pixels of the original images."""
     metrics = DetMetrics(names)
-    for (_, (height, width), classes, boxes), found in zip(images, detections, strict=True):
-        iou = box_iou(torch.from_numpy(xywhn2xyxy(boxes, width, height)), found[:, :4]).numpy()
-        pred_cls = found[:, 5].numpy()
-        stats = {"tp": match_predictions(pred_cls, classes, iou), "conf": found[:, 4].numpy(), "pred_cls": pred_cls}
+    for (_, (height, width), classes, boxes), rows in zip(images, detections, strict=True):
+        iou = box_iou(torch.from_numpy(xywhn2xyxy(boxes, width, height)), rows[:, :4]).numpy()
+        pred_cls = rows[:, 5].numpy()
+        stats = {"tp": match_predictions(pred_cls, classes, iou), "conf": rows[:, 4].numpy(), "pred_cls": pred_cls}
         metrics.update_stats(stats | {"target_cls": classes, "target_img": np.unique(classes)})
     metrics.process()
     return metrics
@@ -137,7 +137,9 @@ def measure(images: list[tuple], detections: list[torch.Tensor], names: dict[int
 def assert_agree(images: list[tuple], detections: list[torch.Tensor], names: dict[int, str]) -> DetMetrics:
     """Our AP is a COCO evaluator's: the mean within 0.01, every class within 0.015."""
     rows = [
-        row for (file, *_), found in zip(images, detections, strict=True) for row in to_coco_predictions(file, found)
+        row
+        for (file, *_), detected in zip(images, detections, strict=True)
+        for row in to_coco_predictions(file, detected)
     ]
     theirs = evaluate_coco(coco_ground_truth(images, names), rows)
     metrics = measure(images, detections, names)
@@ -161,9 +163,9 @@ def test_agreement_on_a_networks_output(golden):
     """Decoded outputs of a trained network for four images of 224 x 224."""
     batch = np.load(golden / "detect.npz")
     detections = non_max_suppression(torch.from_numpy(batch["eval.0"]), 0.001, 0.7, multi_label=True)
-    own = [batch["batch.batch_idx"] == i for i in range(4)]
-    images = [
-        (f"{i}.jpg", (224, 224), batch["batch.cls"][mine, 0], batch["batch.bboxes"][mine]) for i, mine in enumerate(own)
-    ]
+    images = []
+    for i in range(4):
+        own = batch["batch.batch_idx"] == i
+        images.append((f"{i}.jpg", (224, 224), batch["batch.cls"][own, 0], batch["batch.bboxes"][own]))
     metrics = assert_agree(images, detections, {0: "RBC", 1: "WBC", 2: "Platelets"})
     assert metrics.box.map50 > 0.85

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ultralytics.utils.letterbox import (
     letterbox,
     letterbox_batch,
+    letterbox_geometry,
     minimal_canvas,
     pad,
     padding,
@@ -109,6 +110,12 @@ def test_letterbox_centers_the_image_on_114():
     np.testing.assert_array_equal(out[40:280], image)
     assert (out[:40] == 114).all()
     assert (out[280:] == 114).all()
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (375, 500), (853, 1281), (7, 3000), (1, 3000)])
+def test_the_geometry_follows_from_the_shapes(shape):
+    _, gain, corner = letterbox(np.zeros(shape, np.uint8), 320, (320, 320))
+    assert letterbox_geometry((320, 320), (*shape, 3)) == (gain, corner)
 
 
 def test_letterbox_scales_by_the_gains_it_returns():

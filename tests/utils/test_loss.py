@@ -1,6 +1,9 @@
-"""The detection loss: reference numbers, gradients, gains, and batches without objects."""
+"""Losses: terms against formulas, whole losses against the reference on outputs, networks and weights by formula."""
 
+import json
 import math
+import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +11,26 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ultralytics.utils.loss import BboxLoss, DFLoss, pad_objects, v8DetectionLoss
+from tests.steps import assert_reference_steps, reference_arrays, sgd_steps
+from ultralytics.cfg import get_options
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.checkpoint import load_checkpoint
+from ultralytics.utils.loss import (
+    BboxLoss,
+    DFLoss,
+    FocalLoss,
+    KeypointLoss,
+    RotatedBboxLoss,
+    VarifocalLoss,
+    angle_loss,
+    pad_objects,
+    v8ClassificationLoss,
+    v8DetectionLoss,
+    v8OBBLoss,
+)
 
+ANALYTIC = Path(__file__).parents[1] / "nn" / "analytic.json"
+NETWORKS = ("yolov8n.yaml", "yolov8n-DynamicConv.yaml", "yolov8n-C2f-DynamicConv.yaml")
 GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}
 
 
@@ -110,9 +131,9 @@ def test_an_image_is_matched_as_if_it_were_alone():
     together = criterion().match(raw, batch)
     for i in range(2):
         alone = raw_output(raw["boxes"][i : i + 1], raw["scores"][i : i + 1], 64)
-        mine = batch["batch_idx"] == i
+        own = batch["batch_idx"] == i
         match = criterion().match(
-            alone, {key: value[mine] for key, value in batch.items()} | {"batch_idx": torch.zeros(mine.sum())}
+            alone, {key: value[own] for key, value in batch.items()} | {"batch_idx": torch.zeros(own.sum())}
         )
         assert torch.equal(match.target.fg_mask[0], together.target.fg_mask[i])
         assert torch.equal(match.target.target_scores[0], together.target.target_scores[i])
@@ -156,9 +177,9 @@ def test_padding_sorts_objects_by_image():
 def test_dfl_is_cross_entropy_between_the_neighboring_bins():
     logits, target = torch.randn(3 * 4, 16), torch.rand(3, 4) * 14.9
     lower = target.long().flatten()
-    share = target.flatten() - lower
-    expected = F.cross_entropy(logits, lower, reduction="none") * (1 - share)
-    expected += F.cross_entropy(logits, lower + 1, reduction="none") * share
+    above = target.flatten() - lower
+    expected = F.cross_entropy(logits, lower, reduction="none") * (1 - above)
+    expected += F.cross_entropy(logits, lower + 1, reduction="none") * above
     torch.testing.assert_close(DFLoss(16)(logits, target), expected.view(3, 4).mean(1, keepdim=True))
 
 
@@ -219,3 +240,173 @@ def test_more_positives_with_a_larger_topk():
     model = SimpleNamespace(args=SimpleNamespace(**GAINS), model=[head])
     few, many = (v8DetectionLoss(model, tal_topk=k).match(random_output(), objects(0, 1)) for k in (1, 10))
     assert few.target.fg_mask.sum() == 2 < many.target.fg_mask.sum()
+
+
+def test_focal_loss_is_its_formula():
+    logits, labels = torch.tensor([[0.0, -2.0], [3.0, 0.5]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    expected = 0.0
+    for x, y in zip(logits.flatten().tolist(), labels.flatten().tolist(), strict=True):
+        p = 1 / (1 + math.exp(-x))
+        right, alpha = (p, 0.25) if y else (1 - p, 0.75)
+        expected += -alpha * (1 - right) ** 1.5 * math.log(right) / 2  # a mean over two classes, summed over rows
+    assert FocalLoss()(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+    plain = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / 2
+    torch.testing.assert_close(FocalLoss(gamma=0.0, alpha=0.0)(logits, labels), plain)
+
+
+def test_varifocal_loss_is_its_formula():
+    logits, scores = torch.tensor([[0.0, -2.0], [3.0, 0.5]]), torch.tensor([[0.7, 0.0], [0.0, 0.4]])
+    expected = 0.0
+    for x, q in zip(logits.flatten().tolist(), scores.flatten().tolist(), strict=True):
+        p = 1 / (1 + math.exp(-x))
+        entropy = -q * math.log(p) - (1 - q) * math.log(1 - p)
+        expected += (q if q else 0.75 * p**2) * entropy / 2
+    assert VarifocalLoss()(logits, scores, (scores > 0).float()).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_keypoint_loss_is_its_formula():
+    pred = torch.tensor([[[3.0, 4, 0.2], [10, 0, 0.1]], [[0, 0, 0], [1, 1, 0]]])
+    true, visible = torch.tensor([[[0.0, 0], [10, 0]], [[2, 0], [50, 50]]]), torch.tensor([[1.0, 1], [1, 0]])
+    first = (1 - math.exp(-25 / (2 * 0.5**2 * 100))) * 1  # two visible points: a factor of 1
+    second = (1 - math.exp(-4 / (2 * 0.5**2 * 64))) * 2  # one of two: 2
+    for sigmas in ((0.25, 0.1), torch.tensor([0.25, 0.1])):
+        loss = KeypointLoss(sigmas)(pred, true, visible, torch.tensor([[100.0], [64.0]]))
+        assert loss.item() == pytest.approx((first + second) / 4, rel=1e-5)
+
+
+def test_classification_loss():
+    logits, cls = torch.randn(5, 3, dtype=torch.float16, requires_grad=True), torch.tensor([0, 2, 1, 1, 0])
+    expected = F.cross_entropy(logits.float(), cls)
+    for preds in (logits, (logits.softmax(1), logits)):
+        loss, items = v8ClassificationLoss()(preds, {"cls": cls})
+        torch.testing.assert_close(loss, expected)
+        assert loss.requires_grad and not items.requires_grad and items.tolist() == [loss.item()]
+
+
+def build(yaml, nc):
+    """A network in training mode with the default gains."""
+    model = DetectionModel(yaml, nc=nc, verbose=False).train()
+    model.args = get_options()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "yaml"), [("detect", "yolov8n.yaml"), ("detect-DynamicConv", "yolov8n-DynamicConv.yaml")]
+)
+def test_reference_steps_on_real_images(golden, name, yaml):
+    safetensors = pytest.importorskip("safetensors.torch")
+    model = build(yaml, nc=3)
+    model.load_state_dict(safetensors.load_file(golden / "weights" / f"{name}.safetensors"))
+
+    arrays = reference_arrays(golden / f"{name}.npz")
+    assert_reference_steps(model, arrays, v8DetectionLoss.names, v8DetectionLoss(model))
+
+
+def analytic_value(name, shape):
+    """Weights by formula: noise seeded by the entry's name, scaled as the entry's kind asks for."""
+    n = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(int(np.prod(shape)))
+    if name.endswith("running_var"):
+        n = np.exp(0.1 * n)
+    elif len(shape) == 1:
+        n = 1 + 0.1 * n if name.endswith("weight") else 0.1 * n
+    else:
+        n = 0.05 * n if len(shape) == 2 else n * np.sqrt(2 / (n.size / shape[0]))
+    return torch.from_numpy(n.reshape(shape))
+
+
+@pytest.mark.parametrize("yaml", NETWORKS)
+def test_reference_steps_on_weights_by_formula(yaml):
+    reference = json.loads(ANALYTIC.read_text(encoding="utf-8"))
+    model = build(yaml, reference["nc"])
+    for name, value in model.state_dict().items():
+        if "num_batches_tracked" not in name and ".dfl." not in name:
+            value.copy_(analytic_value(name, value.shape))
+    batch = {key: torch.tensor(value) for key, value in reference["labels"].items()}
+    batch["img"] = torch.from_numpy(np.random.RandomState(0).rand(2, 3, 64, 96)).float()
+
+    done = list(sgd_steps(model, batch, lr=2e-4, steps=3))
+    steps = reference["networks"][yaml]["sgd"]
+    items = [[step["items"][part] for part in v8DetectionLoss.names] for step in steps]
+    np.testing.assert_allclose(done[0][1], items[0], rtol=1e-4)
+    np.testing.assert_allclose([step[1] for step in done], items, rtol=1e-3)
+    np.testing.assert_allclose([step[0] for step in done], [step["total"] for step in steps], rtol=1e-3)
+    np.testing.assert_allclose([step[2] for step in done], [step["grad_norm"] for step in steps], rtol=1e-3)
+
+
+@pytest.fixture
+def obb_criterion():
+    """The loss of a head for three classes with the default gains."""
+    head = SimpleNamespace(stride=(8, 16, 32), nc=3, reg_max=16)
+    return v8OBBLoss(SimpleNamespace(model=[head], args=get_options()))
+
+
+def obb_output(images=2, seed=0):
+    """Raw output of a head for rotated boxes on 64 x 64 inputs, and the leaves that gradients reach."""
+    generator = torch.Generator().manual_seed(seed)
+    leaves = [torch.randn(images, n, 64 + 16 + 4, generator=generator).requires_grad_() for n in (64, 3, 1)]
+    boxes, scores, angle = leaves
+    return raw_output(boxes, scores, 64) | {"angle": (angle.sigmoid() - 0.25) * math.pi}, leaves
+
+
+def rotated_objects(rows):
+    """A batch from rows image, class, x, y, w, h, theta, in fractions of the image."""
+    values = torch.tensor(rows, dtype=torch.float32).reshape(-1, 7)
+    return {"batch_idx": values[:, 0], "cls": values[:, 1:2], "bboxes": values[:, 2:]}
+
+
+def test_reference_steps_of_rotated_boxes(golden):
+    checkpoint = load_checkpoint(golden / "weights" / "obb.pt")
+    model = DetectionModel(dict(checkpoint.yaml), nc=1, verbose=False).train()
+    model.load_state_dict(checkpoint.state_dict)
+    model.args = get_options()
+    assert_reference_steps(model, reference_arrays(golden / "obb.npz"), v8OBBLoss.names, v8OBBLoss(model))
+
+
+def test_without_rotated_objects_only_the_scores_learn(obb_criterion):
+    preds, leaves = obb_output()
+    total, parts = obb_criterion(preds, rotated_objects([]))
+    total.backward()
+    assert parts[[0, 2, 3]].tolist() == [0, 0, 0] and parts[1] > 0
+    assert leaves[1].grad.abs().sum() > 0 and all(leaf.grad is None or not leaf.grad.any() for leaf in leaves[::2])
+
+
+def test_objects_under_two_pixels_are_not_learned(obb_criterion):
+    small = [(0, 1, 0.5, 0.5, 0.5, 1.99 / 64, 0.3), (1, 2, 0.3, 0.3, 1.9 / 64, 0.5, 0.1)]
+    preds, _ = obb_output()
+    nothing = obb_criterion(preds, rotated_objects([]))[1]
+    torch.testing.assert_close(obb_criterion(preds, rotated_objects(small))[1], nothing)
+    wide = [(0, 1, 0.5, 0.5, 0.5, 2.01 / 64, 0.3)]
+    assert obb_criterion(preds, rotated_objects(wide))[1][0] > 0
+    torch.testing.assert_close(
+        obb_criterion(preds, rotated_objects(small + wide))[1], obb_criterion(preds, rotated_objects(wide))[1]
+    )
+
+
+def test_the_gain_of_the_angle(obb_criterion):
+    preds, _ = obb_output()
+    batch = rotated_objects([(0, 1, 0.5, 0.5, 0.6, 0.3, 0.3), (1, 0, 0.4, 0.5, 0.2, 0.5, 1.3)])
+    before = obb_criterion(preds, batch)[1]
+    obb_criterion.args = get_options({"angle": 2.5})
+    after = obb_criterion(preds, batch)[1]
+    torch.testing.assert_close(after, before * torch.tensor([1, 1, 1, 2.5]))
+    assert before[3] > 0
+
+
+def test_angles_count_by_how_long_the_target_is():
+    target = torch.tensor([[0, 0, 30.0, 10, 0.4], [0, 0, 10, 10, 0.4], [0, 0, 10, 30, 0.4]])
+    pred = target.clone()
+    pred[:, 4] += 0.3
+    weight = math.exp(-(math.log(3) ** 2) / 9)
+    expected = math.sin(0.6) ** 2 * torch.tensor([weight, 1, weight])
+    torch.testing.assert_close(angle_loss(pred, target), expected)
+    pred[:, 4] = target[:, 4] + math.pi / 2
+    torch.testing.assert_close(angle_loss(pred, target), torch.zeros(3), atol=1e-6, rtol=0)
+
+
+def test_distances_are_measured_along_the_axes_of_the_target():
+    target = torch.tensor([[5.0, 4, 6, 2, math.pi / 6]])
+    points = torch.tensor([[5 + 2 * math.cos(math.pi / 6), 4 + 2 * math.sin(math.pi / 6)]])  # 2 along the width
+    near = RotatedBboxLoss().target_distances(points, target)
+    torch.testing.assert_close(near, torch.tensor([[5.0, 1, 1, 1]]))
+    far = RotatedBboxLoss().target_distances(points + 40, target)
+    assert far.min() == 0 and far.max() == pytest.approx(14.99)

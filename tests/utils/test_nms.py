@@ -6,8 +6,9 @@ import torch
 from torchvision.ops import batched_nms, box_convert, box_iou
 
 from ultralytics.utils import nms
-from ultralytics.utils.metrics import probiou
-from ultralytics.utils.nms import non_max_suppression, rotated_non_max_suppression
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.metrics import batch_probiou, probiou
+from ultralytics.utils.nms import non_max_suppression
 
 
 def predictions(batch: int = 2, nc: int = 3, anchors: int = 70, extra: int = 0, seed: int = 0) -> torch.Tensor:
@@ -51,8 +52,8 @@ def greedy(rows: torch.Tensor, iou_thres: float, agnostic: bool) -> torch.Tensor
 @pytest.mark.parametrize(("conf", "iou"), [(0.25, 0.45), (0.001, 0.7)])
 def test_equal_to_the_plain_loop(conf, iou, agnostic, multi_label, extra):
     batch = predictions(extra=extra)
-    found = non_max_suppression(batch, conf, iou, agnostic=agnostic, multi_label=multi_label, max_det=10**4, nc=3)
-    for own, image in zip(found, batch, strict=True):
+    kept = non_max_suppression(batch, conf, iou, agnostic=agnostic, multi_label=multi_label, max_det=10**4, nc=3)
+    for own, image in zip(kept, batch, strict=True):
         expected = greedy(candidates(image, 3, conf, multi_label), iou, agnostic)
         torch.testing.assert_close(own, expected, rtol=0, atol=1e-4)
 
@@ -60,8 +61,8 @@ def test_equal_to_the_plain_loop(conf, iou, agnostic, multi_label, extra):
 @pytest.mark.parametrize("max_det", [300, 5])
 def test_equal_to_torchvision(max_det):
     batch = predictions(nc=5, anchors=400, seed=1)
-    found = non_max_suppression(batch, 0.1, 0.5, multi_label=True, max_det=max_det)
-    for own, image in zip(found, batch, strict=True):
+    kept = non_max_suppression(batch, 0.1, 0.5, multi_label=True, max_det=max_det)
+    for own, image in zip(kept, batch, strict=True):
         rows = candidates(image, 5, 0.1, multi_label=True)
         keep = batched_nms(rows[:, :4], rows[:, 4], rows[:, 5].int(), 0.5)[:max_det]
         torch.testing.assert_close(own, rows[keep], rtol=0, atol=1e-4)
@@ -86,8 +87,8 @@ def test_a_box_below_a_heap_is_found():
     """The heap alone is longer than the part that is looked at first."""
     heap = torch.tensor([50.0, 50.0, 20.0, 20.0, 0.9])[:, None].repeat(1, 500)
     lone = torch.tensor([150.0, 50.0, 20.0, 20.0, 0.5])[:, None]
-    (found,) = non_max_suppression(torch.cat((lone, heap), 1)[None], max_det=3)
-    assert found.tolist() == [[40, 40, 60, 60, pytest.approx(0.9), 0], [140, 40, 160, 60, 0.5, 0]]
+    (kept,) = non_max_suppression(torch.cat((lone, heap), 1)[None], max_det=3)
+    assert kept.tolist() == [[40, 40, 60, 60, pytest.approx(0.9), 0], [140, 40, 160, 60, 0.5, 0]]
 
 
 def test_of_equal_confidences_the_first_anchor_stays():
@@ -100,9 +101,9 @@ def test_of_equal_confidences_the_first_anchor_stays():
 def test_images_without_detections(multi_label):
     batch = predictions(batch=3, extra=2)
     batch[1, 4:7] = 0.25  # not above the threshold
-    found = non_max_suppression(batch, 0.25, multi_label=multi_label, nc=3)
-    assert found[1].shape == (0, 8)
-    assert len(found[0]) and len(found[2])
+    kept = non_max_suppression(batch, 0.25, multi_label=multi_label, nc=3)
+    assert kept[1].shape == (0, 8)
+    assert len(kept[0]) and len(kept[2])
 
 
 def test_a_class_at_the_threshold_is_no_detection():
@@ -122,8 +123,8 @@ def test_half_precision_keeps_far_classes_apart():
     boxes = torch.tensor([50.0, 50.0, 20.0, 20.0])[:, None].repeat(1, 2)
     scores = torch.zeros(80, 2)
     scores[78, 0], scores[79, 1] = 0.5, 0.5
-    (found,) = non_max_suppression(torch.cat((boxes, scores))[None].half())
-    assert found[:, 5].tolist() == [78, 79]
+    (kept,) = non_max_suppression(torch.cat((boxes, scores))[None].half())
+    assert kept[:, 5].tolist() == [78, 79]
 
 
 def test_input_is_left_alone():
@@ -134,7 +135,7 @@ def test_input_is_left_alone():
 
 
 def rotated_predictions(seed=0, anchors=700, nc=3):
-    """(2, 4 + nc + 1, A) of crowded turned boxes."""
+    """(2, 4 + nc + 1, A) of crowded rotated boxes."""
     rng = np.random.default_rng(seed)
     rows = (
         rng.uniform(0, 200, (2, 2, anchors)),
@@ -148,7 +149,7 @@ def rotated_predictions(seed=0, anchors=700, nc=3):
 def fast(rows, iou_thres, agnostic):
     """Fast NMS over candidates (n, 7) in order of confidence, from the whole matrix of probiou."""
     boxes = rows[:, [0, 1, 2, 3, 6]]
-    similar = probiou(boxes[:, None], boxes[None]) > iou_thres
+    similar = batch_probiou(boxes, boxes) > iou_thres
     if not agnostic:
         similar &= rows[:, None, 5] == rows[None, :, 5]
     return rows[~similar.triu(1).any(0)]
@@ -160,13 +161,14 @@ def fast(rows, iou_thres, agnostic):
 def test_rotated_boxes_go_for_any_better_one(iou, agnostic, multi_label, monkeypatch):
     monkeypatch.setattr(nms, "CHUNK", 100)
     batch = rotated_predictions()
-    found = rotated_non_max_suppression(batch, 0.3, iou, agnostic=agnostic, multi_label=multi_label, max_det=3000, nc=3)
-    for own, rows in zip(found, nms.candidates(batch, 0.3, None, multi_label, 3), strict=True):
+    settings = {"agnostic": agnostic, "multi_label": multi_label, "nc": 3, "rotated": True}
+    kept = non_max_suppression(batch, 0.3, iou, max_det=3000, **settings)
+    for own, rows in zip(kept, nms.candidates(batch, 0.3, None, multi_label, 3), strict=True):
         expected = fast(rows, iou, agnostic)
         assert 0 < len(expected) < len(rows)
         torch.testing.assert_close(own, expected, rtol=0, atol=0)
-    few = rotated_non_max_suppression(batch, 0.3, iou, agnostic=agnostic, multi_label=multi_label, max_det=7, nc=3)
-    for own, all_of_them in zip(few, found, strict=True):
+    few = non_max_suppression(batch, 0.3, iou, max_det=7, **settings)
+    for own, all_of_them in zip(few, kept, strict=True):
         assert torch.equal(own, all_of_them[:7])
 
 
@@ -175,12 +177,33 @@ def test_a_suppressed_rotated_box_suppresses():
     boxes = torch.tensor([[x, 50.0, 40.0, 20.0, score, 0.3] for x, score in ((50, 0.9), (55, 0.8), (60, 0.7))])
     gaps = [probiou(boxes[0, [0, 1, 2, 3, 5]], boxes[i, [0, 1, 2, 3, 5]]).item() for i in (1, 2)]
     assert gaps[0] > 0.7 > gaps[1]
-    (found,) = rotated_non_max_suppression(boxes.T[None], 0.25, 0.7)
-    assert found[:, 0].tolist() == [50]
+    (kept,) = non_max_suppression(boxes.T[None], 0.25, 0.7, rotated=True)
+    assert kept[:, 0].tolist() == [50]
 
 
 def test_rotated_boxes_of_chosen_classes_and_none_at_all():
     batch = rotated_predictions()
-    (found, _) = rotated_non_max_suppression(batch, 0.5, classes=[1], multi_label=True, nc=3)
-    assert set(found[:, 5].tolist()) == {1}
-    assert rotated_non_max_suppression(batch, 1.0)[0].shape == (0, 7)
+    (kept, _) = non_max_suppression(batch, 0.5, 0.7, classes=[1], multi_label=True, nc=3, rotated=True)
+    assert set(kept[:, 5].tolist()) == {1}
+    assert non_max_suppression(batch, 1.0, rotated=True)[0].shape == (0, 7)
+
+
+def test_outputs_of_a_head_in_eval_mode_and_arguments_that_change_nothing():
+    batch = predictions()
+    usual = non_max_suppression(batch, 0.1)
+    accepted = non_max_suppression((batch, None), 0.1, labels=(), max_time_img=0.01, end2end=False, return_idxs=False)
+    assert all(map(torch.equal, usual, accepted))
+
+
+@pytest.mark.parametrize("refused", [{"end2end": True}, {"return_idxs": True}, {"labels": [[0, 1, 1, 2, 2]]}], ids=str)
+def test_refused_arguments_say_what_to_do(refused):
+    with pytest.raises(ConfigError, match=rf"non_max_suppression\({next(iter(refused))}="):
+        non_max_suppression(predictions(), **refused)
+
+
+def test_numbers_of_anchor_points_travel_as_an_extra_row():
+    batch = predictions(batch=1)
+    numbered = torch.cat((batch, torch.arange(70.0).view(1, 1, 70)), 1)
+    (rows,) = non_max_suppression(numbered, 0.3, nc=3)
+    boxes = box_convert(batch[0, :4, rows[:, 6].long()].T, "cxcywh", "xyxy")
+    torch.testing.assert_close(rows[:, :4], boxes)

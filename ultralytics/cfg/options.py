@@ -20,7 +20,6 @@ from ultralytics.cfg.types import (
     list_of,
     number,
     optional,
-    pair,
 )
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import nearest
@@ -209,7 +208,7 @@ OPTIONS: dict[str, OptionType] = {
     "time": optional(number(0, above=True)),
     "patience": integer(0),
     "batch": optional(any_of(choice(-1), integer(1))),
-    "imgsz": any_of(integer(32), pair(integer(32), "[height, width]")),
+    "imgsz": any_of(integer(32), list_of(integer(32), 2, "[height, width]")),
     **dict.fromkeys(("save", "rect"), optional(FLAG)),
     "save_period": integer(-1),
     "cache": any_of(FLAG, choice("ram", "disk")),

@@ -103,19 +103,14 @@ def optional(option_type: OptionType) -> OptionType:
     )
 
 
-def list_of(item: OptionType, length: int | None = None) -> OptionType:
+def list_of(item: OptionType, length: int | None = None, expected: str = "") -> OptionType:
     """A list of one type, of any length if that is not given; a single value becomes a list of one."""
 
     def read(value: Any) -> Any:
         items = [item.read(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
         return INVALID if length not in (None, len(items)) or any(v is INVALID for v in items) else items
 
-    return OptionType((*item.alternatives, "a list of such"), read)
-
-
-def pair(item: OptionType, expected: str) -> OptionType:
-    """A list of exactly two of one type."""
-    return OptionType((expected,), list_of(item, length=2).read)
+    return OptionType((expected,) if expected else (*item.alternatives, "a list of such"), read)
 
 
 def _read_device(value: Any) -> Any:

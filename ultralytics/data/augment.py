@@ -64,6 +64,11 @@ class AugmentSettings:
     transforms: Sequence[Transform] = ()
 
 
+def seeded_rng(seed: int, *key: int) -> np.random.Generator:
+    """Generator of an epoch, or of one sample of it: `key` is (epoch,) or (epoch, position)."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
 def augment(
     main: Sample, other_sample: Callable[[], Sample], settings: AugmentSettings, rng: np.random.Generator
 ) -> Sample:
@@ -292,9 +297,8 @@ def hsv(sample: Sample, options: Options, rng: np.random.Generator) -> Sample:
 
 def flip(sample: Sample, horizontal: bool) -> Sample:
     """The sample mirrored left to right (`horizontal`) or top to bottom."""
-    (height, width), instances = sample.size, sample.instances
     img = cv2.flip(sample.img, int(horizontal)).reshape(sample.img.shape)  # OpenCV drops a single channel
-    return replace(sample, img=img, instances=instances.flip_lr(width) if horizontal else instances.flip_ud(height))
+    return replace(sample, img=img, instances=sample.instances.flip(sample.size, horizontal))
 
 
 __getattr__ = refused.getter(__name__)

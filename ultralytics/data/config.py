@@ -21,7 +21,7 @@ class DatasetInfo(TypedDict, total=False):
     path: Path  # the folder that the splits are in
     names: dict[int, str]  # 0 to nc - 1
     nc: int
-    nc_in_files: int  # classes in the label files, where `single_cls` makes one of them
+    nc_in_files: int  # classes in the label files; `nc`, unless `single_cls` makes one of them
     channels: int  # 3 (color) or 1 (gray)
     train: list[Path]  # folders, .txt lists or images; for classification a folder or None
     val: list[Path]
@@ -58,7 +58,8 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
         root = root or roots[-1]
         generate(data["generate"], names, root, file)
     splits = {split: _split(data, split, [root] if root else roots, split in need, file) for split in SPLITS}
-    checked = {"yaml_file": file, "path": root or roots[0], "names": names, "nc": len(names), "channels": channels}
+    checked = {"yaml_file": file, "path": root or roots[0], "names": names, "nc": len(names)}
+    checked |= {"nc_in_files": len(names), "channels": channels}
     return {**data, **checked, **splits}
 
 

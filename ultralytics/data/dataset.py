@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ultralytics.cfg import Options
-from ultralytics.data.augment import AugmentSettings, MixProbs, Transform, augment
+from ultralytics.data.augment import AugmentSettings, MixProbs, Transform, augment, seeded_rng
 from ultralytics.data.cache.loading import ImageLoader
 from ultralytics.data.cache.ring import DecodeBuffer
 from ultralytics.data.cache.whole import available_memory
@@ -28,7 +28,7 @@ from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
 
 REUSE_BATCHES, MAX_REUSE = 8, 1000  # how far back, in batches and at most in images, a mosaic takes its partners from
 
-Batch = dict[str, Tensor | tuple]  # as `collate_fn` makes it
+Batch = dict[str, Tensor | tuple]  # as `YOLODataset.collate` makes it
 Key = int | tuple[int, int]  # position in epoch 0, or (epoch, position)
 Attach = Callable[[Instances, np.ndarray, Size], Instances]
 Targets = Callable[[Sequence[Sample]], dict[str, Tensor]]
@@ -89,10 +89,12 @@ class YOLODataset(Dataset):
             labels, self.batch_shapes = labels.select(order), torch.from_numpy(shapes)
         self.labels = labels
         self.images = ImageLoader(labels, options.imgsz, data["channels"], options.cache)
+        # A sample finds its mosaic partners among that many positions, its own included.
+        self.reuse_window = min(REUSE_BATCHES * batch, MAX_REUSE, len(labels))
         self.buffer: DecodeBuffer | None = None  # made when the first sample is, or shared before workers start
         self.kept_classes: np.ndarray | None = None  # (nc,) bool, of the classes in the files
         if options.classes is not None:
-            known = np.arange(classes_in_files(data))
+            known = np.arange(data["nc_in_files"])
             if unknown := sorted(set(options.classes) - set(known.tolist())):
                 raise ConfigError(f"classes={unknown}: the dataset has the classes 0 to {known[-1]}; leave out others")
             self.kept_classes = np.isin(known, options.classes)
@@ -107,61 +109,14 @@ class YOLODataset(Dataset):
         epoch, position = key if isinstance(key, tuple) else (0, key)
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} is not in 0..{len(self) - 1}")
-        return self._train_sample(epoch, position) if self.augment else self._val_sample(position)
-
-    def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Samples as a batch, see `collate_fn`."""
-        return collate_fn(samples, self.label_format.targets)
-
-    def mix_probs(self, epoch: int) -> MixProbs:
-        """Probabilities of mosaic, mixup and the like in an epoch."""
-        return MixProbs() if self.rect or not self.augment else MixProbs.at(self.options, epoch)
-
-    @property
-    def reuse_window(self) -> int:
-        """Number of positions, its own included, among which a sample finds its mosaic partners."""
-        return min(REUSE_BATCHES * self.batch, MAX_REUSE, len(self))
-
-    def order(self, epoch: int) -> np.ndarray:
-        """Image index of each position of an epoch, (n,)."""
-        if self._order is not None and self._order[0] == epoch:
-            return self._order[1]
-        n = len(self)
-        if not self.augment:
-            order = np.arange(n)
-        elif not self.rect:
-            order = self._generator(epoch).permutation(n)
-        else:  # whole batches are shuffled, as their images have shapes alike; the last, smaller one stays last
-            full = n // self.batch * self.batch
-            batches = self._generator(epoch).permutation(np.arange(full).reshape(-1, self.batch), axis=0)
-            order = np.concatenate((batches.ravel(), np.arange(full, n)))
-        self._order = (epoch, order)
-        return order
-
-    def share_memory(self, ahead: int, lock: AbstractContextManager) -> None:
-        """Prepare for workers, which together load up to `ahead` positions at a time: each image is decoded once.
-
-        Where memory is short, each worker keeps decoded images for itself, which takes more time.
-        """
-        self.images.share()
-        if self.images.in_memory or not self.mix_probs(0):
-            return
-        size = (self.reuse_window + ahead, self.images.imgsz, self.images.channels)
-        needed, free = DecodeBuffer.nbytes(*size), available_memory()
-        if free is None or needed < free / 2:
-            with suppress(RuntimeError):  # shared memory may be smaller than all memory
-                self.buffer = DecodeBuffer(*size, lock)
-                return
-        LOGGER.warning(
-            f"there are no {needed / 1e6:.0f} MB of shared memory for decoded images (docker sets it with --shm-size): "
-            "each worker decodes for itself, which is slower"
-        )
-
-    def _generator(self, *key: int) -> np.random.Generator:
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.options.seed, spawn_key=key)))
-
-    def _train_sample(self, epoch: int, position: int) -> Sample:
-        rng, order, probs = self._generator(epoch, position), self.order(epoch), self.mix_probs(epoch)
+        if not self.augment:  # letterboxed into the shape of its batch
+            sample = self._sample(*self._load(position))
+            img, (left, top) = pad_to(sample.img, self._batch_shape(position))
+            gain = (sample.size[0] / sample.ori_shape[0], sample.size[1] / sample.ori_shape[1])
+            instances = sample.instances.translate(left, top)
+            return Sample(img, instances, sample.im_file, sample.ori_shape, (gain, (left, top)))
+        rng = seeded_rng(self.options.seed, epoch, position)
+        probs = self.mix_probs(epoch)
         main = self._at(epoch, position, keep=bool(probs))
 
         def other_sample() -> Sample:
@@ -171,16 +126,69 @@ class YOLODataset(Dataset):
             first = max(0, position - self.reuse_window + 1)
             return self._at(epoch, int(rng.integers(first, position + 1)), keep=True)
 
-        shape = self._batch_shape(int(order[position]))
+        shape = self._batch_shape(int(self.order(epoch)[position]))
         return augment(main, other_sample, AugmentSettings(self.options, shape, probs, self.transforms), rng)
 
-    def _val_sample(self, index: int) -> Sample:
-        """The image, not augmented, letterboxed into the shape of its batch."""
-        sample = self._sample(*self._load(index))
-        img, (left, top) = pad_to(sample.img, self._batch_shape(index))
-        gain = (sample.size[0] / sample.ori_shape[0], sample.size[1] / sample.ori_shape[1])
-        instances = sample.instances.translate(left, top)
-        return Sample(img, instances, sample.im_file, sample.ori_shape, (gain, (left, top)))
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Samples of one size as a batch.
+
+        `img` (B, C, H, W) uint8 RGB; what the label format makes of the instances; tuples of B: `im_file`, `ori_shape`,
+        `resized_shape`, and, where samples are not augmented, `ratio_pad`.
+        """
+        height, width, channels = samples[0].img.shape
+        images = torch.empty((len(samples), channels, height, width), dtype=torch.uint8)
+        for sample, planes in zip(samples, images.numpy(), strict=True):
+            cv2.split(sample.img, list(planes[::-1]))  # BGR, interleaved -> RGB planes, written in place
+        batch = {
+            "img": images,
+            **self.label_format.targets(samples),
+            "im_file": tuple(sample.im_file for sample in samples),
+            "ori_shape": tuple(sample.ori_shape for sample in samples),
+            "resized_shape": tuple(sample.size for sample in samples),
+        }
+        if all(sample.ratio_pad is not None for sample in samples):
+            batch["ratio_pad"] = tuple(sample.ratio_pad for sample in samples)
+        return batch
+
+    def mix_probs(self, epoch: int) -> MixProbs:
+        """Probabilities of mosaic, mixup and the like in an epoch."""
+        return MixProbs() if self.rect or not self.augment else MixProbs.at(self.options, epoch)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Image index of each position of an epoch, (n,)."""
+        if self._order is not None and self._order[0] == epoch:
+            return self._order[1]
+        n = len(self)
+        if not self.augment:
+            order = np.arange(n)
+        elif not self.rect:
+            order = seeded_rng(self.options.seed, epoch).permutation(n)
+        else:  # whole batches are shuffled, as their images have shapes alike; the last, smaller one stays last
+            full = n // self.batch * self.batch
+            batches = np.arange(full).reshape(-1, self.batch)
+            batches = seeded_rng(self.options.seed, epoch).permutation(batches, axis=0)
+            order = np.concatenate((batches.ravel(), np.arange(full, n)))
+        self._order = (epoch, order)
+        return order
+
+    def share_memory(self, ahead: int, lock: AbstractContextManager) -> None:
+        """Prepare for workers, which together load up to `ahead` positions at a time: each image is decoded once.
+
+        Where memory is short, each worker keeps decoded images for itself, which takes more time.
+        """
+        self.images.unreadable.share_memory_()
+        if self.images.in_memory or not self.mix_probs(0):
+            return
+        slots, side, channels = self.reuse_window + ahead, self.images.imgsz, self.images.channels
+        needed, free = slots * side * side * channels, available_memory()
+        if free is None or needed < free / 2:
+            with suppress(RuntimeError):  # shared memory may be smaller than all memory
+                self.buffer = DecodeBuffer(slots, side, channels, lock)
+                return
+        LOGGER.warning(
+            f"there are no {needed / 1e6:.0f} MB of shared memory for decoded images (docker sets it with --shm-size): "
+            "each worker decodes for itself, which is slower"
+        )
 
     def _batch_shape(self, index: int) -> Size:
         height, width = self.batch_shapes[index // self.batch if self.rect else 0].tolist()
@@ -211,7 +219,7 @@ class YOLODataset(Dataset):
         labels, label_format = self.labels.objects(index), self.label_format
         instances = label_format.instances.from_normalized(labels.cls, labels.boxes, labels.polygons, img.shape[:2])
         if label_format.attach is not None:
-            instances = label_format.attach(instances, self.labels.extra(index), img.shape[:2])
+            instances = label_format.attach(instances, labels.extra, img.shape[:2])
         if self.kept_classes is not None:
             instances = instances.select(self.kept_classes[instances.cls.astype(int)])
         if self.options.single_cls:
@@ -243,7 +251,7 @@ def build_dataset(
         files = files[: max(round(len(files) * options.fraction), 1)]
     labels = scan(
         files,
-        classes_in_files(data),
+        data["nc_in_files"],
         label_format.parse,
         # `classes` are picked by the numbers in the files, so these have to stay until then.
         single_cls=options.single_cls and options.classes is None,
@@ -262,30 +270,3 @@ def build_dataset(
         transforms=transforms,
         label_format=label_format,
     )
-
-
-def classes_in_files(data: DatasetInfo) -> int:
-    """Number of classes in the label files, of which `single_cls` makes one."""
-    return data.get("nc_in_files", data["nc"])
-
-
-def collate_fn(samples: Sequence[Sample], targets: Targets = box_targets) -> Batch:
-    """Samples of one size as a batch.
-
-    `img` (B, C, H, W) uint8 RGB; what `targets` makes of the instances; tuples of B: `im_file`, `ori_shape`,
-    `resized_shape`, and, where samples are not augmented, `ratio_pad`.
-    """
-    height, width, channels = samples[0].img.shape
-    images = torch.empty((len(samples), channels, height, width), dtype=torch.uint8)
-    for sample, planes in zip(samples, images.numpy(), strict=True):
-        cv2.split(sample.img, list(planes[::-1]))  # BGR, interleaved -> RGB planes, written in place
-    batch = {
-        "img": images,
-        **targets(samples),
-        "im_file": tuple(sample.im_file for sample in samples),
-        "ori_shape": tuple(sample.ori_shape for sample in samples),
-        "resized_shape": tuple(sample.size for sample in samples),
-    }
-    if all(sample.ratio_pad is not None for sample in samples):
-        batch["ratio_pad"] = tuple(sample.ratio_pad for sample in samples)
-    return batch

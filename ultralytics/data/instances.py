@@ -81,15 +81,13 @@ class Instances:
         limit = np.array((size[1], size[0]), np.float32)
         return self._map(lambda points: np.clip(points, 0, limit))
 
-    def flip_lr(self, width: int) -> "Instances":
-        """Mirrored left to right in an image of `width`."""
-        flipped = self._map(lambda points: points * (-1, 1) + (width, 0))
-        return replace(flipped, boxes=flipped.boxes[:, [2, 1, 0, 3]])  # the upper left corner comes first again
-
-    def flip_ud(self, height: int) -> "Instances":
-        """Mirrored top to bottom in an image of `height`."""
-        flipped = self._map(lambda points: points * (1, -1) + (0, height))
-        return replace(flipped, boxes=flipped.boxes[:, [0, 3, 2, 1]])
+    def flip(self, size: Size, horizontal: bool) -> "Instances":
+        """Mirrored left to right (`horizontal`) or top to bottom in an image of `size`."""
+        height, width = size
+        sign, offset = ((-1, 1), (width, 0)) if horizontal else ((1, -1), (0, height))
+        flipped = self._map(lambda points: points * sign + offset)
+        # The upper left corner comes first again.
+        return replace(flipped, boxes=flipped.boxes[:, [2, 1, 0, 3] if horizontal else [0, 3, 2, 1]])
 
     def affine(self, matrix: np.ndarray, size: Size) -> "Instances":
         """Moved by `matrix` (3, 3) into an image of `size` and clipped to it; an instance outside has an area of 0.

@@ -17,7 +17,6 @@ from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, pillow_to_bgr, rea
 from ultralytics.data.labels.files import read_list
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError, SourceError
-from ultralytics.utils.letterbox import letterbox_batch
 
 _STREAMS = ("http://", "https://", "rtsp://", "rtmp://", "tcp://", "udp://", "screen")
 
@@ -104,22 +103,18 @@ Item = ImageFile | Video | MemoryImage
 class Source:
     """Frames of several items, in their order, decoded as they are asked for.
 
-    Files that cannot be read are skipped, logged and kept in `skipped` as (file, reason); if nothing else is there,
-    iterating raises SourceError.
+    `in_memory` tells whether all items are images in memory, so that nothing has to be read. Files that cannot be read
+    are skipped, logged and kept in `skipped` as (file, reason); if nothing else is there, iterating raises SourceError.
     """
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = items
+        self.in_memory = all(isinstance(item, MemoryImage) for item in items)
         self.skipped: list[tuple[str, str]] = []
 
     def __len__(self) -> int:
         """Number of images and videos."""
         return len(self._items)
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether all items are images in memory, so that nothing has to be read."""
-        return all(isinstance(item, MemoryImage) for item in self._items)
 
     def __iter__(self) -> Iterator[Frame]:
         self.skipped = []
@@ -224,15 +219,6 @@ def to_bgr(image: np.ndarray | Tensor | Image.Image) -> np.ndarray:
         return pillow_to_bgr(Image.fromarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)))
     image = np.ascontiguousarray(image)
     return image if channels == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-
-
-def letterboxed(frames: list[Frame], imgsz: int | list[int], stride: int, rect: bool) -> Tensor:
-    """Images (B, 3, H, W) RGB 0..1 float: tensors of one shape that fits the stride as they are, else letterboxed."""
-    tensors = stack_if_tensors(frames, stride)
-    if tensors is not None:
-        return tensors
-    stacked = letterbox_batch([frame.image for frame in frames], imgsz, stride, rect)  # (B, H, W, 3) BGR uint8
-    return torch.from_numpy(np.ascontiguousarray(stacked[..., ::-1].transpose(0, 3, 1, 2))).float() / 255
 
 
 def stack_if_tensors(frames: list[Frame], stride: int) -> Tensor | None:

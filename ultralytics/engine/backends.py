@@ -230,8 +230,3 @@ def is_exported(path: Path) -> bool:
     if path.suffix in UNSUPPORTED:
         raise CheckpointError(f"{path}: such files are not read; export the .pt with format={' or '.join(FORMATS)}")
     return path.suffix[1:] in FORMATS
-
-
-def open_exported(path: Path) -> ExportedNetwork:
-    """Open a file whose name ends in a format. Raises CheckpointError, DependencyError."""
-    return FORMATS[path.suffix[1:]](path)

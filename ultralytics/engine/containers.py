@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from ultralytics.utils.masks import outline
-from ultralytics.utils.ops import letterbox_geometry, xywhr2xyxyxyxy, xyxy2xywh
+from ultralytics.utils.letterbox import letterbox_geometry
+from ultralytics.utils.masks import masks2segments
+from ultralytics.utils.ops import xywhr2xyxyxyxy, xyxy2xywh
 
 Array = torch.Tensor | np.ndarray
 Index = int | slice | list[int] | Array  # objects by number, slice, list of numbers or mask
@@ -243,7 +244,7 @@ class Masks(Predictions):
         (gain_h, gain_w), (left, top) = letterbox_geometry(self.shape[1:], self.orig_shape)
         gains, corner = np.array((gain_w, gain_h), np.float32), np.array((left, top), np.float32)
         limit = np.array((width, height), np.float32)
-        contours = [outline(mask) for mask in np.asarray(self.cpu().data, np.uint8)]  # (k, 2) each, mask pixels
+        contours = masks2segments(self.data)  # (k, 2) each, mask pixels
         return [((points - corner) / gains).clip(0, limit) for points in contours]
 
     @cached_property

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import DEFAULT_YAML, Options, get_options
-from ultralytics.engine.backends import ExportedNetwork, is_exported, open_exported
+from ultralytics.engine.backends import FORMATS, ExportedNetwork, is_exported
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
 from ultralytics.engine.runtime import FusedCopy, in_batches, inference_dtype
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the loops are imported when they are asked for: `from ultra
     from ultralytics.models.yolo.task import Metrics, Task
     from ultralytics.nn.routing import Routing
 
+Predicted = list[Results] | Iterator[Results]
 KEPT_OPTIONS = ("data", "imgsz", "single_cls")  # what a checkpoint tells later calls about its training
 NOT_IMPLEMENTED = {
     "benchmark": "a comparison of formats",
@@ -82,7 +83,7 @@ class YOLO:
 
     def _open(self, path: Path) -> None:
         if is_exported(path):
-            self.model = open_exported(path)
+            self.model = FORMATS[path.suffix[1:]](path)
             self._task = task_class(self.model.task)
             self.overrides = self.model.saved_options | {"model": str(path)}
             return
@@ -92,13 +93,11 @@ class YOLO:
         self.overrides = {k: v for k, v in self.ckpt.args.items() if k in KEPT_OPTIONS} | {"model": str(path)}
         self._has_weights = True
 
-    def __call__(
-        self, source: Any = None, stream: bool = False, **options: object
-    ) -> list[Results] | Iterator[Results]:
-        """`predict`."""
+    def __call__(self, source: Any = None, stream: bool = False, **options: object) -> Predicted:
+        """Do what `predict` does."""
         return self.predict(source, stream, **options)
 
-    def predict(self, source: Any = None, stream: bool = False, **options: object) -> list[Results] | Iterator[Results]:
+    def predict(self, source: Any = None, stream: bool = False, **options: object) -> Predicted:
         """Results on images or videos: a list, or with `stream` an iterator that keeps none of them.
 
         `source` is a path, folder, glob, .txt list, video, BGR array, PIL image, RGB tensor 0..1, or a list of these.

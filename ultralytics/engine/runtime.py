@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from operator import is_
 from time import perf_counter
@@ -24,16 +25,11 @@ class RuntimeSettings:
 
     device: torch.device
     amp: torch.dtype | None  # autocast type, None: float32 throughout
+    autocast: Callable[[], AbstractContextManager]  # context for forward passes
     scale_gradients: bool  # float16 gradients underflow without it
     channels_last: bool
     compile: bool
     notes: tuple[str, ...] = ()
-
-    def autocast(self) -> AbstractContextManager:
-        """Context for forward passes."""
-        if self.amp is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.amp)
 
 
 def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
@@ -47,7 +43,15 @@ def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
     inference_dtype(options, device)  # refused now, not when the run ends with its validation
     if device.type == "mps":
         notes.append("device=mps is untested")
-    return RuntimeSettings(device, amp, amp is torch.float16, options.channels_last, options.compile, tuple(notes))
+    return RuntimeSettings(
+        device=device,
+        amp=amp,
+        autocast=nullcontext if amp is None else partial(torch.autocast, device.type, dtype=amp),
+        scale_gradients=amp is torch.float16,
+        channels_last=options.channels_last,
+        compile=options.compile,
+        notes=tuple(notes),
+    )
 
 
 def inference_dtype(options: Options, device: torch.device) -> torch.dtype:
@@ -100,17 +104,14 @@ class FusedCopy:
         """`model` fused on `device` in eval mode; unfused where hooks wait for its layers to be called."""
         if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
             return (model if dtype == torch.float32 else deepcopy(model)).to(device, dtype).eval()
-        parts, state = parts_of(model), (device, dtype, *fingerprint(model))
+        # All layers and their attributes, the same objects as long as none was exchanged.
+        parts = list(chain.from_iterable((module, *vars(module).values()) for module in model.modules()))
+        state = (device, dtype, *fingerprint(model))
         if state != self._state or len(parts) != len(self._parts) or not all(map(is_, parts, self._parts)):
             self._copy = deepcopy(model).eval().fuse(verbose=False).to(device, dtype)
             self._parts, self._state = parts, state
         self._copy.names = model.names
         return self._copy
-
-
-def parts_of(model: nn.Module) -> list[object]:
-    """All layers and their attributes, the same objects as long as none was exchanged."""
-    return list(chain.from_iterable((module, *vars(module).values()) for module in model.modules()))
 
 
 def fingerprint(model: nn.Module) -> tuple[object, ...]:

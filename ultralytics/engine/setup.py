@@ -1,15 +1,12 @@
 """What training and validation need before their first batch: dataset, network, run folder, loaders. Pure functions."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 from ultralytics.cfg import Options, get_options
@@ -18,7 +15,6 @@ from ultralytics.data.loader import Loader, build_loader
 from ultralytics.engine.runtime import RuntimeSettings
 from ultralytics.models.yolo.task import Task
 from ultralytics.nn.tasks import BaseModel
-from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
 from ultralytics.utils.files import increment_path, save_yaml
@@ -41,7 +37,7 @@ def load_data(task: type[Task], options: Options, splits: Sequence[str] = ("trai
     if data["channels"] != 3:
         raise ConfigError(f"{options.data}: channels must be 3; gray images are read with three equal channels")
     if options.single_cls:
-        data = data | {"nc": 1, "names": {0: "item"}, "nc_in_files": data["nc"]}
+        data = data | {"nc": 1, "names": {0: "item"}}  # `nc_in_files` stays
     return data
 
 
@@ -200,24 +196,6 @@ def step_memory(model: BaseModel, batch: int, side: int, runtime: RuntimeSetting
     return torch.cuda.max_memory_allocated(runtime.device)
 
 
-def preprocess_batch(images: Tensor, options: Options, runtime: RuntimeSettings, stride: int, iteration: int) -> Tensor:
-    """Images (B, 3, H, W) uint8 to 0..1 float on the device, with `multi_scale` in another size for each iteration."""
-    images = images.to(runtime.device, non_blocking=True).float() / 255
-    if runtime.channels_last:
-        images = images.to(memory_format=torch.channels_last)
-    if not options.multi_scale:
-        return images
-    spread = np.random.default_rng((options.seed, iteration)).uniform(-options.multi_scale, options.multi_scale)
-    factor = round_to_stride(options.imgsz * (1 + spread), stride) / max(images.shape[2:])
-    shape = [max(math.ceil(edge * factor / stride), 1) * stride for edge in images.shape[2:]]
-    return F.interpolate(images, shape, mode="bilinear", align_corners=False)
-
-
-def round_to_stride(side: float, stride: int) -> int:
-    """Nearest multiple of the stride, at least one."""
-    return max(round(side / stride), 1) * stride
-
-
 def refresh_loader(loader: Loader, options: Options, epoch: int) -> Loader:
     """The loader itself, or, where the options change what the images of `epoch` are joined of, a new one."""
     dataset, before = loader.dataset, loader.dataset.options
@@ -228,10 +206,3 @@ def refresh_loader(loader: Loader, options: Options, epoch: int) -> Loader:
         return build_loader(dataset, loader.num_workers, pin_memory=loader.pin_memory)
     dataset.options = before
     return loader
-
-
-def log_start(runtime: RuntimeSettings, run_dir: Path) -> None:
-    """Log where a run computes and writes, and what it could not be given."""
-    LOGGER.info("training on %s, results in %s", runtime.device, run_dir)
-    for note in runtime.notes:
-        LOGGER.warning(note)

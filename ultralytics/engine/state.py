@@ -1,4 +1,4 @@
-"""Seeds, random states and gradients of a run as plain data: what a resumed run needs to equal an uninterrupted one."""
+"""Seeds and random states as plain data, which a resumed run needs to equal an uninterrupted one; finite weights."""
 
 import random
 from itertools import chain
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 def seed_all(seed: int) -> None:
     """Seed torch's, numpy's and Python's generators."""
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # numpy takes no larger one
     random.seed(seed)
 
 
@@ -31,19 +31,13 @@ def random_state() -> dict[str, Any]:
 def set_random_state(state: dict[str, Any]) -> None:
     """Let the generators continue where `random_state` found them."""
     torch.set_rng_state(state["torch"].cpu())
+    # The states of GPUs mean nothing on another number of them.
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
     keys = state["numpy"]["keys"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", keys, *state["numpy"]["rest"]))
     python = state["python"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
-
-
-def restore_gradients(model: nn.Module, gradients: dict[str, Tensor]) -> None:
-    """Give parameters the gradients that were accumulated since the last optimizer step."""
-    for name, parameter in model.named_parameters():
-        gradient = gradients.get(name)
-        parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
 
 
 def is_finite(model: nn.Module) -> bool:

@@ -8,8 +8,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from ultralytics.cfg import Options
@@ -131,7 +133,9 @@ class Trainer:
         setup.start_run_dir(self.save_dir, self.args)
         if self.args.plots:
             self.task.plot_labels(self.train_loader.dataset, self.save_dir)
-        setup.log_start(self.runtime, self.save_dir)
+        LOGGER.info("training on %s, results in %s", self.device, self.save_dir)
+        for note in self.runtime.notes:
+            LOGGER.warning(note)
         if self._resume:
             self.load_state_dict(self._resume)
             self.train_loader = setup.refresh_loader(self.train_loader, self.timed_options(), self.start_epoch)
@@ -143,7 +147,7 @@ class Trainer:
         """Batch size that was asked for; for -1 the largest that fits."""
         if self.args.batch != -1:
             return self.args.batch
-        side = setup.round_to_stride(self.args.imgsz * (1 + self.args.multi_scale), self.model.max_stride)
+        side = round_to_stride(self.args.imgsz * (1 + self.args.multi_scale), self.model.max_stride)
         size = largest_batch(self.device, lambda n: setup.step_memory(self.model, n, side, self.runtime))
         LOGGER.info("batch=-1: using %d", size)
         return size
@@ -201,9 +205,7 @@ class Trainer:
                 accumulate = self.schedule.apply(self.optimizer, iteration)
                 if self.args.plots and iteration < NUM_PLOTTED_BATCHES:
                     self.task.plot_batch(batch, self.save_dir / f"train_batch{iteration}.jpg")
-                batch["img"] = setup.preprocess_batch(
-                    batch["img"], self.args, self.runtime, self.model.max_stride, iteration
-                )  # (B, 3, H, W) 0..1 on the device
+                batch["img"] = self.preprocess(batch["img"], iteration)  # (B, 3, H, W) 0..1 on the device
                 with self.runtime.autocast():
                     preds = self.network(batch["img"])
                 self.loss, self.loss_items = self.criterion(preds, batch)
@@ -226,6 +228,20 @@ class Trainer:
                     break
         self.seconds += perf_counter() - started
         self.callbacks.run("on_train_epoch_end", self)
+
+    def preprocess(self, images: Tensor, iteration: int) -> Tensor:
+        """Images (B, 3, H, W) uint8 to 0..1 float on the device, with `multi_scale` in another size each iteration."""
+        args, stride = self.args, self.model.max_stride
+        images = images.to(self.device, non_blocking=True).float() / 255
+        if self.runtime.channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        if not args.multi_scale:
+            return images
+        # Drawn from seed and iteration alone, so that a resumed run sees the same sizes.
+        spread = np.random.default_rng((args.seed, iteration)).uniform(-args.multi_scale, args.multi_scale)
+        factor = round_to_stride(args.imgsz * (1 + spread), stride) / max(images.shape[2:])
+        shape = [max(math.ceil(edge * factor / stride), 1) * stride for edge in images.shape[2:]]
+        return F.interpolate(images, shape, mode="bilinear", align_corners=False)
 
     def set_epoch(self) -> None:
         """Tell the modules of the network and of its average which epoch begins."""
@@ -388,8 +404,9 @@ class Trainer:
         """Continue where a checkpoint was written, in a trainer whose parts have been built."""
         saved = checkpoint.training
         self.restore_weights(checkpoint)
-        state.restore_gradients(self.model, saved["gradients"])
         for name, parameter in self.model.named_parameters():
+            gradient = saved["gradients"].get(name)  # accumulated since the last optimizer step
+            parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
             parameter.requires_grad_(name not in saved["frozen"])
         state.set_random_state(saved["rng"])
         for name in ("stop", "epochs", "seconds", "best_fitness", "best_epoch"):
@@ -411,3 +428,8 @@ class Trainer:
 
 
 __getattr__ = refused.getter(__name__)
+
+
+def round_to_stride(side: float, stride: int) -> int:
+    """Nearest multiple of the stride, at least one."""
+    return max(round(side / stride), 1) * stride

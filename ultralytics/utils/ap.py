@@ -1,13 +1,18 @@
-"""Average precision, and precision, recall and F1 over the confidence, per class."""
+"""Average precision, and precision, recall and F1 over the confidence, per class.
 
+Legend: N detections and M objects of a dataset, C classes that have ground truth.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 RECALL_POINTS = np.linspace(0, 1, 101)
-EPS = 1e-16  # of an F1 without precision and recall
 CURVE_POINTS = np.linspace(0, 1, 1000)
+SMOOTHING = 0.1  # of the confidences, in the search for the best F1: a narrow peak is chance
 
 
 class Curve(NamedTuple):
@@ -21,25 +26,29 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """Measurements of the C classes that have ground truth, out of `nc`.
+    """Measurements of the C classes that have ground truth, out of `nc`; in the order of `ap_per_class(...)[2:]`.
 
-    `ap_class_index` (C,) names the classes; `p`, `r`, `f1` (C,) hold at `conf`, the confidence of the highest mean F1;
-    `all_ap` (C, 10) at IoU 0.50:0.05:0.95. `p_curve`, `r_curve`, `f1_curve` (C, 1000) over the confidence and
+    `p`, `r`, `f1` (C,) hold at `conf`, the confidence of the highest mean F1; `all_ap` (C, 10) at IoU 0.50:0.05:0.95;
+    `ap_class_index` (C,) names the classes. `p_curve`, `r_curve`, `f1_curve` (C, 1000) over the confidence and
     `prec_values` (C, 1000) over the recall, both 0..1 as in `px` (1000,), are of IoU 0.50.
     """
 
-    nc: int
-    ap_class_index: np.ndarray
-    all_ap: np.ndarray
     p: np.ndarray
     r: np.ndarray
     f1: np.ndarray
-    conf: float
-    px: np.ndarray
+    all_ap: np.ndarray
+    ap_class_index: np.ndarray
     p_curve: np.ndarray
     r_curve: np.ndarray
     f1_curve: np.ndarray
+    px: np.ndarray
     prec_values: np.ndarray
+    nc: int
+
+    @property
+    def conf(self) -> float:
+        """Confidence of the highest mean F1."""
+        return float(self.px[smooth(self.f1_curve.sum(0), SMOOTHING).argmax()])
 
     @property
     def ap(self) -> np.ndarray:
@@ -83,18 +92,6 @@ class Metric:
         maps[self.ap_class_index] = self.ap
         return maps
 
-    @property
-    def columns(self) -> dict[str, np.ndarray]:
-        """The columns (C,) of a table per class."""
-        return {
-            "P": self.p,
-            "R": self.r,
-            "F1": self.f1,
-            "mAP50": self.ap50,
-            "mAP75": self.all_ap[:, 5],
-            "mAP50-95": self.ap,
-        }
-
     def mean_results(self) -> list[float]:
         """Mean precision, recall, AP50 and AP50-95."""
         return [self.mp, self.mr, self.map50, self.map]
@@ -114,13 +111,35 @@ class Metric:
         ]
 
 
-def ap_per_class(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray, nc: int) -> Metric:
-    """Measure the detections of a whole dataset.
+def _mean(x: np.ndarray) -> float:
+    """Mean, 0 where there is nothing to average."""
+    return float(x.mean()) if x.size else 0.0
+
+
+def ap_per_class(
+    tp: np.ndarray,
+    conf: np.ndarray,
+    pred_cls: np.ndarray,
+    target_cls: np.ndarray,
+    plot: bool = False,
+    on_plot: Callable[[Path], None] | None = None,
+    save_dir: str | Path = "",
+    names: Mapping[int, str] | None = None,
+    eps: float = 1e-16,
+    prefix: str = "",
+) -> tuple[np.ndarray, ...]:
+    """Measure the detections of a whole dataset, class by class.
 
     `tp` (N, 10) bool from `match_predictions`, `conf`, `pred_cls` (N,), in any order; `target_cls` (M,) of all objects.
+    `plot` draws the four curves into `save_dir`, with the `names` of the classes and `prefix` before their file names;
+    `on_plot` is called with each file. `eps` keeps an F1 without precision and recall from being NaN.
+
+    Returns numbers of true and of false positives, precision, recall and F1 (C,) at the best confidence, AP (C, 10),
+    the classes (C,), precision, recall and F1 over the confidence (C, 1000), the abscissae of all curves (1000,), and
+    precision over the recall (C, 1000), which is 0 for a class that is never detected.
     """
-    classes, totals = np.unique(target_cls.astype(int), return_counts=True)
-    order = np.lexsort((-conf, pred_cls))
+    classes, totals = np.unique(np.asarray(target_cls).astype(int), return_counts=True)
+    order = np.lexsort((-conf, pred_cls))  # by class, the most confident first
     tp, conf, pred_cls = tp[order], conf[order], pred_cls[order]
     starts, ends = (np.searchsorted(pred_cls, classes, side) for side in ("left", "right"))
 
@@ -132,48 +151,46 @@ def ap_per_class(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_
         hits = tp[start:end].cumsum(0)  # (n, 10)
         recall = hits / total
         precision = hits / np.arange(1, end - start + 1)[:, None]
-        ap[i] = [average_precision(recall[:, k], precision[:, k]) for k in range(tp.shape[1])]
-        prec_values[i] = np.interp(CURVE_POINTS, *precision_envelope(recall[:, 0], precision[:, 0]))
+        for k in range(tp.shape[1]):
+            ap[i, k], envelope, reached = compute_ap(recall[:, k], precision[:, k])
+            if k == 0:
+                prec_values[i] = np.interp(CURVE_POINTS, reached, envelope)
         # np.interp wants rising abscissae, and confidence falls; above the highest one nothing is detected.
         r_curve[i] = np.interp(-CURVE_POINTS, -conf[start:end], recall[:, 0], left=0)
         p_curve[i] = np.interp(-CURVE_POINTS, -conf[start:end], precision[:, 0], left=1)
 
-    f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + EPS)
-    best = _smooth(f1_curve.sum(0)).argmax()
-    return Metric(
-        nc=nc,
-        ap_class_index=classes,
-        all_ap=ap,
-        p=p_curve[:, best],
-        r=r_curve[:, best],
-        f1=f1_curve[:, best],
-        conf=float(CURVE_POINTS[best]),
-        px=CURVE_POINTS,
-        p_curve=p_curve,
-        r_curve=r_curve,
-        f1_curve=f1_curve,
-        prec_values=prec_values,
-    )
+    f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + eps)
+    best = smooth(f1_curve.sum(0), SMOOTHING).argmax()
+    p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
+    true_positives = (r * totals).round()
+    false_positives = (true_positives / (p + eps) - true_positives).round()
+    measured = (p, r, f1, ap, classes, p_curve, r_curve, f1_curve, CURVE_POINTS, prec_values)
+    if plot:
+        from ultralytics.utils.charts.metrics import plot_curves
+
+        shown = {c: str(c) for c in classes.tolist()} | dict(names or {})
+        for file in plot_curves(Metric(*measured, nc=len(shown)), shown, save_dir, prefix):
+            if on_plot:
+                on_plot(file)
+    return true_positives, false_positives, *measured
 
 
-def average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Area under the envelope of precision (n,) over rising recall (n,): trapezoids between 101 points."""
-    height = np.interp(RECALL_POINTS, *precision_envelope(recall, precision))
-    return float((height[:-1] + height[1:]).mean() / 2)
+def compute_ap(recall: np.ndarray, precision: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Average precision of a curve given by precision (n,) over rising recall (n,), most confident first.
+
+    Returns the area under the envelope of the precision, by trapezoids between 101 points as COCO places them; the
+    envelope, which falls, and its abscissae, both (n + 3,): from recall 0 to 1, 0 beyond the last recall reached.
+    """
+    recall, precision = np.asarray(recall, float), np.asarray(precision, float)
+    mrec = np.concatenate(([0.0], recall, recall[-1:] if len(recall) else [1.0], [1.0]))
+    mpre = np.concatenate(([1.0], precision, [0.0, 0.0]))
+    mpre = np.maximum.accumulate(mpre[::-1])[::-1]
+    height = np.interp(RECALL_POINTS, mrec, mpre)
+    return float((height[:-1] + height[1:]).mean() / 2), mpre, mrec
 
 
-def precision_envelope(recall: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and falling precision (n + 3,): from recall 0 to 1, 0 beyond the last recall that was reached."""
-    recall = np.concatenate(([0.0], recall, recall[-1:], [1.0]))
-    precision = np.concatenate(([1.0], precision, [0.0, 0.0]))
-    return recall, np.maximum.accumulate(precision[::-1])[::-1]
-
-
-def _smooth(y: np.ndarray, width: int = 101) -> np.ndarray:
-    """Moving average, the ends continued with their own value."""
+def smooth(y: np.ndarray, f: float = 0.05) -> np.ndarray:
+    """Moving average of a curve (n,) over a fraction `f` of its points; the ends continue with their own value."""
+    width = round(len(y) * f * 2) // 2 + 1
+    width += width % 2 == 0  # odd, so that the average is centered
     return np.convolve(np.pad(y, width // 2, mode="edge"), np.full(width, 1 / width), mode="valid")
-
-
-def _mean(x: np.ndarray) -> float:
-    """Mean, 0 where there is nothing to average."""
-    return float(x.mean()) if x.size else 0.0

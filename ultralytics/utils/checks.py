@@ -1,4 +1,4 @@
-"""Checks of versions, packages, files and sizes that scripts begin with: they name what is missing, and install nothing."""
+"""Checks of versions, packages, files and sizes, as scripts begin with: they name what is missing, install nothing."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence

@@ -1,7 +1,10 @@
-"""Detections and ground truth in COCO's json form (https://cocodataset.org/#format-data), and COCO's own numbers."""
+"""Detections and ground truth in COCO's JSON form (https://cocodataset.org/#format-data), and COCO's own AP.
+
+Legend: n detections and k objects of an image. Rows and annotations are as they stand in the files.
+"""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,24 @@ from ultralytics.utils.files import atomic_write, import_extra
 from ultralytics.utils.metrics import BOX_AREA_FRACTION
 
 MAX_DETS = 300  # per image and category; COCO's papers use 100, which crowded images exceed
-_PARTS = {"images", "annotations", "categories"}
+
+Row = dict[str, Any]
+GroundTruth = dict[str, list[Row]]  # "images", "annotations", "categories"
+
+
+def image_id(file: str | Path) -> int | str:
+    """COCO's id of an image: the number that its name is, else the name without its ending."""
+    stem = Path(file).stem
+    return int(stem) if stem.isdecimal() else stem
+
+
+def _category(cls: float, category_ids: Sequence[int] | None) -> int:
+    return int(cls) + 1 if category_ids is None else category_ids[int(cls)]
 
 
 def to_coco_predictions(
     file: str | Path, detections: torch.Tensor, category_ids: Sequence[int] | None = None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """A row for each detection of an image: (n, 6) xyxy in pixels of the file, confidence, class.
 
     `category_ids` holds COCO's category of each class; without it categories are numbered from 1.
@@ -36,14 +51,27 @@ def to_coco_predictions(
     ]
 
 
+def run_lengths(masks: torch.Tensor) -> list[Row]:
+    """COCO's compressed run lengths, `segmentation` of a prediction, of masks (n, h, w) of 0 and 1."""
+    library = import_extra("faster_coco_eval", "coco")
+    # The encoder takes masks (h, w, n) with the pixels of a column side by side.
+    encoded = library.mask.encode(np.asfortranarray(masks.cpu().numpy().astype(np.uint8).transpose(1, 2, 0)))
+    return [{"size": list(map(int, code["size"])), "counts": code["counts"].decode()} for code in encoded]
+
+
+def save_predictions(path: str | Path, predictions: list[Row]) -> None:
+    """Write the rows of all images as JSON."""
+    atomic_write(Path(path), lambda file: file.write(json.dumps(predictions).encode()))
+
+
 def coco_ground_truth(
     images: Iterable[tuple],
     names: dict[int, str],
     category_ids: Sequence[int] | None = None,
-) -> dict[str, list[dict[str, Any]]]:
+) -> GroundTruth:
     """Annotations of images given as file, (height, width), classes (k,), boxes (k, 4) xywh normalized.
 
-    A fifth entry may be k mappings of what annotations have beside or in place of that, as `mask_annotation` makes.
+    A fifth entry may be k mappings of further or replaced entries of the annotations, as `mask_annotation` makes.
     """
     entries, annotations, files = [], [], {}
     for file, (height, width), classes, boxes, *further in images:
@@ -70,15 +98,15 @@ def coco_ground_truth(
     return {"images": entries, "annotations": annotations, "categories": categories}
 
 
-def mask_annotation(points: np.ndarray) -> dict[str, Any]:
-    """What an annotation says of a mask: its outline (p, 2) in pixels, and the area inside."""
+def mask_annotation(points: np.ndarray) -> Row:
+    """Entries of an annotation for a mask: its polygon (p, 2) in pixels, and the area inside."""
     x, y = points.astype(float).T
-    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2  # the shoelace formula
     return {"segmentation": [np.stack((x, y), 1).ravel().tolist()], "area": area}
 
 
-def keypoints_annotation(points: np.ndarray, box: np.ndarray) -> dict[str, Any]:
-    """What an annotation says of keypoints (K, 3): x, y, visibility; pixels. `box` (4,) is xywh.
+def keypoints_annotation(points: np.ndarray, box: np.ndarray) -> Row:
+    """Entries of an annotation for keypoints (K, 3): x, y, visibility; pixels. `box` (4,) is xywh.
 
     The area of the object, by which COCO judges distances, is taken to be 0.53 of its box.
     """
@@ -90,96 +118,61 @@ def keypoints_annotation(points: np.ndarray, box: np.ndarray) -> dict[str, Any]:
     }
 
 
-def run_lengths(masks: torch.Tensor) -> list[dict[str, Any]]:
-    """COCO's compressed run lengths, `segmentation` of a prediction, of masks (n, h, w) of 0 and 1."""
-    library = import_extra("faster_coco_eval", "coco")
-    encoded = library.mask.encode(np.asfortranarray(masks.cpu().numpy().astype(np.uint8).transpose(1, 2, 0)))
-    return [{"size": list(map(int, code["size"])), "counts": code["counts"].decode()} for code in encoded]
-
-
-def save_predictions(path: str | Path, predictions: list[dict[str, Any]]) -> None:
-    """Write the rows of all images as json."""
-    atomic_write(Path(path), lambda file: file.write(json.dumps(predictions).encode()))
-
-
 def evaluate_coco(
-    truth: dict[str, list[dict[str, Any]]] | str | Path,
-    predictions: list[dict[str, Any]] | str | Path,
+    truth: GroundTruth | str | Path,
+    predictions: list[Row] | str | Path,
     kind: str = "bbox",
     sigmas: Sequence[float] = (),
 ) -> dict[str, Any]:
-    """COCO's AP, at most 300 detections per image and category; the first two arguments may be json files.
+    """COCO's AP, at most 300 detections per image and category; the first two arguments may be JSON files.
 
-    `kind` says of what the overlap is measured: "bbox", boxes, "segm", masks, or "keypoints", which have `sigmas`.
+    `kind` is what the overlap is measured of: "bbox", boxes, "segm", masks, or "keypoints", which have `sigmas`.
     Returns `AP` (mean over IoU 0.50:0.05:0.95), `AP50`, `AP75` and `per_class`, the AP of each category id that has
-    ground truth. Raises DatasetError for a file that is not such json, and for a prediction on an unknown image or
+    ground truth. Raises DatasetError for a file that is not such JSON, and for a prediction on an unknown image or
     category.
     """
     library = import_extra("faster_coco_eval", "coco")
     truth, predictions = _content(truth, dict), _content(predictions, list)
     numbers = {image["id"]: n for n, image in enumerate(truth["images"], 1)}
-    _check(predictions, numbers, {category["id"] for category in truth["categories"]})
+    categories = {category["id"] for category in truth["categories"]}
+    for row in predictions:
+        for key, known in (("image_id", numbers), ("category_id", categories)):
+            if row[key] not in known:
+                raise DatasetError(f"A prediction has {key} {row[key]!r}, which the COCO ground truth does not have")
 
-    objects = library.COCO(
-        {
-            "images": [{**image, "id": numbers[image["id"]]} for image in truth["images"]],
-            "annotations": _numbered(truth["annotations"], numbers),
-            "categories": truth["categories"],
-        }
+    # The evaluator understands image ids that are numbers, and writes into the rows it is given.
+    images = [{**image, "id": numbers[image["id"]]} for image in truth["images"]]
+    annotations, detections = (
+        [{**row, "image_id": numbers[row["image_id"]]} for row in rows] for rows in (truth["annotations"], predictions)
     )
-    found = objects.loadRes(_numbered(predictions, numbers))
-    evaluator = library.COCOeval_faster(objects, found, iouType=kind)
+    objects = library.COCO({"images": images, "annotations": annotations, "categories": truth["categories"]})
+    evaluator = library.COCOeval_faster(objects, objects.loadRes(detections), iouType=kind)
     evaluator.params.maxDets = [MAX_DETS]
     if kind == "keypoints":
         evaluator.params.kpt_oks_sigmas = np.array(sigmas)
     evaluator.evaluate()
     evaluator.accumulate()
-    precision = evaluator.eval["precision"][:, :, :, 0, 0]  # (IoU, recall, category) of all sizes
-    return _summary(precision.mean(1), evaluator.params.catIds)
 
-
-def image_id(file: str | Path) -> int | str:
-    """COCO's id of an image: the number that its name is, else the name without its ending."""
-    stem = Path(file).stem
-    return int(stem) if stem.isdecimal() else stem
-
-
-def _category(cls: float, category_ids: Sequence[int] | None) -> int:
-    return int(cls) + 1 if category_ids is None else category_ids[int(cls)]
-
-
-def _summary(ap: np.ndarray, category_ids: Sequence[int]) -> dict[str, Any]:
-    """Means of the AP (IoU, category), which is -1 where a category has no ground truth."""
-    known = ap[0] >= 0
-    ap, category_ids = ap[:, known], np.asarray(category_ids)[known].tolist()
+    ap = evaluator.eval["precision"][:, :, :, 0, 0].mean(1)  # (IoU, recall, category) of all sizes -> (IoU, category)
+    measured = ap[0] >= 0  # -1: a category without ground truth
+    ap, ids = ap[:, measured], np.asarray(evaluator.params.catIds)[measured].tolist()
     means = {"AP": ap, "AP50": ap[0], "AP75": ap[5]}
     return {
-        **{name: float(values.mean()) if category_ids else 0.0 for name, values in means.items()},
-        "per_class": dict(zip(category_ids, ap.mean(0).tolist(), strict=True)),
+        **{name: float(values.mean()) if ids else 0.0 for name, values in means.items()},
+        "per_class": dict(zip(ids, ap.mean(0).tolist(), strict=True)),
     }
 
 
 def _content(source: Any, kind: type) -> Any:
-    """What is in a json file whose top level is of `kind`; anything but a path passes."""
+    """Content of a JSON file whose top level is of `kind`; anything but a path passes."""
     if not isinstance(source, str | Path):
         return source
     try:
         content = json.loads(Path(source).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as exc:
-        raise DatasetError(f"{source} cannot be read as COCO json: {exc}") from exc
-    if not isinstance(content, kind) or (kind is dict and not _PARTS.issubset(content)):
+        raise DatasetError(f"{source} cannot be read as COCO JSON: {exc}") from exc
+    parts = {"images", "annotations", "categories"}
+    if not isinstance(content, kind) or (kind is dict and not parts.issubset(content)):
         expected = "an object with images, annotations and categories" if kind is dict else "a list of predictions"
-        raise DatasetError(f"{source} is not COCO json of this kind: it must hold {expected}")
+        raise DatasetError(f"{source} is not COCO JSON of this kind: it must hold {expected}")
     return content
-
-
-def _check(predictions: list[dict[str, Any]], images: Collection[int | str], categories: Collection[int]) -> None:
-    for row in predictions:
-        for key, known in (("image_id", images), ("category_id", categories)):
-            if row[key] not in known:
-                raise DatasetError(f"A prediction has {key} {row[key]!r}, which the COCO ground truth does not have")
-
-
-def _numbered(rows: list[dict[str, Any]], numbers: dict[int | str, int]) -> list[dict[str, Any]]:
-    """Copies of rows whose image ids are numbers, all that the evaluator understands."""
-    return [{**row, "image_id": numbers[row["image_id"]]} for row in rows]

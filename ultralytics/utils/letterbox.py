@@ -1,4 +1,4 @@
-"""Where an image lies in the network's input: its size there and the padding around it.
+"""Letterbox: the size of an image in the network's input, and the padding around it.
 
 All shapes are `(height, width)` in pixels. Loading (train, val) rounds the shorter side up, prediction rounds to the
 nearest; the same roundings bring boxes back to the original image.
@@ -7,14 +7,14 @@ nearest; the same roundings bring boxes back to the original image.
 import math
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
-PADDING_VALUE = 114
+PADDING_VALUE = 114  # gray
 
 Size = int | tuple[int, int]
-Gain = tuple[float, float]
-Corner = tuple[int, int]
+Gain = tuple[float, float]  # (height, width): new side / old side
+Corner = tuple[int, int]  # (left, top)
+RatioPad = tuple[Gain, Corner]
 
 
 def as_shape(imgsz: Size) -> tuple[int, int]:
@@ -40,6 +40,16 @@ def padding(shape: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int, 
     return round(dw - 0.1), round(dh - 0.1), round(dw + 0.1), round(dh + 0.1)
 
 
+def letterbox_geometry(img1_shape: tuple[int, ...], img0_shape: tuple[int, ...]) -> RatioPad:
+    """Gains (h, w) and (left, top) of an image of `img0_shape` that prediction letterboxed to `img1_shape`.
+
+    Both shapes begin with (height, width).
+    """
+    (h1, w1), (h0, w0) = img1_shape[:2], img0_shape[:2]
+    h, w = resize_shape(h0, w0, (h1, w1), ceil=False)
+    return (h / h0, w / w0), padding((h, w), (h1, w1))[:2]
+
+
 def minimal_canvas(h: int, w: int, imgsz: Size, stride: int) -> tuple[int, int]:
     """Smallest canvas for the prediction of one shape: both missing sides are taken modulo `stride`."""
     full, (height, width) = as_shape(imgsz), resize_shape(h, w, imgsz, ceil=False)
@@ -48,6 +58,8 @@ def minimal_canvas(h: int, w: int, imgsz: Size, stride: int) -> tuple[int, int]:
 
 def resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """`image` (H, W[, C]) resized bilinearly; itself, not a copy, if it has that shape already."""
+    import cv2  # not above: ops.py needs the geometry, and building a network needs no OpenCV
+
     if image.shape[:2] == shape:
         return image
     resized = cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
@@ -104,6 +116,8 @@ def rect_shapes(
     order = np.argsort(ratio, kind="stable")
     starts = np.arange(0, len(order), batch)
     low, high = (extreme.reduceat(ratio[order], starts) for extreme in (np.minimum, np.maximum))
+    # The longer side of a batch is `imgsz`; the other follows from its most nearly square image, or is `imgsz`, too,
+    # where wide and tall images meet.
     sides = np.ones((len(starts), 2))
     sides[high < 1, 0] = high[high < 1]
     sides[low > 1, 1] = 1 / low[low > 1]

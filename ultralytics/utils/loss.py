@@ -1,6 +1,7 @@
-"""The losses of all tasks; a task with more to learn than boxes and classes extends v8DetectionLoss.
+"""Losses of all tasks: the terms first, then one class a task; those that find objects extend v8DetectionLoss.
 
-Legend: B images, M objects of an image (padded), N objects of the batch, A anchor points, P positives.
+Legend: B images, M objects of an image (padded), N objects of the batch, A anchor points, P positives, K keypoints or
+mask coefficients.
 """
 
 from dataclasses import dataclass
@@ -12,18 +13,58 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ultralytics.utils.masks import within
-from ultralytics.utils.metrics import bbox_iou, oks_exponent, oks_sigmas, probiou
-from ultralytics.utils.ops import to_frame, xywh2xyxy
+from ultralytics.utils.masks import crop_mask
+from ultralytics.utils.metrics import bbox_iou, oks_sigmas, probiou
+from ultralytics.utils.ops import to_box_frame, xywh2xyxy
 from ultralytics.utils.tal import (
     Assignment,
-    RotatedAssigner,
+    RotatedTaskAlignedAssigner,
     TaskAlignedAssigner,
     bbox2dist,
     dist2bbox,
     dist2rbox,
     make_anchors,
 )
+
+RawPreds = dict[str, Any]  # a head's raw output: "boxes" (B, 4 * reg_max, A), "scores" (B, nc, A), "feats", and more
+Batch = dict[str, Any]  # "img", "batch_idx" (N,), "cls" (N, 1), "bboxes" (N, 4) xywh normalized, and more
+
+# Terms ---------------------------------------------------------------------------------------------------------------
+
+
+class FocalLoss(nn.Module):
+    """Focal loss (arXiv 1708.02002): binary cross entropy that counts less the more certain a right answer is."""
+
+    def __init__(self, gamma: float = 1.5, alpha: float = 0.25) -> None:
+        """`alpha` is the weight of positives, 1 - alpha that of negatives; 0 leaves both at 1."""
+        super().__init__()
+        self.gamma, self.alpha = gamma, alpha
+
+    def forward(self, pred: Tensor, label: Tensor) -> Tensor:
+        """Sum over the rows of their means, a scalar, of logits (n, nc) against labels (n, nc) in 0..1."""
+        label = label.to(pred.dtype)
+        prob = pred.sigmoid()
+        wrong = label * (1 - prob) + (1 - label) * prob  # how far the answer is from the label
+        loss = F.binary_cross_entropy_with_logits(pred, label, reduction="none") * wrong**self.gamma
+        if self.alpha > 0:
+            loss = loss * (label * self.alpha + (1 - label) * (1 - self.alpha))
+        return loss.mean(1).sum()
+
+
+class VarifocalLoss(nn.Module):
+    """Varifocal loss (arXiv 2008.13367): cross entropy with IoU-aware scores; only negatives are focal."""
+
+    def __init__(self, gamma: float = 2.0, alpha: float = 0.75) -> None:
+        """Negatives have the weight alpha * probability^gamma, positives their target score."""
+        super().__init__()
+        self.gamma, self.alpha = gamma, alpha
+
+    def forward(self, pred_score: Tensor, gt_score: Tensor, label: Tensor) -> Tensor:
+        """Sum over the rows of their means, a scalar, of logits (n, nc) against scores; `label` is 1 for positives."""
+        weight = self.alpha * pred_score.sigmoid().pow(self.gamma) * (1 - label) + gt_score * label
+        with torch.autocast(pred_score.device.type, enabled=False):
+            loss = F.binary_cross_entropy_with_logits(pred_score.float(), gt_score.float(), reduction="none")
+        return (loss * weight).mean(1).sum()
 
 
 class DFLoss(nn.Module):
@@ -36,7 +77,7 @@ class DFLoss(nn.Module):
 
     def forward(self, pred_dist: Tensor, target: Tensor) -> Tensor:
         """Mean over the four sides, (P, 1), of logits (P * 4, reg_max) against distances (P, 4) in stride units."""
-        target = target.clamp(0, self.reg_max - 1 - 0.01)
+        target = target.clamp(0, self.reg_max - 1 - 0.01)  # so that a bin above always exists
         lower = target.long()
         above = target - lower
         log_p = pred_dist.log_softmax(-1).view(*target.shape, self.reg_max)
@@ -72,23 +113,73 @@ class BboxLoss(nn.Module):
         target = target_bboxes[fg_mask]
         loss_iou = ((1 - self.overlap(pred_bboxes[fg_mask], target)) * weight).sum() / target_scores_sum
 
-        distance = self.distances(anchor_points.expand(*fg_mask.shape, 2)[fg_mask], target)
-        logits = pred_dist[fg_mask].view(-1, self.dfl_loss.reg_max)
+        distance = self.target_distances(anchor_points.expand(*fg_mask.shape, 2)[fg_mask], target)
+        logits = pred_dist[fg_mask].view(-1, self.dfl_loss.reg_max)  # (P * 4, reg_max)
         loss_dfl = (self.dfl_loss(logits, distance) * weight).sum() / target_scores_sum
         return loss_iou, loss_dfl
 
-    def overlap(self, predicted: Tensor, target: Tensor) -> Tensor:
+    def overlap(self, pred: Tensor, target: Tensor) -> Tensor:
         """CIoU (P, 1) of boxes (P, 4), pair by pair."""
-        return bbox_iou(predicted, target, xywh=False, CIoU=True)
+        return bbox_iou(pred, target, xywh=False, CIoU=True)
 
-    def distances(self, points: Tensor, target: Tensor) -> Tensor:
-        """What the four sides' distributions shall mean, (P, 4), for anchor points (P, 2) and boxes (P, 4)."""
+    def target_distances(self, points: Tensor, target: Tensor) -> Tensor:
+        """Distances (P, 4) of anchor points (P, 2) to the sides of boxes (P, 4): targets of the distributions."""
         return bbox2dist(points, target, self.dfl_loss.reg_max - 1)
+
+
+VARIANCE_EPS = 0.01  # square strides: predictions that are still lines have a gradient, too
+
+
+class RotatedBboxLoss(BboxLoss):
+    """Loss of the positives' rotated boxes (B, A, 5), each weighted by its target score."""
+
+    def overlap(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Probiou (P, 1) of boxes (P, 5), pair by pair."""
+        return probiou(pred, target, floor=VARIANCE_EPS)
+
+    def target_distances(self, points: Tensor, target: Tensor) -> Tensor:
+        """Distances (P, 4) of anchor points (P, 2) to the sides of boxes (P, 5), along the boxes' axes."""
+        place, half = to_box_frame(points, target), target[:, 2:4] / 2
+        return torch.cat((half + place, half - place), -1).clamp(0, self.dfl_loss.reg_max - 1 - 0.01)
+
+
+ASPECT_WEIGHT = 3  # the smaller, the sooner an object is too round to have an angle
+
+
+def angle_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """(P,) 0 where the axes of the boxes (P, 5) agree, whichever is the width; the less the rounder the target is."""
+    width, height = target[:, 2], target[:, 3]
+    long = (-(width / height).log().square() / ASPECT_WEIGHT**2).exp()
+    return (2 * (pred[:, 4] - target[:, 4])).sin().square() * long
+
+
+class KeypointLoss(nn.Module):
+    """1 - object keypoint similarity: the distances of points, by how exactly people place them."""
+
+    def __init__(self, sigmas: Tensor | tuple[float, ...]) -> None:
+        """`sigmas` (K,) as in `oks_sigmas`."""
+        super().__init__()
+        self.sigmas = sigmas
+
+    def forward(self, pred_kpts: Tensor, gt_kpts: Tensor, kpt_mask: Tensor, area: Tensor) -> Tensor:
+        """Mean over objects and points, a scalar, of points (P, K, 2 or more) against true ones (P, K, 2 or more).
+
+        `kpt_mask` (P, K) is 1 for the points that count, `area` (P, 1) that of the objects in their unit squared.
+        Objects count the same, however many of their points do.
+        """
+        squared = (pred_kpts[..., :2] - gt_kpts[..., :2]).square().sum(-1)  # (P, K)
+        sigmas = torch.as_tensor(self.sigmas, dtype=squared.dtype, device=squared.device)
+        distance = squared / (2 * (2 * sigmas).square() * (area + 1e-9))
+        factor = kpt_mask.shape[1] / (kpt_mask.sum(1, keepdim=True) + 1e-9)  # (P, 1)
+        return (factor * (1 - (-distance).exp()) * kpt_mask).mean()
+
+
+# Detection -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Assigned:
-    """Predictions of a batch beside what they shall be; coordinates of anchor points and boxes in stride units."""
+    """Predictions of a batch and their assigned targets; coordinates of anchor points and boxes in stride units."""
 
     anchor_points: Tensor  # (A, 2)
     strides: Tensor  # (A, 1) pixels
@@ -117,9 +208,7 @@ class v8DetectionLoss:
         self.assigner = TaskAlignedAssigner(tal_topk, self.nc, alpha=0.5, beta=6.0, stride=self.stride)
         self.bbox_loss = BboxLoss(self.reg_max)
 
-    def __call__(
-        self, preds: dict[str, Any] | tuple[Tensor, dict[str, Any]], batch: dict[str, Any]
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, preds: RawPreds | tuple[Tensor, RawPreds], batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the total to call `backward` on, a scalar, and the detached components in the order of `names`.
 
         `preds` is the head's raw output, or what it returns in eval mode. The total is the sum of the components, gains
@@ -130,53 +219,30 @@ class v8DetectionLoss:
             components = self.components(raw, batch)
         return components.sum() * len(raw["boxes"]), components.detach()
 
-    def components(self, raw: dict[str, Any], batch: dict[str, Any]) -> Tensor:
+    def components(self, raw: RawPreds, batch: Batch) -> Tensor:
         """The losses times their gains, (3,)."""
         return torch.stack(self.detection_losses(self.match(raw, batch)))
 
-    def match(self, raw: dict[str, Any], batch: dict[str, Any]) -> Assigned:
+    def match(self, raw: RawPreds, batch: Batch) -> Assigned:
         """Decode the raw output and assign the batch's objects to anchor points."""
-        dist, scores = (raw[key].float().permute(0, 2, 1).contiguous() for key in ("boxes", "scores"))
+        dist, scores = (raw[key].float().permute(0, 2, 1).contiguous() for key in ("boxes", "scores"))  # (B, A, ...)
         anchor_points, strides = make_anchors(raw["feats"], self.stride)
-        boxes = self.predicted_boxes(raw, anchor_points, dist)
+        boxes = self.pred_boxes(raw, anchor_points, dist)
 
-        height, width = (side * self.stride[0] for side in raw["feats"][0].shape[-2:])
+        height, width = self.input_size(raw)
         labels, true_boxes, mask = self.preprocess(batch, len(dist), dist.new_tensor([width, height, width, height]))
-        pixels = self.scaled(boxes.detach(), strides)
+        pixels = scale_sides(boxes.detach(), strides)
         target = self.assigner(scores.detach().sigmoid(), pixels, anchor_points * strides, labels, true_boxes, mask)
         score_sum = target.target_scores.sum().clamp(min=1)
         return Assigned(anchor_points, strides, dist, scores, boxes, target, score_sum)
 
-    def detection_losses(self, m: Assigned) -> tuple[Tensor, Tensor, Tensor]:
-        """Box, class and distribution focal loss times their gains, scalars."""
-        target = m.target
-        cls = F.binary_cross_entropy_with_logits(m.scores, target.target_scores, reduction="sum") / m.score_sum
-        true_boxes = self.scaled(target.target_bboxes, 1 / m.strides)
-        box, dfl = self.bbox_loss(
-            m.dist, m.boxes, m.anchor_points, true_boxes, target.target_scores, m.score_sum, target.fg_mask
-        )
-        return box * self.args.box, cls * self.args.cls, dfl * self.args.dfl
+    def input_size(self, raw: RawPreds) -> tuple[float, float]:
+        """Height and width of the network's input in pixels."""
+        height, width = (side * self.stride[0] for side in raw["feats"][0].shape[-2:])
+        return height, width
 
-    def predicted_boxes(self, raw: dict[str, Any], anchor_points: Tensor, dist: Tensor) -> Tensor:
-        """The network's boxes in stride units, in the notation of `bbox_loss` and the assigner."""
-        return self.bbox_decode(anchor_points, dist)
-
-    @staticmethod
-    def scaled(boxes: Tensor, factor: Tensor) -> Tensor:
-        """Boxes (B, A, 4) times a `factor` (A, 1)."""
-        return boxes * factor
-
-    def bbox_decode(self, anchor_points: Tensor, dist: Tensor) -> Tensor:
-        """Boxes (B, A, 4) xyxy in stride units from the logits of their sides (B, A, 4 * reg_max)."""
-        return dist2bbox(self.distances(dist), anchor_points, xywh=False)
-
-    def distances(self, dist: Tensor) -> Tensor:
-        """Distances (B, A, 4) of the sides: the means of their distributions over the bins."""
-        bins = torch.arange(self.reg_max, dtype=dist.dtype, device=dist.device)
-        return dist.unflatten(-1, (4, self.reg_max)).softmax(-1) @ bins
-
-    def preprocess(self, batch: dict[str, Any], images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The batch's objects, one row of padding an image: labels (B, M, 1), xyxy boxes (B, M, 4) in pixels, mask.
+    def preprocess(self, batch: Batch, images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The batch's objects by image, padded: labels (B, M, 1), xyxy boxes (B, M, 4) in pixels, mask (B, M, 1).
 
         `scale` (4,) is width, height, width, height of the network input.
         """
@@ -185,6 +251,35 @@ class v8DetectionLoss:
         boxes = xywh2xyxy(rows[:, 1:] * scale)
         return pad_objects(image, images, rows[:, :1], boxes)
 
+    def pred_boxes(self, raw: RawPreds, anchor_points: Tensor, dist: Tensor) -> Tensor:
+        """The predicted boxes in stride units, in the notation of `bbox_loss` and the assigner."""
+        return self.bbox_decode(anchor_points, dist)
+
+    def bbox_decode(self, anchor_points: Tensor, pred_dist: Tensor) -> Tensor:
+        """Boxes (B, A, 4) xyxy in stride units from the logits of their sides (B, A, 4 * reg_max)."""
+        return dist2bbox(self.expected_distances(pred_dist), anchor_points, xywh=False)
+
+    def expected_distances(self, pred_dist: Tensor) -> Tensor:
+        """Distances (B, A, 4) of the sides: the means of their distributions over the bins."""
+        bins = torch.arange(self.reg_max, dtype=pred_dist.dtype, device=pred_dist.device)
+        return pred_dist.unflatten(-1, (4, self.reg_max)).softmax(-1) @ bins
+
+    def detection_losses(self, m: Assigned) -> tuple[Tensor, Tensor, Tensor]:
+        """Box, class and distribution focal loss times their gains, scalars."""
+        target = m.target
+        cls = F.binary_cross_entropy_with_logits(m.scores, target.target_scores, reduction="sum") / m.score_sum
+        true_boxes = scale_sides(target.target_bboxes, 1 / m.strides)
+        box, dfl = self.bbox_loss(
+            m.dist, m.boxes, m.anchor_points, true_boxes, target.target_scores, m.score_sum, target.fg_mask
+        )
+        return box * self.args.box, cls * self.args.cls, dfl * self.args.dfl
+
+
+def scale_sides(boxes: Tensor, factor: Tensor) -> Tensor:
+    """Boxes (B, A, 4) or, but for theta, (B, A, 5) times a `factor` (A, 1)."""
+    sides = boxes[..., :4] * factor
+    return sides if boxes.shape[-1] == 4 else torch.cat((sides, boxes[..., 4:]), -1)
+
 
 def pad_objects(image: Tensor, images: int, labels: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Objects of the batch, in any order, by image: labels (B, M, 1), boxes (B, M, 4), mask (B, M, 1) of real ones.
@@ -192,56 +287,58 @@ def pad_objects(image: Tensor, images: int, labels: Tensor, boxes: Tensor) -> tu
     `image` (N,) says whose object it is, `labels` is (N, 1), `boxes` (N, 4). Objects of an image keep their order.
     """
     counts = image.bincount(minlength=images)
-    most = int(counts.max())
+    maximum = int(counts.max())
     order = image.argsort(stable=True)
     first = counts.cumsum(0) - counts
     place = torch.empty_like(image)
-    place[order] = torch.arange(len(image), device=image.device) - first[image[order]]
+    place[order] = torch.arange(len(image), device=image.device) - first[image[order]]  # 0, 1, … in each image
 
-    padded = boxes.new_zeros((images, most, 1 + boxes.shape[-1]))
+    padded = boxes.new_zeros((images, maximum, 1 + boxes.shape[-1]))
     padded[image, place] = torch.cat((labels, boxes), 1)
-    mask = torch.arange(most, device=image.device) < counts[:, None]
+    mask = torch.arange(maximum, device=image.device) < counts[:, None]
     return padded[..., :1], padded[..., 1:], mask[..., None]
 
 
+# Instance segmentation -----------------------------------------------------------------------------------------------
+
 # Masks of an image that are compared at a time. Where there are more, they are computed once more for the gradients
 # instead of being kept: of a crowd of 300 objects they take several hundred megabytes an image.
-TOGETHER = 256
+MASK_CHUNK = 256
 
 
 class v8SegmentationLoss(v8DetectionLoss):
-    """Loss of a Segment head on a batch with `masks`, as data/masks.py makes them.
+    """Loss of a Segment head on a batch with `masks`, as models/yolo/segment/data.py makes them.
 
     `sem_loss` is 0: newer networks learn a map of classes, and tables of results have a column for it.
     """
 
     names = ("box_loss", "seg_loss", "cls_loss", "dfl_loss", "sem_loss")
 
-    def components(self, raw: dict[str, Any], batch: dict[str, Any]) -> Tensor:
+    def components(self, raw: RawPreds, batch: Batch) -> Tensor:
         """The losses times their gains, (5,); that of the masks has the gain of the boxes."""
         matched = self.match(raw, batch)
         box, cls, dfl = self.detection_losses(matched)
         seg = self.mask_loss(raw, matched, batch) * self.args.box
         return torch.stack((box, seg, cls, dfl, torch.zeros_like(box)))
 
-    def mask_loss(self, raw: dict[str, Any], matched: Assigned, batch: dict[str, Any]) -> Tensor:
+    def mask_loss(self, raw: RawPreds, matched: Assigned, batch: Batch) -> Tensor:
         """Mean over the positives: each is to show its object's mask inside its object's box."""
         masks, proto = batch["masks"].to(raw["proto"].device), raw["proto"].float()
-        height, width = masks.shape[-2:]
         if proto.shape[-2:] != masks.shape[-2:]:
-            proto = F.interpolate(proto, (height, width), mode="bilinear", align_corners=False)
+            proto = F.interpolate(proto, masks.shape[-2:], mode="bilinear", align_corners=False)
         coefficients = raw["mask_coefficient"].float().transpose(1, 2)  # (B, A, K)
-        sides = [side * self.stride[0] for side in raw["feats"][0].shape[-2:]]
-        boxes = matched.target.target_bboxes / proto.new_tensor([*sides[::-1], *sides[::-1]])  # (B, A, 4) in 0..1
+        height, width = self.input_size(raw)
+        boxes = matched.target.target_bboxes / proto.new_tensor([width, height, width, height])  # (B, A, 4) in 0..1
 
         total = proto.sum() * 0 + coefficients.sum() * 0  # so that both have gradients where nothing is positive
         for i, positive in enumerate(matched.target.fg_mask):
-            mine = masks[i] if self.args.overlap_mask else masks[(batch["batch_idx"] == i).to(masks.device)]
-            parts = positive.nonzero().flatten().split(TOGETHER)
+            # One map of the numbers of the image's objects, or a mask for each of them.
+            true = masks[i] if self.args.overlap_mask else masks[(batch["batch_idx"] == i).to(masks.device)]
+            parts = positive.nonzero().flatten().split(MASK_CHUNK)
             loss = partial(checkpoint, pixel_loss, use_reentrant=False) if len(parts) > 1 else pixel_loss
             for part in parts:
                 objects = matched.target.target_gt_idx[i, part]
-                total = total + loss(coefficients[i, part], proto[i], mine, objects, boxes[i, part])
+                total = total + loss(coefficients[i, part], proto[i], true, objects, boxes[i, part])
         return total / matched.target.fg_mask.sum().clamp(min=1)
 
 
@@ -250,19 +347,22 @@ def pixel_loss(coefficients: Tensor, proto: Tensor, masks: Tensor, objects: Tens
 
     `coefficients` (P, K), `proto` (K, h, w), `boxes` (P, 4) xyxy in 0..1, `objects` (P,) that they are to show, of
     which `masks` has one each (k, h, w), or is a map of their numbers from 1 (h, w). The mean is over the whole image,
-    whose pixels outside the box count as 0, so that with the division each object weighs the same.
+    whose pixels outside the box count as 0, so that with the division all objects count the same.
     """
     height, width = proto.shape[1:]
     own = (masks == objects[:, None, None] + 1 if masks.ndim == 2 else masks[objects]).float()
     logits = (coefficients @ proto.flatten(1)).view_as(own)
     loss = F.binary_cross_entropy_with_logits(logits, own, reduction="none")
-    inside = within(boxes * boxes.new_tensor([width, height, width, height]), (height, width))
+    loss = crop_mask(loss, boxes * boxes.new_tensor([width, height, width, height]))
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    return ((loss * inside).mean((1, 2)) / area).sum()
+    return (loss.mean((1, 2)) / area).sum()
+
+
+# Pose ----------------------------------------------------------------------------------------------------------------
 
 
 class v8PoseLoss(v8DetectionLoss):
-    """Loss of a Pose head on a batch with `keypoints` (N, K, 3): x and y in shares of W and H, visibility."""
+    """Loss of a Pose head on a batch with `keypoints` (N, K, 3): x and y in fractions of W and H, visibility."""
 
     names = ("box_loss", "pose_loss", "kobj_loss", "cls_loss", "dfl_loss")
 
@@ -270,107 +370,77 @@ class v8PoseLoss(v8DetectionLoss):
         """Beside what detection reads, the gains `pose` and `kobj`, and `kpt_oks_sigmas` of the model's YAML."""
         super().__init__(model, tal_topk)
         self.kpt_shape: tuple[int, int] = model.model[-1].kpt_shape
-        self.sigmas = oks_sigmas(self.kpt_shape, model.yaml.get("kpt_oks_sigmas"))
+        self.keypoint_loss = KeypointLoss(oks_sigmas(self.kpt_shape, model.yaml.get("kpt_oks_sigmas")))
 
-    def components(self, raw: dict[str, Any], batch: dict[str, Any]) -> Tensor:
+    def components(self, raw: RawPreds, batch: Batch) -> Tensor:
         """The losses times their gains, (5,)."""
         matched = self.match(raw, batch)
         box, cls, dfl = self.detection_losses(matched)
         pose, kobj = self.keypoint_losses(raw, matched, batch)
         return torch.stack((box, pose * self.args.pose, kobj * self.args.kobj, cls, dfl))
 
-    def keypoint_losses(self, raw: dict[str, Any], m: Assigned, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def keypoint_losses(self, raw: RawPreds, m: Assigned, batch: Batch) -> tuple[Tensor, Tensor]:
         """Means over the positives and their points: 1 - similarity of the places, and cross entropy of visibility."""
         kpts = raw["kpts"].float().unflatten(1, self.kpt_shape).permute(0, 3, 1, 2)  # (B, A, K, D)
         positive = m.target.fg_mask
         if not positive.any():
             return kpts.sum() * 0, kpts.sum() * 0
-        image, anchor = positive.nonzero(as_tuple=True)  # (P,)
-        found, strides = kpts[positive], m.strides[anchor]
-        places = found[..., :2] * 2 + (m.anchor_points[anchor] - 0.5)[:, None]
-        truth = self.true_keypoints(raw, batch)[image, m.target.target_gt_idx[positive]]  # (P, K, 3)
-        seen = (truth[..., 2] != 0).float()
-        low, high = (m.target.target_bboxes[positive] / strides).split(2, 1)
-        area = (high - low).prod(1)
 
-        squared = (places - truth[..., :2] / strides[:, None]).square().sum(-1)
-        distance = oks_exponent(squared, squared.new_tensor(self.sigmas), area + 1e-9)
-        share = self.kpt_shape[0] / (seen.sum(1, keepdim=True) + 1e-9)
-        pose = (share * (1 - (-distance).exp()) * seen).mean()
-        if self.kpt_shape[1] == 2:
-            return pose, kpts.sum() * 0
-        return pose, F.binary_cross_entropy_with_logits(found[..., 2], seen)
-
-    def true_keypoints(self, raw: dict[str, Any], batch: dict[str, Any]) -> Tensor:
-        """The objects' points in pixels, by image as `pad_objects` orders them: (B, M, K, 3)."""
-        points = batch["keypoints"].to(raw["kpts"].device).float()
-        height, width = (side * self.stride[0] for side in raw["feats"][0].shape[-2:])
+        # The objects' points in pixels, padded as the assigner's objects are.
+        points = batch["keypoints"].to(kpts.device).float()
+        height, width = self.input_size(raw)
         points = points * points.new_tensor((width, height, 1))
-        image = batch["batch_idx"].to(points.device).long().view(-1)
-        _, padded, _ = pad_objects(image, len(raw["kpts"]), points.new_zeros(len(points), 1), points.flatten(1))
-        return padded.unflatten(-1, points.shape[1:])
+        index = batch["batch_idx"].to(points.device).long().view(-1)
+        _, padded, _ = pad_objects(index, len(kpts), points.new_zeros(len(points), 1), points.flatten(1))
+        padded = padded.unflatten(-1, points.shape[1:])  # (B, M, K, 3)
 
+        image, anchor = positive.nonzero(as_tuple=True)  # (P,)
+        pred, strides = kpts[positive], m.strides[anchor]
+        places = pred[..., :2] * 2 + (m.anchor_points[anchor] - 0.5)[:, None]  # stride units, as Pose decodes them
+        true = padded[image, m.target.target_gt_idx[positive]]  # (P, K, 3)
+        visible = (true[..., 2] != 0).float()
+        lower, upper = (m.target.target_bboxes[positive] / strides).split(2, 1)
+        area = (upper - lower).prod(1, keepdim=True)
+        pose = self.keypoint_loss(places, true[..., :2] / strides[:, None], visible, area)
+        if self.kpt_shape[1] == 2:  # no visibility to predict
+            return pose, kpts.sum() * 0
+        return pose, F.binary_cross_entropy_with_logits(pred[..., 2], visible)
+
+
+# Rotated boxes -------------------------------------------------------------------------------------------------------
 
 MIN_SIDE_PIXELS = 2  # pixels: nothing is learned from objects that are shorter in a direction
-VARIANCE_EPS = 0.01  # square strides: predictions that are still lines have a gradient, too
-ASPECT_WEIGHT = 3  # the smaller, the sooner an object is too round to have an angle
-
-
-class RotatedBboxLoss(BboxLoss):
-    """Loss of the positives' rotated boxes (B, A, 5), each weighted by its target score."""
-
-    def overlap(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Probiou (P, 1) of boxes (P, 5), pair by pair."""
-        return probiou(predicted, target, spread=VARIANCE_EPS)[:, None]
-
-    def distances(self, points: Tensor, target: Tensor) -> Tensor:
-        """Distances (P, 4) of anchor points (P, 2) to the sides of boxes (P, 5), along the boxes' axes."""
-        place, half = to_frame(points, target), target[:, 2:4] / 2
-        return torch.cat((half + place, half - place), -1).clamp(0, self.dfl_loss.reg_max - 1 - 0.01)
-
-
-def angle_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """(P,) 0 where the axes of the boxes (P, 5) agree, whichever is the width; the less the rounder the target is."""
-    width, height = target[:, 2], target[:, 3]
-    long = (-(width / height).log().square() / ASPECT_WEIGHT**2).exp()
-    return (2 * (predicted[:, 4] - target[:, 4])).sin().square() * long
 
 
 class v8OBBLoss(v8DetectionLoss):
-    """Loss of a head for rotated boxes; `angle` of `model.args` is the gain of the angle's term."""
+    """Loss of a head for rotated boxes (…, 5); `angle` of `model.args` is the gain of the angle's term."""
 
     names = ("box_loss", "cls_loss", "dfl_loss", "angle_loss")
 
     def __init__(self, model: nn.Module, tal_topk: int = 10) -> None:
         """Read what a detection loss reads."""
         super().__init__(model, tal_topk)
-        self.assigner = RotatedAssigner(tal_topk, self.nc, alpha=0.5, beta=6.0, stride=self.stride)
+        self.assigner = RotatedTaskAlignedAssigner(tal_topk, self.nc, alpha=0.5, beta=6.0, stride=self.stride)
         self.bbox_loss = RotatedBboxLoss(self.reg_max)
 
-    def components(self, raw: dict[str, Any], batch: dict[str, Any]) -> Tensor:
+    def components(self, raw: RawPreds, batch: Batch) -> Tensor:
         """The losses times their gains, (4,)."""
-        matched = self.match(raw, batch)
-        return torch.stack((*self.detection_losses(matched), self.turned(matched)))
-
-    def turned(self, m: Assigned) -> Tensor:
-        """The angle's loss times its gain, a scalar."""
+        m = self.match(raw, batch)
         positive = m.target.fg_mask
-        weight = m.target.target_scores[positive].sum(-1)
-        loss = angle_loss(m.boxes[positive], m.target.target_bboxes[positive])
-        return (loss * weight).sum() / m.score_sum * self.args.angle
+        weight = m.target.target_scores[positive].sum(-1)  # (P,)
+        angle = (angle_loss(m.boxes[positive], m.target.target_bboxes[positive]) * weight).sum() / m.score_sum
+        return torch.stack((*self.detection_losses(m), angle * self.args.angle))
 
-    def predicted_boxes(self, raw: dict[str, Any], anchor_points: Tensor, dist: Tensor) -> Tensor:
-        """Boxes (B, A, 5), all but theta in stride units."""
-        angle = raw["angle"].float().permute(0, 2, 1)
-        return torch.cat((dist2rbox(self.distances(dist), angle, anchor_points), angle), -1)
+    def pred_boxes(self, raw: RawPreds, anchor_points: Tensor, dist: Tensor) -> Tensor:
+        """The predicted boxes (B, A, 5), all but theta in stride units."""
+        return self.bbox_decode(anchor_points, dist, raw["angle"].float().permute(0, 2, 1))
 
-    @staticmethod
-    def scaled(boxes: Tensor, factor: Tensor) -> Tensor:
-        """Boxes (B, A, 5), all but theta times a `factor` (A, 1)."""
-        return torch.cat((boxes[..., :4] * factor, boxes[..., 4:]), -1)
+    def bbox_decode(self, anchor_points: Tensor, pred_dist: Tensor, pred_angle: Tensor) -> Tensor:
+        """Boxes (B, A, 5) from the logits of their sides (B, A, 4 * reg_max) and theta (B, A, 1)."""
+        return torch.cat((dist2rbox(self.expected_distances(pred_dist), pred_angle, anchor_points), pred_angle), -1)
 
-    def preprocess(self, batch: dict[str, Any], images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The batch's objects but the smallest: labels (B, M, 1), boxes (B, M, 5) in pixels, mask."""
+    def preprocess(self, batch: Batch, images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The batch's objects but the smallest: labels (B, M, 1), boxes (B, M, 5) in pixels, mask (B, M, 1)."""
         boxes = batch["bboxes"].to(scale)
         boxes = torch.cat((boxes[:, :4] * scale, boxes[:, 4:]), 1)
         large = (boxes[:, 2:4] >= MIN_SIDE_PIXELS).all(1)
@@ -378,11 +448,19 @@ class v8OBBLoss(v8DetectionLoss):
         return pad_objects(image[large], images, labels[large], boxes[large])
 
 
-class v8ClassificationLoss:
-    """Mean cross entropy of a Classify head on a batch with `cls` (B,), in float32."""
+# Classification ------------------------------------------------------------------------------------------------------
 
-    def __call__(self, preds: Tensor | tuple[Tensor, Tensor], batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Return the loss, a scalar, and its detached value (1,); `preds` are logits, in eval mode the second item."""
+
+class v8ClassificationLoss:
+    """Mean cross entropy of an image's class."""
+
+    names = ("loss",)
+
+    def __call__(self, preds: Tensor | tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss to call `backward` on, a scalar, and the same detached, (1,), in the order of `names`.
+
+        `preds` are logits (B, nc), in eval mode the second output of the head; `batch` has the classes `cls` (B,).
+        """
         logits = preds[1] if isinstance(preds, tuple) else preds
         loss = F.cross_entropy(logits.float(), batch["cls"].to(logits.device))
         return loss, loss.detach()[None]

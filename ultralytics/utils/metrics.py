@@ -1,21 +1,29 @@
-"""Which detection shows which object."""
+"""Overlap of boxes, masks and keypoints, matching by it, and the metrics of a validation; AP itself is in ap.py.
+
+Legend: N detections and M objects of an image, n detections and m objects of a dataset, K keypoints, nc classes, C
+classes that have ground truth. Rotated boxes are center x and y, width, height, theta.
+"""
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.utils.ap import Curve, Metric, ap_per_class
+from ultralytics.utils import refused
+from ultralytics.utils.ap import Curve, Metric, ap_per_class, compute_ap, smooth  # noqa: F401 (two only published here)
 from ultralytics.utils.ops import xywh2xyxy
 
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10, dtype=np.float32)  # of masks 7/10 is common, and in float32 reaches 0.7
+# Overlap of boxes ----------------------------------------------------------------------------------------------------
 
 
-def box_iou(box1: torch.Tensor, box2: torch.Tensor, eps: float = 1e-7) -> torch.Tensor:
+def box_iou(box1: Tensor, box2: Tensor, eps: float = 1e-7) -> Tensor:
     """IoU of every box of `box1` (N, 4) with every one of `box2` (M, 4), both xyxy: (N, M)."""
     box1, box2 = (box.to(torch.promote_types(box.dtype, torch.float32)) for box in (box1, box2))
     lower = torch.maximum(box1[:, None, :2], box2[None, :, :2])
@@ -23,37 +31,6 @@ def box_iou(box1: torch.Tensor, box2: torch.Tensor, eps: float = 1e-7) -> torch.
     intersection = (upper - lower).clamp_(min=0).prod(-1)  # (N, M)
     area1, area2 = ((box[:, 2:] - box[:, :2]).prod(-1) for box in (box1, box2))
     return intersection / (area1[:, None] + area2 - intersection + eps)
-
-
-def match_greedily(iou: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """The object that each detection takes at each threshold: (N, K) indices, -1 for none.
-
-    `iou` (T, N) of objects and detections, these in order of confidence; it may be of boxes or masks, or an OKS. One
-    detection after the other takes the object of highest IoU that is still free and reaches the threshold.
-    """
-    objects, detections = iou.shape
-    columns = np.arange(len(thresholds))
-    free = np.ones((objects, len(thresholds)), dtype=bool)
-    taken = np.full((detections, len(thresholds)), -1)
-    for detection in np.flatnonzero((iou >= thresholds.min()).any(0)):
-        overlap = iou[:, detection, None]  # (T, 1)
-        best = np.where(free & (overlap >= thresholds), overlap, -1.0).argmax(0)  # (K,)
-        hit = free[best, columns] & (overlap[best, 0] >= thresholds)
-        taken[detection, hit] = best[hit]
-        free[best[hit], columns[hit]] = False
-    return taken
-
-
-def match_predictions(
-    pred_cls: np.ndarray, true_cls: np.ndarray, iou: np.ndarray, thresholds: np.ndarray = IOU_THRESHOLDS
-) -> np.ndarray:
-    """Which detections of an image are true positives at each threshold: (N, K) bool.
-
-    `pred_cls` (N,) in order of confidence, `true_cls` (T,), `iou` (T, N). A detection can only take an object of its
-    own class, as `match_greedily` describes.
-    """
-    same_class = true_cls[:, None] == pred_cls
-    return match_greedily(np.where(same_class, iou.astype(np.float32), np.float32(-1)), thresholds) >= 0
 
 
 def bbox_iou(
@@ -67,7 +44,7 @@ def bbox_iou(
 ) -> Tensor:
     """IoU, or one of its generalizations, of boxes that broadcast against each other.
 
-    `box1`, `box2` (..., 4), xywh or xyxy; returns (..., 1). GIoU (arXiv 1902.09630) subtracts the share of the
+    `box1`, `box2` (..., 4), xywh or xyxy; returns (..., 1). GIoU (arXiv 1902.09630) subtracts the fraction of the
     enclosing box that neither covers, DIoU (arXiv 1911.08287) the squared distance of the centers in units of its
     diagonal, CIoU (same paper) also a penalty on the aspect ratio, whose weight alpha carries no gradient.
     """
@@ -90,89 +67,156 @@ def bbox_iou(
     diagonal = enclosing.square().sum(-1, keepdim=True) + eps
     offset = (lower1 + upper1 - lower2 - upper2) / 2
     diou = iou - offset.square().sum(-1, keepdim=True) / diagonal
-    if DIoU:
-        return diou
+    return diou if DIoU else diou - _aspect_penalty(size1, size2, iou, eps)
 
+
+def _aspect_penalty(size1: Tensor, size2: Tensor, iou: Tensor, eps: float) -> Tensor:
+    """The term of CIoU for sizes (..., 2) width, height of different aspect ratio, (..., 1)."""
     angle1, angle2 = (torch.atan(size[..., :1] / (size[..., 1:] + eps)) for size in (size1, size2))
     v = (4 / math.pi**2) * (angle1 - angle2).square()
     with torch.no_grad():
         alpha = v / (v - iou + 1 + eps)
-    return diou - alpha * v
+    return alpha * v
 
 
-def probiou(box1: Tensor, box2: Tensor, spread: float = 0.0, eps: float = 1e-7) -> Tensor:
-    """Overlap 0..1 of boxes (..., 5) that broadcast against each other, (...).
+def bbox_ioa(box1: np.ndarray, box2: np.ndarray, iou: bool = False, eps: float = 1e-7) -> np.ndarray:
+    """Fraction of every box of `box2` (M, 4) that each of `box1` (N, 4) covers, or their IoU; xyxy arrays: (N, M)."""
+    lower = np.maximum(box1[:, None, :2], box2[None, :, :2])
+    upper = np.minimum(box1[:, None, 2:], box2[None, :, 2:])
+    intersection = (upper - lower).clip(min=0).prod(-1)
+    area1, area2 = ((box[:, 2:] - box[:, :2]).prod(-1) for box in (box1, box2))
+    return intersection / ((area1[:, None] + area2 - intersection if iou else area2) + eps)
 
-    A box is taken for the normal distribution of equal mean and variance, `spread` added to the variances along its
-    axes, and the overlap is 1 minus the Hellinger distance of the two: arXiv 2106.06072.
+
+def probiou(obb1: Tensor, obb2: Tensor, CIoU: bool = False, eps: float = 1e-7, floor: float = 0.0) -> Tensor:
+    """Overlap 0..1 of rotated boxes (..., 5) that broadcast against each other, (..., 1).
+
+    A box is taken for the normal distribution of equal mean and variance, `floor` added to the variances along its
+    axes, and the overlap is 1 minus the Hellinger distance of the two: arXiv 2106.06072. `CIoU` subtracts the penalty
+    on the aspect ratio of `bbox_iou`.
     """
-    a1, b1, c1 = _covariance(box1, spread)
-    a2, b2, c2 = _covariance(box2, spread)
+    a1, b1, c1 = _covariance(obb1, floor)
+    a2, b2, c2 = _covariance(obb2, floor)
     a, b, c = a1 + a2, b1 + b2, c1 + c2
     det, det1, det2 = a * b - c.square(), a1 * b1 - c1.square(), a2 * b2 - c2.square()
-    dx, dy = box2[..., 0] - box1[..., 0], box1[..., 1] - box2[..., 1]
+    dx, dy = obb2[..., :1] - obb1[..., :1], obb1[..., 1:2] - obb2[..., 1:2]
+    # The Bhattacharyya distance: of the means, and of the shapes.
     apart = (a * dy.square() + b * dx.square()) / (4 * (det + eps)) + c * dx * dy / (2 * (det + eps))
     unlike = (det / (4 * (det1.clamp(min=0) * det2.clamp(min=0)).sqrt() + eps) + eps).log() / 2
     bhattacharyya = (apart + unlike).clamp(eps, 100)
-    return 1 - (1 - (-bhattacharyya).exp() + eps).sqrt()
+    iou = 1 - (1 - (-bhattacharyya).exp() + eps).sqrt()
+    return iou - _aspect_penalty(obb1[..., 2:4], obb2[..., 2:4], iou, eps) if CIoU else iou
 
 
-def _covariance(boxes: Tensor, spread: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Variance of x, that of y, and covariance, each (...), of a uniform distribution over the boxes (..., 5)."""
-    along, across = boxes[..., 2].square() / 12 + spread, boxes[..., 3].square() / 12 + spread
-    cos, sin = boxes[..., 4].cos(), boxes[..., 4].sin()
+def _covariance(boxes: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Variance of x, that of y, and covariance, each (..., 1), of a uniform distribution over the boxes (..., 5)."""
+    along, across = boxes[..., 2:3].square() / 12 + floor, boxes[..., 3:4].square() / 12 + floor
+    cos, sin = boxes[..., 4:].cos(), boxes[..., 4:].sin()
     x = along * cos.square() + across * sin.square()
     y = along * sin.square() + across * cos.square()
     return x, y, (along - across) * cos * sin
 
 
+def batch_probiou(obb1: Tensor | np.ndarray, obb2: Tensor | np.ndarray, eps: float = 1e-7) -> Tensor:
+    """Overlap of every rotated box of `obb1` (N, 5) with every one of `obb2` (M, 5) as `probiou` has it: (N, M)."""
+    return probiou(torch.as_tensor(obb1)[:, None], torch.as_tensor(obb2)[None], eps=eps).squeeze(-1)
+
+
+# Overlap of masks and keypoints --------------------------------------------------------------------------------------
+
 BOX_AREA_FRACTION = 0.53  # of a box that its object covers on average, where areas are not known
 COCO_SHAPE = (17, 3)
 # How exactly people place COCO's points: standard deviations in roots of an object's area
 # (https://cocodataset.org/#keypoints-eval).
-COCO_SIGMAS = tuple(
-    sigma / 10
-    for sigma in (0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89)
-)
+OKS_SIGMA = np.array(
+    [0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89]
+) / 10  # fmt: skip
 
 
-def oks_sigmas(kpt_shape: tuple[int, int], given: tuple[float, ...] | None = None) -> tuple[float, ...]:
-    """Of each point: those `given` by the data, COCO's for its shape, else the same for all, 1 / K."""
+def mask_iou(mask1: Tensor, mask2: Tensor, eps: float = 1e-7) -> Tensor:
+    """IoU of every mask of `mask1` (N, p) with every one of `mask2` (M, p), p pixels of 0 and 1 or (h, w): (N, M)."""
+    one, two = mask1.flatten(1).float(), mask2.flatten(1).float()
+    intersection = one @ two.T
+    return intersection / (one.sum(1)[:, None] + two.sum(1) - intersection + eps)
+
+
+def oks_sigmas(kpt_shape: tuple[int, int], given: Sequence[float] | None = None) -> tuple[float, ...]:
+    """Sigma of each point: those `given` by the data, COCO's for its shape, else the same for all, 1 / K."""
+    if given:
+        return tuple(given)
     points = kpt_shape[0]
-    return tuple(given) if given else COCO_SIGMAS if tuple(kpt_shape) == COCO_SHAPE else (1 / points,) * points
+    return tuple(OKS_SIGMA.tolist()) if tuple(kpt_shape) == COCO_SHAPE else (1 / points,) * points
 
 
-def oks_exponent(squared: Tensor, sigmas: Tensor, area: Tensor) -> Tensor:
-    """What OKS has in its exponent: squared distances in units of (2 sigma)^2 times the object's area, halved.
+def kpt_iou(kpt1: Tensor, kpt2: Tensor, area: Tensor, sigma: Tensor | Sequence[float], eps: float = 1e-7) -> Tensor:
+    """Object keypoint similarity (M, N) of true points `kpt1` (M, K, 3) with predicted ones `kpt2` (N, K, 2 or more).
 
-    `squared` (..., K), `sigmas` (K,), `area` (...).
+    `area` (M,) is that of the true objects, in the square of the points' unit, `sigma` (K,). The mean is over the
+    points whose visibility is not 0; an object without any is similar to nothing.
     """
-    return squared / (2 * (2 * sigmas).square() * area[..., None])
+    squared = (kpt1[:, None, :, :2] - kpt2[None, :, :, :2]).square().sum(-1)  # (M, N, K)
+    visible = (kpt1[..., 2] != 0).to(squared.dtype)[:, None]
+    sigma = torch.as_tensor(sigma, dtype=squared.dtype, device=squared.device)
+    similar = (-squared / (2 * (2 * sigma).square() * (area[:, None, None] + eps))).exp()
+    return (similar * visible).sum(-1) / (visible.sum(-1) + eps)
 
 
-def kpt_iou(truth: Tensor, found: Tensor, area: Tensor, sigmas: Tensor, eps: float = 1e-7) -> Tensor:
-    """Object keypoint similarity (m, n) of true points (m, K, 3) with found ones (n, K, 2 or more).
+def smooth_bce(eps: float = 0.1) -> tuple[float, float]:
+    """Targets of cross entropy for true and for false with label smoothing: (1 - eps / 2, eps / 2)."""
+    return 1.0 - 0.5 * eps, 0.5 * eps
 
-    `area` (m,) is that of the true objects, in the square of the points' unit. The mean is over the points whose
-    visibility is not 0; an object without any is similar to nothing.
+
+smooth_BCE = smooth_bce  # noqa: N816 (its older name)
+
+# Matching ------------------------------------------------------------------------------------------------------------
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10, dtype=np.float32)  # of masks 7/10 is common, and in float32 reaches 0.7
+
+
+def match_greedily(iou: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The object that each detection takes at each of T thresholds: (N, T) indices, -1 for none.
+
+    `iou` (M, N) of objects and detections, these in order of confidence; it may be of boxes or masks, or an OKS. One
+    detection after the other takes the object of highest IoU that is still free and reaches the threshold.
     """
-    squared = (truth[:, None, :, :2] - found[None, :, :, :2]).square().sum(-1)  # (m, n, K)
-    seen = (truth[..., 2] != 0).to(squared.dtype)[:, None]
-    similar = (-oks_exponent(squared, sigmas, area[:, None] + eps)).exp()
-    return (similar * seen).sum(-1) / (seen.sum(-1) + eps)
+    objects, detections = iou.shape
+    columns = np.arange(len(thresholds))
+    free = np.ones((objects, len(thresholds)), dtype=bool)
+    taken = np.full((detections, len(thresholds)), -1)
+    for detection in np.flatnonzero((iou >= thresholds.min()).any(0)):
+        overlap = iou[:, detection, None]  # (M, 1)
+        best = np.where(free & (overlap >= thresholds), overlap, -1.0).argmax(0)  # (T,)
+        hit = free[best, columns] & (overlap[best, 0] >= thresholds)
+        taken[detection, hit] = best[hit]
+        free[best[hit], columns[hit]] = False
+    return taken
+
+
+def match_predictions(
+    pred_cls: np.ndarray, true_cls: np.ndarray, iou: np.ndarray, thresholds: np.ndarray = IOU_THRESHOLDS
+) -> np.ndarray:
+    """True positives among the detections of an image at each of T thresholds: (N, T) bool.
+
+    `pred_cls` (N,) in order of confidence, `true_cls` (M,), `iou` (M, N). A detection can only take an object of its
+    own class, as `match_greedily` describes.
+    """
+    same_class = true_cls[:, None] == pred_cls
+    return match_greedily(np.where(same_class, iou.astype(np.float32), np.float32(-1)), thresholds) >= 0
 
 
 class ConfusionMatrix:
     """Counts of predicted (rows) against true classes (columns); the last of each is the background.
 
     `matrix` (nc + 1, nc + 1): a detection without object counts in the last column, an object that nothing detects in
-    the last row. Without `background`, for images of one class each, (nc, nc).
+    the last row. For the task "classify", images of one class each, (nc, nc).
     """
 
-    def __init__(self, names: dict[int, str], background: bool = True) -> None:
-        self.names = names
-        self.nc = len(names)
-        self.matrix = np.zeros((self.nc + background, self.nc + background), dtype=int)
+    def __init__(self, names: dict[int, str] | None = None, task: str = "detect") -> None:
+        self.names = names or {}
+        self.nc = len(self.names)
+        self.task = task
+        side = self.nc + (task != "classify")
+        self.matrix = np.zeros((side, side), dtype=int)
 
     def process_cls_preds(self, preds: np.ndarray, targets: np.ndarray) -> None:
         """Add images: the predicted class (n,) of each and the true one (n,)."""
@@ -180,30 +224,33 @@ class ConfusionMatrix:
 
     def process_batch(
         self,
-        detections: torch.Tensor,
-        gt_bboxes: torch.Tensor,
-        gt_cls: torch.Tensor,
+        detections: Tensor,
+        gt_bboxes: Tensor,
+        gt_cls: Tensor,
         conf: float = 0.25,
         iou_thres: float = 0.45,
         iou: np.ndarray | None = None,
     ) -> None:
-        """Add one image: detections (n, 6) xyxy, confidence, class in order of confidence; objects (m, 4) xyxy, (m,).
+        """Add one image: detections (N, 6) xyxy, confidence, class in order of confidence; objects (M, 4) xyxy, (M,).
 
-        Only detections above `conf` count. They take objects as for the AP, whatever the classes. `iou` (m, n) replaces
+        Only detections above `conf` count. They take objects as for the AP, whatever the classes. `iou` (M, N) replaces
         that of the boxes, which may then be in any notation.
         """
         if iou is None:
             iou = box_iou(gt_bboxes, detections[:, :4]).cpu().numpy()
-        sure = detections[:, 4] > conf
-        detections, iou = detections[sure], iou[:, sure.cpu().numpy()]
-        taken = match_greedily(iou, np.array([iou_thres]))[:, 0]  # (n,) object or -1
+        confident = detections[:, 4] > conf
+        detections, iou = detections[confident], iou[:, confident.cpu().numpy()]
+        taken = match_greedily(iou, np.array([iou_thres]))[:, 0]  # (N,) object or -1
         true = gt_cls.cpu().numpy().astype(int)
         predicted = detections[:, 5].cpu().numpy().astype(int)
 
-        found = taken >= 0
-        np.add.at(self.matrix, (predicted[found], true[taken[found]]), 1)
-        np.add.at(self.matrix, (predicted[~found], self.nc), 1)
-        np.add.at(self.matrix, (self.nc, np.delete(true, taken[found])), 1)
+        matched = taken >= 0
+        np.add.at(self.matrix, (predicted[matched], true[taken[matched]]), 1)
+        np.add.at(self.matrix, (predicted[~matched], self.nc), 1)
+        np.add.at(self.matrix, (self.nc, np.delete(true, taken[matched])), 1)
+
+
+# Metrics of a validation ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -214,10 +261,6 @@ class MetricSet:
     tp: str
     title: str
 
-    def column(self, name: str) -> str:
-        """Head of a column in the table per class; the public package leaves the AP of boxes without a title."""
-        return name if self.letter == "B" and name.startswith("mAP") else f"{self.title}-{name}"
-
 
 BOX = MetricSet("B", "tp", "Box")
 MASK = MetricSet("M", "tp_m", "Mask")
@@ -225,44 +268,43 @@ POSE = MetricSet("P", "tp_p", "Pose")
 
 
 class DetMetrics:
-    """What a validation finds out, gathered image by image.
+    """Metrics of a validation, from statistics that are added image by image.
 
     Detection matches by box IoU alone. A task that matches the same detections a second time, by mask or by keypoints,
     names a second set; means, classes, keys and curves of the sets then follow each other, fitness and `maps` add up.
     `speed` is in milliseconds per image.
     """
 
-    def __init__(self, names: dict[int, str], sets: tuple[MetricSet, ...] = (BOX,)) -> None:
-        self.names = names
+    def __init__(self, names: dict[int, str] | None = None, sets: tuple[MetricSet, ...] = (BOX,)) -> None:
+        self.names = names or {}
         self.sets = sets
         self.save_dir: Path | None = None
         self.speed = {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
-        self.confusion_matrix = ConfusionMatrix(names)
+        self.confusion_matrix = ConfusionMatrix(self.names)
         self._stats: dict[str, list[np.ndarray]] = defaultdict(list)
         self.process()
 
     def update_stats(self, stats: dict[str, np.ndarray]) -> None:
         """Add one image.
 
-        `tp` (n, 10) bool (and the same of further sets under their own key), `conf` (n,), `pred_cls` (n,) of its
-        detections, `target_cls` (m,) of its objects, `target_img` the classes among them, each once.
+        `tp` (N, 10) bool (and the same of further sets under their own key), `conf` (N,), `pred_cls` (N,) of its
+        detections, `target_cls` (M,) of its objects, `target_img` the classes among them, each once.
         """
         for key, value in stats.items():
             self._stats[key].append(value)
 
     def process(self) -> None:
-        """Measure everything that was gathered so far."""
-        conf, pred_cls, target_cls, target_img = map(self._gathered, ("conf", "pred_cls", "target_cls", "target_img"))
+        """Measure all images added so far."""
+        empty = dict.fromkeys(("conf", "pred_cls", "target_cls", "target_img"), np.zeros(0))
+        empty |= {s.tp: np.zeros((0, len(IOU_THRESHOLDS))) for s in self.sets}
+        stats = {key: np.concatenate(self._stats[key]) if self._stats[key] else none for key, none in empty.items()}
         nc = len(self.names)
-        self.nt_per_class = np.bincount(target_cls.astype(int), minlength=nc)  # objects
-        self.nt_per_image = np.bincount(target_img.astype(int), minlength=nc)  # images
-        self.results = {
-            s.letter: ap_per_class(self._gathered(s.tp, len(IOU_THRESHOLDS)), conf, pred_cls, target_cls, nc)
-            for s in self.sets
-        }
-
-    def _gathered(self, key: str, *width: int) -> np.ndarray:
-        return np.concatenate(self._stats[key]) if self._stats[key] else np.zeros((0, *width))
+        self.nt_per_class = np.bincount(stats["target_cls"].astype(int), minlength=nc)  # objects
+        self.nt_per_image = np.bincount(stats["target_img"].astype(int), minlength=nc)  # images
+        self.results: dict[str, Metric] = {}
+        for s in self.sets:
+            _, _, *measured = ap_per_class(stats[s.tp], stats["conf"], stats["pred_cls"], stats["target_cls"])
+            self.results[s.letter] = Metric(*measured, nc=nc)
 
     @property
     def box(self) -> Metric:
@@ -281,15 +323,14 @@ class DetMetrics:
 
     @property
     def fitness(self) -> float:
-        """What training maximizes: mAP50-95."""
+        """Objective of training: mAP50-95."""
         return sum(metric.map for metric in self.results.values())
 
     @property
     def keys(self) -> list[str]:
         """Names of `mean_results()`, as in results.csv."""
-        return [
-            f"metrics/{name}({s.letter})" for s in self.sets for name in ("precision", "recall", "mAP50", "mAP50-95")
-        ]
+        columns = ("precision", "recall", "mAP50", "mAP50-95")
+        return [f"metrics/{column}({s.letter})" for s in self.sets for column in columns]
 
     def mean_results(self) -> list[float]:
         """Mean precision, recall, AP50 and AP50-95 of each set."""
@@ -321,8 +362,12 @@ class DetMetrics:
         for i, c in enumerate(self.ap_class_index.tolist()):
             row = {"Class": self.names[c], "Images": int(self.nt_per_image[c]), "Instances": int(self.nt_per_class[c])}
             for s in self.sets:
-                columns = self.results[s.letter].columns
-                row |= {s.column(name): round(float(values[i]), decimals) for name, values in columns.items()}
+                m = self.results[s.letter]
+                values = {"P": m.p, "R": m.r, "F1": m.f1, "mAP50": m.ap50, "mAP75": m.all_ap[:, 5], "mAP50-95": m.ap}
+                for name, value in values.items():
+                    # The public package leaves the AP of boxes without a title.
+                    column = name if s is BOX and name.startswith("mAP") else f"{s.title}-{name}"
+                    row[column] = round(float(value[i]), decimals)
             rows.append(row)
         return rows
 
@@ -330,7 +375,7 @@ class DetMetrics:
 class SegmentMetrics(DetMetrics):
     """Detections matched by box IoU, and a second time by mask IoU."""
 
-    def __init__(self, names: dict[int, str]) -> None:
+    def __init__(self, names: dict[int, str] | None = None) -> None:
         super().__init__(names, (BOX, MASK))
 
     @property
@@ -342,7 +387,7 @@ class SegmentMetrics(DetMetrics):
 class PoseMetrics(DetMetrics):
     """Detections matched by box IoU, and a second time by the similarity of their keypoints."""
 
-    def __init__(self, names: dict[int, str]) -> None:
+    def __init__(self, names: dict[int, str] | None = None) -> None:
         super().__init__(names, (BOX, POSE))
 
     @property
@@ -351,32 +396,36 @@ class PoseMetrics(DetMetrics):
         return self.results["P"]
 
 
-TOP = 5
+class OBBMetrics(DetMetrics):
+    """Detections of rotated boxes, matched by probiou: measured and named as those of upright ones."""
+
+
+TOP = 5  # the deepest rank that counts
 
 
 class ClassifyMetrics:
-    """What a validation of a classifier finds out, gathered batch by batch; `speed` is in milliseconds per image."""
+    """Metrics of a classifier's validation, added batch by batch; `speed` is in milliseconds per image."""
 
     keys = ("metrics/accuracy_top1", "metrics/accuracy_top5")
 
-    def __init__(self, names: dict[int, str]) -> None:
-        self.names = names
+    def __init__(self, names: dict[int, str] | None = None) -> None:
+        self.names = names or {}
         self.save_dir: Path | None = None
         self.speed = {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
-        self.confusion_matrix = ConfusionMatrix(names, background=False)
+        self.confusion_matrix = ConfusionMatrix(self.names, task="classify")
         self._ranks: list[np.ndarray] = []
         self._targets: list[np.ndarray] = []
         self.process()
 
     def update_stats(self, first: np.ndarray, targets: np.ndarray) -> None:
-        """Add images: of each the likeliest classes (n, k), best first, and the true class (n,)."""
+        """Add images: of each the most probable classes (n, k), best first, and the true class (n,)."""
         hits = first == targets[:, None]
         self._ranks.append(np.where(hits.any(1), hits.argmax(1), TOP))
         self._targets.append(targets)
         self.confusion_matrix.process_cls_preds(first[:, 0], targets)
 
     def process(self) -> None:
-        """Measure everything that was gathered so far."""
+        """Measure all images added so far."""
         ranks = np.concatenate([np.empty(0, int), *self._ranks])
         targets = np.concatenate([np.empty(0, int), *self._targets])
         self.nt_per_class = np.bincount(targets, minlength=len(self.names))  # images
@@ -386,11 +435,11 @@ class ClassifyMetrics:
 
     @property
     def fitness(self) -> float:
-        """What training maximizes: the mean of both accuracies."""
+        """Objective of training: the mean of both accuracies."""
         return (self.top1 + self.top5) / 2
 
     def mean_results(self) -> list[float]:
-        """The share of images whose class is the likeliest, and among the five likeliest."""
+        """Fractions of the images whose class is the most probable, and among the five most probable."""
         return [self.top1, self.top5]
 
     @property
@@ -401,3 +450,9 @@ class ClassifyMetrics:
     def summary(self, decimals: int = 5) -> list[dict[str, float]]:
         """Both accuracies, as the one row of a table."""
         return [{"top1_acc": round(self.top1, decimals), "top5_acc": round(self.top5, decimals)}]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("plot_pr_curve", "plot_mc_curve"):  # published here, too; what measures needs nothing that draws
+        return getattr(import_module("ultralytics.utils.charts.metrics"), name)
+    return refused.getter(__name__)(name)

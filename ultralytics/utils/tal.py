@@ -1,4 +1,4 @@
-"""Anchor points and the task-aligned assignment of objects to them.
+"""Anchor points, boxes as distances from them, and the task-aligned assignment of objects to them.
 
 Legend: B images, M objects of an image (padded), N objects of the batch (not padded), A anchor points of all levels,
 P pairs of an object and an anchor point inside it.
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.utils.metrics import bbox_iou, probiou
-from ultralytics.utils.ops import to_frame
+from ultralytics.utils.ops import to_box_frame
 from ultralytics.utils.torch_utils import TORCH_1_10  # noqa: F401 (heads import it from here)
 
 
 def make_anchors(
-    feats: Sequence[Tensor], strides: Tensor | Sequence[float], offset: float = 0.5
+    feats: Sequence[Tensor], strides: Tensor | Sequence[float], grid_cell_offset: float = 0.5
 ) -> tuple[Tensor, Tensor]:
     """Cell centers of every level, (A, 2) xy in units of the level's stride, and the strides themselves, (A, 1) pixels.
 
@@ -27,7 +27,8 @@ def make_anchors(
     points, sizes = [], []
     for feat, stride in zip(feats, strides, strict=True):
         h, w = feat.shape[-2:]
-        y, x = torch.meshgrid(torch.arange(h, **like) + offset, torch.arange(w, **like) + offset, indexing="ij")
+        rows, columns = (torch.arange(side, **like) + grid_cell_offset for side in (h, w))
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
         points.append(torch.stack((x, y), -1).view(-1, 2))
         sizes.append(torch.ones((h * w, 1), **like) * stride)
     return torch.cat(points), torch.cat(sizes)
@@ -42,17 +43,30 @@ def dist2bbox(distance: Tensor, anchor_points: Tensor, xywh: bool = True, dim: i
     return torch.cat((top_left, bottom_right), dim)
 
 
-def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float) -> Tensor:
+def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float | None = None) -> Tensor:
     """Distances left, top, right, bottom (..., 4) from anchor points (..., 2) to the sides of xyxy boxes.
 
-    Clamped to [0, reg_max - 0.01], where `reg_max` is the last bin, so that a bin above always exists.
+    With `reg_max`, the last bin, clamped to [0, reg_max - 0.01], so that a bin above always exists.
     """
     top_left, bottom_right = bbox.chunk(2, -1)
-    return torch.cat((anchor_points - top_left, bottom_right - anchor_points), -1).clamp(0, reg_max - 0.01)
+    distance = torch.cat((anchor_points - top_left, bottom_right - anchor_points), -1)
+    return distance if reg_max is None else distance.clamp(0, reg_max - 0.01)
+
+
+def dist2rbox(pred_dist: Tensor, pred_angle: Tensor, anchor_points: Tensor, dim: int = -1) -> Tensor:
+    """Center, width and height along `dim` from the distances left, top, right, bottom of their anchor points.
+
+    The distances are measured along the axes of the box, which `pred_angle` (size 1 along `dim`, radians) rotates.
+    """
+    left_top, right_bottom = pred_dist.chunk(2, dim)
+    x, y = ((right_bottom - left_top) / 2).chunk(2, dim)  # of the center, along the box's axes
+    cos, sin = pred_angle.cos(), pred_angle.sin()
+    center = anchor_points + torch.cat((x * cos - y * sin, x * sin + y * cos), dim)
+    return torch.cat((center, left_top + right_bottom), dim)
 
 
 class Assignment(NamedTuple):
-    """What every anchor point shall predict; all zero where `fg_mask` is False."""
+    """Targets of every anchor point; all zero where `fg_mask` is False."""
 
     target_labels: Tensor  # (B, A) int64
     target_bboxes: Tensor  # (B, A, 4) in the objects' own notation and units
@@ -101,6 +115,7 @@ class TaskAlignedAssigner(nn.Module):
         image, place = mask_gt[..., 0].bool().nonzero(as_tuple=True)  # (N,)
         boxes, labels = gt_bboxes[image, place].to(dtype), gt_labels[image, place, 0].long()
 
+        # The pairs that can be aligned at all, and how well they are.
         row, anchor = self.inside(anc_points.to(dtype), boxes).nonzero(as_tuple=True)  # (P,)
         iou = self.overlap(boxes[row], pd_bboxes[image[row], anchor].to(dtype))
         overlapping = iou > 0
@@ -108,17 +123,34 @@ class TaskAlignedAssigner(nn.Module):
         score = pd_scores[image[row], anchor, labels[row]].to(dtype)
         alignment = score.pow(self.alpha) * iou.pow(self.beta)
 
+        # The topk of each object, each point for one object only.
         claimed = (_rank_in_row(row, alignment) < self.topk) & (alignment > 0)
         cell = image[row] * len(anc_points) + anchor
         kept = _one_owner(row, cell, iou, claimed, cells=len(pd_scores) * len(anc_points))
         row, anchor, alignment, iou = row[kept], anchor[kept], alignment[kept], iou[kept]
 
+        # The best point of an object is to score its best IoU, the others in proportion to their alignment.
         best_alignment, best_iou = (_max_per_row(values, row, len(image)) for values in (alignment, iou))
         quality = alignment * best_iou[row] / (best_alignment[row] + self.eps)
-        return self._dense(pd_scores.shape[:2], gt_bboxes, (image[row], place[row], anchor), labels[row], quality)
+
+        shape = pd_scores.shape[:2]  # (B, A)
+        target = Assignment(
+            target_labels=labels.new_zeros(shape),
+            target_bboxes=gt_bboxes.new_zeros((*shape, gt_bboxes.shape[-1])),
+            target_scores=quality.new_zeros((*shape, self.num_classes)),
+            fg_mask=torch.zeros(shape, dtype=torch.bool, device=quality.device),
+            target_gt_idx=place.new_zeros(shape),
+        )
+        positive = image[row], anchor
+        target.target_labels[positive] = labels[row]
+        target.target_bboxes[positive] = gt_bboxes[image[row], place[row]]
+        target.target_scores[(*positive, labels[row])] = quality
+        target.fg_mask[positive] = True
+        target.target_gt_idx[positive] = place[row]
+        return target
 
     def inside(self, points: Tensor, boxes: Tensor) -> Tensor:
-        """Which points (A, 2) lie strictly inside which boxes (N, 4) xyxy, as (N, A).
+        """Whether points (A, 2) lie strictly inside boxes (N, 4) xyxy, as (N, A).
 
         A side below `min_side` counts as that long, about its center: smaller objects may hold no point at all.
         """
@@ -133,42 +165,33 @@ class TaskAlignedAssigner(nn.Module):
         """CIoU (P,) of objects and predictions, pair by pair, both (P, 4) xyxy."""
         return bbox_iou(boxes, predictions, xywh=False, CIoU=True).squeeze(-1)
 
-    def _dense(
-        self,
-        shape: torch.Size,
-        gt_bboxes: Tensor,
-        where: tuple[Tensor, Tensor, Tensor],
-        labels: Tensor,
-        quality: Tensor,
-    ) -> Assignment:
-        """Write the positives, given by image, place and anchor point, into zeros of `shape` (B, A)."""
-        image, place, anchor = where
-        target_labels = labels.new_zeros(shape)
-        target_bboxes = gt_bboxes.new_zeros((*shape, gt_bboxes.shape[-1]))
-        target_scores = quality.new_zeros((*shape, self.num_classes))
-        fg_mask = torch.zeros(shape, dtype=torch.bool, device=quality.device)
-        target_gt_idx = place.new_zeros(shape)
 
-        target_labels[image, anchor] = labels
-        target_bboxes[image, anchor] = gt_bboxes[image, place]
-        target_scores[image, anchor, labels] = quality
-        fg_mask[image, anchor] = True
-        target_gt_idx[image, anchor] = place
-        return Assignment(target_labels, target_bboxes, target_scores, fg_mask, target_gt_idx)
+class RotatedTaskAlignedAssigner(TaskAlignedAssigner):
+    """The task-aligned assignment for rotated boxes (..., 5): overlap is probiou."""
+
+    def inside(self, points: Tensor, boxes: Tensor) -> Tensor:
+        """Whether points (A, 2) lie in boxes (N, 5), the edge included, as (N, A); small sides as for upright boxes."""
+        sides = boxes[:, 2:4]
+        half = torch.where(sides < self.min_side, self.min_side, sides) / 2
+        return (to_box_frame(points, boxes[:, None]).abs() <= half[:, None]).all(-1)
+
+    def overlap(self, boxes: Tensor, predictions: Tensor) -> Tensor:
+        """Probiou (P,) of objects and predictions, pair by pair, both (P, 5)."""
+        return probiou(boxes, predictions).squeeze(-1)
 
 
 def _rank_in_row(row: Tensor, values: Tensor) -> Tensor:
     """Rank 0, 1, … of every value among those of its row, largest first; `row` ascends. A stable sort breaks ties."""
     order = values.argsort(descending=True, stable=True)
-    order = order[row[order].argsort(stable=True)]
+    order = order[row[order].argsort(stable=True)]  # by row, in each by value
     first = torch.searchsorted(row, row)
     return torch.empty_like(order).scatter_(0, order, torch.arange(len(row), device=row.device) - first)
 
 
 def _one_owner(row: Tensor, cell: Tensor, iou: Tensor, claimed: Tensor, cells: int) -> Tensor:
-    """Which pairs stay positive when every one of the `cells`, an anchor point of an image, has one owner."""
+    """Pairs that stay positive when every one of the `cells`, an anchor point of an image, has one owner, as (P,)."""
     contested = cell[claimed].bincount(minlength=cells) > 1
-    fits = iou == _max_per_row(iou, cell, cells)[cell]
+    fits = iou == _max_per_row(iou, cell, cells)[cell]  # the best of all that contain the point, claimants or not
     nobody = torch.iinfo(row.dtype).max
     owner = row.new_full((cells,), nobody).scatter_reduce_(0, cell[fits], row[fits], "amin")
     return torch.where(contested[cell], row == owner[cell], claimed)
@@ -177,29 +200,3 @@ def _one_owner(row: Tensor, cell: Tensor, iou: Tensor, claimed: Tensor, cells: i
 def _max_per_row(values: Tensor, row: Tensor, rows: int) -> Tensor:
     """The largest of the values, none negative, of every row (rows,); 0 for a row without any."""
     return values.new_zeros(rows).scatter_reduce_(0, row, values, "amax")
-
-
-def dist2rbox(distance: Tensor, angle: Tensor, anchor_points: Tensor, dim: int = -1) -> Tensor:
-    """Center, width and height along `dim` from the distances left, top, right, bottom of their anchor points.
-
-    The distances are measured along the axes of the box, which `angle` (size 1 along `dim`) turns.
-    """
-    left_top, right_bottom = distance.chunk(2, dim)
-    x, y = ((right_bottom - left_top) / 2).chunk(2, dim)
-    cos, sin = angle.cos(), angle.sin()
-    center = anchor_points + torch.cat((x * cos - y * sin, x * sin + y * cos), dim)
-    return torch.cat((center, left_top + right_bottom), dim)
-
-
-class RotatedAssigner(TaskAlignedAssigner):
-    """The task-aligned assignment for rotated boxes (…, 5): overlap is probiou."""
-
-    def inside(self, points: Tensor, boxes: Tensor) -> Tensor:
-        """Which points (A, 2) lie in which boxes (N, 5), the edge included, as (N, A)."""
-        sides = boxes[:, 2:4]
-        half = torch.where(sides < self.min_side, self.min_side, sides) / 2
-        return (to_frame(points, boxes[:, None]).abs() <= half[:, None]).all(-1)
-
-    def overlap(self, boxes: Tensor, predictions: Tensor) -> Tensor:
-        """Probiou (P,) of objects and predictions, pair by pair, both (P, 5)."""
-        return probiou(boxes, predictions)

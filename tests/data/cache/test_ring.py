@@ -34,5 +34,5 @@ def test_views_are_not_copies_and_the_memory_is_shared_with_a_lock() -> None:
     assert buffer.pixels.is_shared() and buffer.entries.is_shared()
     view = buffer.put(0, 0, image_of(7), 0)
     assert np.shares_memory(view, buffer.pixels.numpy()) and np.shares_memory(buffer.get(0, 0)[0], view)
-    assert buffer.pixels.nbytes == DecodeBuffer.nbytes(2, 8, 3)
+    assert buffer.pixels.nbytes == 2 * 8 * 8 * 3
     assert torch.equal(buffer.entries[1], torch.full((5,), -1))

@@ -1,13 +1,11 @@
 """What a row of a label file may hold, and what is wrong with one that cannot be used."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultralytics.data.labels.rows import RowError, box_row_parser, parse_box_rows, read_rows
+from ultralytics.data.labels.rows import RowError, parse_box_rows, read_rows
 from ultralytics.utils.errors import DatasetError
 
 BOX = [1, 0.5, 0.4, 0.2, 0.1]
@@ -91,12 +89,10 @@ def test_no_rows():
 
 def test_rows_with_keypoints_are_boxes_where_the_dataset_has_such():
     pose = [*BOX, *[0.5] * 6]
-    with_points = box_row_parser((2, 3))([pose, BOX], 2)
+    with_points = parse_box_rows([pose, BOX], 2, keypoint_numbers=6)
     np.testing.assert_array_equal(with_points.boxes, np.float32([BOX[1:], BOX[1:]]))
     assert with_points.polygons is None
-    assert box_row_parser() is parse_box_rows
-    assert len(box_row_parser()([pose], 2).polygons[0]) == 5
-    assert isinstance(box_row_parser((17, 3)), partial)
+    assert len(parse_box_rows([pose], 2).polygons[0]) == 5
 
 
 def test_repeated_rows_are_dropped_and_the_rest_sorted():

@@ -3,6 +3,7 @@
 import logging
 import re
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from ultralytics.data.images import read_image
 from ultralytics.data.labels import scan as labels
 from ultralytics.data.labels.files import list_images
-from ultralytics.data.labels.rows import ParsedRows, box_row_parser
+from ultralytics.data.labels.rows import ParsedRows, parse_box_rows
 from ultralytics.data.labels.scan import scan
 from ultralytics.utils.errors import DatasetError
 
@@ -201,7 +202,7 @@ def test_another_task_brings_its_own_parser(tmp_path):
     cache = tmp_path / "labels.cache"
     for _ in range(2):
         store = scan(list_images(tmp_path), 1, partial(parse_points, points=2), cache_path=cache)
-        np.testing.assert_array_equal(store.extra(0), np.float32([[0.1, 0.2, 0.3, 0.4]]))
+        np.testing.assert_array_equal(store.objects(0).extra, np.float32([[0.1, 0.2, 0.3, 0.4]]))
 
 
 DATASETS = {"bccd": 4886, "coco_mini": 893, "coco_mini_seg": 894, "nuclei_seg": 3082, "nuclei_obb": 3082}
@@ -221,7 +222,8 @@ def test_real_datasets_are_used_whole(reference, name, objects):
     ("name", "kpt_shape", "objects"), [("glue_tubes_pose", (2, 3), 226), ("coco_pose_mini", (17, 3), 155)]
 )
 def test_real_datasets_with_keypoints_have_boxes(reference, name, kpt_shape, objects):
-    store = scan(list_images(reference / "data" / name / "images"), 1, box_row_parser(kpt_shape))
+    parse = partial(parse_box_rows, keypoint_numbers=prod(kpt_shape))
+    store = scan(list_images(reference / "data" / name / "images"), 1, parse)
     assert store.skipped == []
     assert len(store.cls) == objects
     assert all(store.objects(i).polygons is None for i in range(len(store)))

@@ -34,24 +34,23 @@ def test_what_goes_in_comes_out(store):
     assert [store.file(i) for i in range(3)] == FILES
     assert store.shapes.tolist() == [[10, 20], [30, 40], [50, 60]]
     assert store.counts.tolist() == [2, 0, 3]
-    assert (store.max_objects, store.duplicates) == (3, 4)
+    assert store.duplicates == 4
     assert store.skipped == [("/data/images/x.jpg", "empty")]
     np.testing.assert_array_equal(store.cls, [0, 1, 0, 1, 2])
     np.testing.assert_array_equal(store.boxes, np.concatenate([parsed(2).boxes, parsed(3).boxes]))
 
 
 def test_objects_of_an_image(store):
-    cls, boxes, polygons = store.objects(0)
+    cls, boxes, polygons, _ = store.objects(0)
     np.testing.assert_array_equal(cls, [0, 1])
     np.testing.assert_array_equal(boxes, parsed(2).boxes)
     assert polygons is None
-    cls, boxes, polygons = store.objects(1)
+    cls, boxes, polygons, _ = store.objects(1)
     assert (cls.shape, boxes.shape, polygons) == ((0,), (0, 4), None)
 
 
 def test_polygons_that_reach_out(store):
     assert not len(store.out_of_bounds)
-    assert store.images_of(np.arange(5)).tolist() == [0, 0, 2, 2, 2]
     far = [TRIANGLE, TRIANGLE - 0.105, TRIANGLE + 0.605]  # 0.005 beyond the border are no fault
     rows = [parsed(0), parsed(3, polygons=far), parsed(2), parsed(1, polygons=[TRIANGLE + 0.62])]
     store = LabelStore.pack([*FILES, "d.jpg"], [(10, 20)] * 4, rows)
@@ -59,7 +58,7 @@ def test_polygons_that_reach_out(store):
 
 
 def test_a_box_among_polygons_gets_its_corners(store):
-    _, boxes, polygons = store.objects(2)
+    _, boxes, polygons, _ = store.objects(2)
     np.testing.assert_array_equal(polygons[0], TRIANGLE)
     np.testing.assert_array_equal(polygons[2], TRIANGLE[::-1])
     x, y, w, h = boxes[1]
@@ -99,9 +98,9 @@ def test_further_numbers_travel_with_their_objects():
     """What a parser for keypoints would return."""
     points = np.arange(10, dtype=np.float32).reshape(2, 5)
     store = LabelStore.pack(FILES, [(9, 9)] * 3, [parsed(1, extra=points[:1]), parsed(0), parsed(1, extra=points[1:])])
-    np.testing.assert_array_equal(store.extra(2), points[1:])
-    assert store.extra(1).shape == (0, 5)
-    np.testing.assert_array_equal(store.select([2, 0]).extra(1), points[:1])
+    np.testing.assert_array_equal(store.objects(2).extra, points[1:])
+    assert store.objects(1).extra.shape == (0, 5)
+    np.testing.assert_array_equal(store.select([2, 0]).objects(1).extra, points[:1])
 
 
 def test_arrays_make_the_same_store_again(store):

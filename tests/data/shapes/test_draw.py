@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from ultralytics.data.shapes import draw as shapes
-from ultralytics.data.shapes.draw import ROWS, STAMP, draw_shapes
+from ultralytics.data.shapes.draw import FOLDERS, STAMP, draw_shapes, label_row
+from ultralytics.data.shapes.generate import ROWS
 from ultralytics.data.shapes.outlines import (
     CORNER_FLIP,
     OUTLINES,
@@ -256,9 +257,7 @@ def test_rows_of_every_kind_are_valid_and_agree(scenes):
     for scene in scenes[:80]:
         size = np.array((scene.width, scene.height))
         for item in scene.objects:
-            box, polygon, corners, rotated = (
-                ROWS[kind](item, size) for kind in ("boxes", "polygons", "corners", "rotated")
-            )
+            box, polygon, corners, rotated = (label_row(item, size, rows) for rows in ROWS if rows != FOLDERS)
             assert (len(box), len(corners)) == (4, 4 + 5 * 3) and min(len(polygon), len(rotated)) >= 6
             assert all(row.min() >= 0 and row.max() <= 1 for row in (box, polygon, rotated))
             assert set(corners[6::3]) <= {UNSEEN, COVERED, VISIBLE}

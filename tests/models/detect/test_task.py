@@ -28,7 +28,7 @@ def measure(rows, labels, names):
         found[row["image_id"]].append((x, y, x + w, y + h, row["score"], row["category_id"] - 1))
     metrics = DetMetrics(names)
     for i in range(len(labels)):
-        cls, boxes, _ = labels.objects(i)
+        cls, boxes, *_ = labels.objects(i)
         height, width = labels.shapes[i].tolist()
         mine = np.array(found[coco.image_id(labels.file(i))], np.float32).reshape(-1, 6)
         mine = mine[np.argsort(-mine[:, 4], kind="stable")]

@@ -12,8 +12,9 @@ from ultralytics.data.augment import flip, mosaic4, paste
 from ultralytics.data.config import load_data_yaml
 from ultralytics.data.instances import Sample
 from ultralytics.data.labels.rows import RowError, parse_polygon_rows
-from ultralytics.models.yolo.obb.data import RotatedInstances, min_area_rect, normalized_xywhr, rotated_targets
+from ultralytics.models.yolo.obb.data import RotatedInstances, normalized_xywhr, rotated_targets
 from ultralytics.models.yolo.obb.task import OBBTask
+from ultralytics.utils.ops import min_area_rect
 
 SIZE = (200, 300)
 
@@ -95,9 +96,9 @@ def test_boxes_move_as_the_image_does():
     moved = pixels(whole.affine(rotation(0.7, x=10, y=-5), SIZE))
     np.testing.assert_allclose(moved[0], (160, 95, 60, 20, 1.1), atol=1e-3)
     np.testing.assert_allclose(moved[1, 2:], (30, 25, 2.1), atol=1e-3)
-    mirrored = pixels(whole.flip_lr(300))
+    mirrored = pixels(whole.flip((200, 300), horizontal=True))
     np.testing.assert_allclose(mirrored[0], (150, 100, 60, 20, -0.4), atol=1e-3)
-    upside_down = pixels(whole.flip_ud(200))
+    upside_down = pixels(whole.flip((200, 300), horizontal=False))
     np.testing.assert_allclose(upside_down[1], (120, 110, 30, 25, math.pi - 1.4), atol=1e-3)
 
 

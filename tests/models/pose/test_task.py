@@ -12,7 +12,7 @@ from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.models.yolo.pose.task import PoseTask
 from ultralytics.utils import coco
-from ultralytics.utils.metrics import COCO_SIGMAS, box_iou
+from ultralytics.utils.metrics import OKS_SIGMA, box_iou
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_people_are_measured_as_coco_does(dataset, tmp_path):
         mine = batch["batch_idx"] == i
         points, own = batch["keypoints"][mine].numpy() * (320, 320, 1), boxes[mine].numpy()
         root = np.sqrt(np.prod(own[:, 2:] - own[:, :2], 1))[:, None, None]
-        reach = rng.lognormal(-0.7, 0.8, (len(points), 1, 1)) * root * np.array(COCO_SIGMAS)[:, None]
+        reach = rng.lognormal(-0.7, 0.8, (len(points), 1, 1)) * root * OKS_SIGMA[:, None]
         points[..., :2] += rng.normal(0, 1, points[..., :2].shape) * reach
         rows = np.concatenate(
             (own, rng.uniform(0.2, 1, (len(own), 1)), np.zeros((len(own), 1)), points.reshape(-1, 51)), 1
@@ -155,7 +155,7 @@ def test_people_are_measured_as_coco_does(dataset, tmp_path):
     evaluator.update(found, batch)
     evaluator.metrics.process()
     truth = coco.coco_ground_truth(map(evaluator.truth, range(len(images))), data["names"])
-    theirs = coco.evaluate_coco(truth, evaluator.rows, "keypoints", COCO_SIGMAS)
+    theirs = coco.evaluate_coco(truth, evaluator.rows, "keypoints", OKS_SIGMA)
     ours = evaluator.metrics.pose
     assert 0.2 < ours.map < 0.7 and labeled.sum() > 50
     assert ours.map == pytest.approx(theirs["AP"], abs=0.01)

@@ -17,7 +17,7 @@ from ultralytics.engine.results import Results
 from ultralytics.models.yolo.pose.task import PoseEvaluator, PoseTask
 from ultralytics.utils import coco
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.metrics import COCO_SIGMAS, PoseMetrics, kpt_iou, oks_sigmas
+from ultralytics.utils.metrics import OKS_SIGMA, PoseMetrics, kpt_iou, oks_sigmas
 
 
 def triangle(numbers, rng):
@@ -148,7 +148,7 @@ def test_seventeen_points_are_learned_by_the_sigmas_of_coco(settings):
         model.args = get_options()
         return PoseTask(get_options()).criterion(model)(model(torch.full((2, 3, 64, 64), 0.5)), batch)[1][1].item()
 
-    for shape, own, other in (([17, 3], list(COCO_SIGMAS), [1 / 17] * 17), ([17, 2], [1 / 17] * 17, list(COCO_SIGMAS))):
+    for shape, own, other in (([17, 3], list(OKS_SIGMA), [1 / 17] * 17), ([17, 2], [1 / 17] * 17, list(OKS_SIGMA))):
         assert loss(shape) == loss(shape, own) > 0
         assert loss(shape, other) != pytest.approx(loss(shape), rel=1e-3)
 
@@ -178,18 +178,18 @@ def test_without_objects_keypoints_cost_nothing_and_have_gradients(settings):
 
 def test_similarity_by_hand():
     """COCO's sigmas for its shape only; v = 0 does not count, none visible is similar to nothing."""
-    assert oks_sigmas((17, 3)) == COCO_SIGMAS and len(COCO_SIGMAS) == 17 and COCO_SIGMAS[11] == pytest.approx(0.107)
+    assert oks_sigmas((17, 3)) == tuple(OKS_SIGMA) and len(OKS_SIGMA) == 17 and OKS_SIGMA[11] == pytest.approx(0.107)
     assert oks_sigmas((17, 2)) == (1 / 17,) * 17 and oks_sigmas((2, 3), [0.5, 1]) == (0.5, 1)
     rng = np.random.default_rng(0)
     truth, found = rng.uniform(0, 60, (3, 17, 3)), rng.uniform(0, 60, (4, 17, 3))
     truth[..., 2] = rng.integers(0, 3, (3, 17))
     truth[1, :, 2] = 0
     area = np.array((900.0, 400, 2500))
-    ours = kpt_iou(*map(torch.tensor, (truth, found, area, COCO_SIGMAS)))
+    ours = kpt_iou(*map(torch.tensor, (truth, found, area, OKS_SIGMA)))
     for i, j in np.ndindex(3, 4):
         seen = truth[i, :, 2] != 0
         d = ((truth[i, :, :2] - found[j, :, :2]) ** 2).sum(1)
-        e = np.exp(-d / (2 * (2 * np.array(COCO_SIGMAS)) ** 2 * (area[i] + 1e-7)))
+        e = np.exp(-d / (2 * (2 * np.array(OKS_SIGMA)) ** 2 * (area[i] + 1e-7)))
         assert ours[i, j].item() == pytest.approx(e[seen].mean() if seen.any() else 0, abs=1e-6)
 
 

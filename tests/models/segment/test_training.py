@@ -17,8 +17,7 @@ from ultralytics.models.yolo.segment.task import MaskDetections, SegmentTask
 from ultralytics.utils import coco
 from ultralytics.utils import loss as loss_masks
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.masks import mask_iou
-from ultralytics.utils.metrics import SegmentMetrics, match_predictions
+from ultralytics.utils.metrics import SegmentMetrics, mask_iou, match_predictions
 
 
 def triangle(rng):
@@ -108,7 +107,7 @@ def test_masks_of_crowds_are_compared_in_parts(settings, monkeypatch, overlap):
     feats = [torch.zeros(12, 1, side, side) for side in (8, 4, 2)]
     found = []
     for together in (1000, 5):
-        monkeypatch.setattr(loss_masks, "TOGETHER", together)
+        monkeypatch.setattr(loss_masks, "MASK_CHUNK", together)
         leaves, kept = {name: value.detach().requires_grad_() for name, value in raw.items()}, {}
         with torch.autograd.graph.saved_tensors_hooks(
             lambda x, kept=kept: kept.update({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes()}) or x,

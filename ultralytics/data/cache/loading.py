@@ -25,18 +25,11 @@ class ImageLoader:
         self, labels: LabelStore, imgsz: int | None, channels: int, cache: Literal[True, False, "ram", "disk"]
     ) -> None:
         self.labels, self.imgsz, self.channels = labels, imgsz, channels
+        # (n,); workers that share it report each image once, and not once a worker.
         self.unreadable = torch.zeros(len(labels), dtype=torch.bool)
         shapes = [(h, w) if imgsz is None else resize_shape(h, w, imgsz) for h, w in labels.shapes.tolist()]
         self.cache = build_cache(cache, labels, np.array(shapes).reshape(-1, 2), channels, self._decode)
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether any image can be had without decoding."""
-        return isinstance(self.cache, RamCache)
-
-    def share(self) -> None:
-        """Share among workers which images have become unreadable, so that each is reported once."""
-        self.unreadable.share_memory_()
+        self.in_memory = isinstance(self.cache, RamCache)  # any image can be had without decoding
 
     def load(self, index: int) -> tuple[np.ndarray, int]:
         """The image (h, w, `channels`) and its index: those of another one if this one has become unreadable.

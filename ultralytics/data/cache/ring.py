@@ -23,27 +23,21 @@ class DecodeBuffer:
             self.pixels.share_memory_()
             self.entries.share_memory_()
 
-    @staticmethod
-    def nbytes(slots: int, side: int, channels: int) -> int:
-        """Memory that a buffer of that size takes."""
-        return slots * side * side * channels
-
     def get(self, epoch: int, position: int) -> tuple[np.ndarray, int] | None:
         """The image of a position, a view, and its index in the dataset; None if it is not here."""
         slot = position % len(self.entries)
         with self.lock:
             *key, index, height, width = self.entries[slot].tolist()
-        return (self._view(slot, height, width), index) if key == [epoch, position] else None
+        if key != [epoch, position]:
+            return None
+        size = height * width * self.channels  # the slot may be larger
+        return self.pixels[slot, :size].numpy().reshape(height, width, self.channels), index
 
     def put(self, epoch: int, position: int, img: np.ndarray, index: int) -> np.ndarray:
         """Keep a copy of an image; returns that copy."""
         slot = position % len(self.entries)
-        view = self._view(slot, *img.shape[:2])
+        view = self.pixels[slot, : img.size].numpy().reshape(img.shape)
         np.copyto(view, img)  # before its entry: no worker may find the one without the other
         with self.lock:
             self.entries[slot] = torch.tensor((epoch, position, index, *img.shape[:2]))
         return view
-
-    def _view(self, slot: int, height: int, width: int) -> np.ndarray:
-        flat = self.pixels[slot].numpy()
-        return flat[: height * width * self.channels].reshape(height, width, self.channels)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +72,6 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
         raise DatasetError(f"{path}:{line}: not UTF-8 text") from exc
-
-
-def box_row_parser(kpt_shape: Sequence[int] | None = None) -> RowParser:
-    """Row parser of detection; with the `kpt_shape` of a data YAML, rows of boxes with keypoints are boxes too."""
-    return partial(parse_box_rows, keypoint_numbers=kpt_shape[0] * kpt_shape[1]) if kpt_shape else parse_box_rows
 
 
 def parse_box_rows(rows: Rows, nc: int | None, keypoint_numbers: int = 0) -> ParsedRows:

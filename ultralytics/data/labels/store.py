@@ -17,32 +17,44 @@ _NO_POINTS = np.empty((0, 2), np.float32)
 
 
 class Labels(NamedTuple):
-    """Instances of one image: cls (k,), boxes (k, 4) xywh normalized, float32, and their polygons (p, 2) or None."""
+    """Instances of one image, float32, normalized: boxes (k, 4) are xywh, each polygon is (p, 2)."""
 
-    cls: np.ndarray
+    cls: np.ndarray  # (k,)
     boxes: np.ndarray
     polygons: list[np.ndarray] | None
+    extra: np.ndarray  # (k, m) further numbers of each instance, as the row parser gave them
 
 
 class LabelStore:
     """Images and their labels, packed; nothing grows with their number but shared tensors.
 
-    `skipped` holds (file, reason) of the skipped images, `duplicates` counts the rows that were dropped.
+    `arrays` are the packed arrays themselves, read-only, for saving; `LabelStore(arrays)` is this store again. Of these
+    `shapes` (n, 2) int32 holds (height, width) of all n images as they are seen, `cls` (N,) and `boxes` (N, 4) xywh
+    normalized, float32, the instances of all of them, image after image. `skipped` holds (file, reason) of the skipped
+    images, `duplicates` counts the rows that were dropped.
     """
 
     def __init__(
         self, arrays: Mapping[str, np.ndarray], skipped: Sequence[tuple[str, str]] = (), duplicates: int = 0
     ) -> None:
-        self.skipped = list(skipped)
-        self.duplicates = duplicates
-        self._tensors: dict[str, torch.Tensor] = {}
+        tensors: dict[str, torch.Tensor] = {}
         for name, array in arrays.items():
-            tensor = torch.from_numpy(array.copy())
+            tensors[name] = torch.from_numpy(array.copy())
             # Into memory that other processes map instead of copying, or ordinary memory if the system has none left.
             # Now and not when a worker starts: torch would then move it away under the numpy views in use.
             with contextlib.suppress(RuntimeError):
-                tensor.share_memory_()
-            self._tensors[name] = tensor
+                tensors[name].share_memory_()
+        self.__setstate__((tensors, list(skipped), duplicates))
+
+    def __getstate__(self) -> tuple:
+        return self._tensors, self.skipped, self.duplicates  # without the views, which would be sent as copies
+
+    def __setstate__(self, state: tuple) -> None:
+        self._tensors, self.skipped, self.duplicates = state
+        self.arrays: dict[str, np.ndarray] = {name: tensor.numpy() for name, tensor in self._tensors.items()}
+        for array in self.arrays.values():
+            array.flags.writeable = False
+        self.shapes, self.cls, self.boxes = (self.arrays[name] for name in ("shapes", "cls", "boxes"))
 
     @classmethod
     def pack(
@@ -69,17 +81,12 @@ class LabelStore:
         }
         return cls(arrays, skipped, sum(row.duplicates for row in rows))
 
-    @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The packed arrays themselves, read-only, for saving; `LabelStore(arrays)` is this store again."""
-        return {name: self._array(name) for name in self._tensors}
-
     def __len__(self) -> int:
-        return len(self._tensors["shapes"])
+        return len(self.shapes)
 
     def file(self, i: int) -> str:
         """Path of image `i`."""
-        return os.fsdecode(self._array("names")[self._span("name_offsets", i)].tobytes())
+        return os.fsdecode(self.arrays["names"][self._span("name_offsets", i)].tobytes())
 
     def objects(self, i: int) -> Labels:
         """Copies of the labels of image `i`.
@@ -87,55 +94,29 @@ class LabelStore:
         Where some instances of an image have polygons, those of the others are the corners of their boxes.
         """
         span = self._span("object_offsets", i)
-        cls, boxes = self.cls[span].copy(), self.boxes[span].copy()
-        offsets = self._array("point_offsets")[span.start : span.stop + 1]
+        cls, boxes, extra = (array[span].copy() for array in (self.cls, self.boxes, self.arrays["extra"]))
+        offsets = self.arrays["point_offsets"][span.start : span.stop + 1]
         if offsets[0] == offsets[-1]:
-            return Labels(cls, boxes, None)
-        points = np.split(self._array("points")[offsets[0] : offsets[-1]], offsets[1:-1] - offsets[0])
+            return Labels(cls, boxes, None, extra)
+        points = np.split(self.arrays["points"][offsets[0] : offsets[-1]], offsets[1:-1] - offsets[0])
         corners = box_corners(xywh2xyxy(boxes))
-        return Labels(cls, boxes, [p.copy() if len(p) else c for p, c in zip(points, corners, strict=True)])
-
-    def extra(self, i: int) -> np.ndarray:
-        """A copy of the further numbers (k, m) of the instances of image `i`."""
-        return self._array("extra")[self._span("object_offsets", i)].copy()
-
-    @property
-    def shapes(self) -> np.ndarray:
-        """(height, width) of all images as they are seen, (n, 2) int32."""
-        return self._array("shapes")
-
-    @property
-    def cls(self) -> np.ndarray:
-        """Classes of all instances, image after image, (N,) float32."""
-        return self._array("cls")
-
-    @property
-    def boxes(self) -> np.ndarray:
-        """Boxes of all instances, (N, 4) xywh normalized, float32."""
-        return self._array("boxes")
+        polygons = [p.copy() if len(p) else c for p, c in zip(points, corners, strict=True)]
+        return Labels(cls, boxes, polygons, extra)
 
     @property
     def counts(self) -> np.ndarray:
         """Number of instances in each image, (n,)."""
-        return np.diff(self._array("object_offsets"))
-
-    @property
-    def max_objects(self) -> int:
-        """The largest number of instances in one image."""
-        return int(self.counts.max(initial=0))
+        return np.diff(self.arrays["object_offsets"])
 
     @property
     def out_of_bounds(self) -> np.ndarray:
         """Indices of the images with a polygon that leaves the image by more than `TOLERANCE`."""
-        points = self._array("points")
-        outside = np.flatnonzero(((points < -TOLERANCE) | (points > 1 + TOLERANCE)).any(1))
-        # "right": of several equal offsets, as empty polygons have them, the last is the one with the point
-        instances = np.searchsorted(self._array("point_offsets"), outside, "right") - 1
-        return np.unique(self.images_of(instances))
-
-    def images_of(self, instances: np.ndarray) -> np.ndarray:
-        """Indices of the images that these of all images' instances are in."""
-        return np.searchsorted(self._array("object_offsets"), instances, "right") - 1
+        points = self.arrays["points"]
+        found = np.flatnonzero(((points < -TOLERANCE) | (points > 1 + TOLERANCE)).any(1))
+        for offsets in ("point_offsets", "object_offsets"):  # points -> their instances -> the images of these
+            # "right": of several equal offsets, as empty polygons have them, the last is the one with the point
+            found = np.searchsorted(self.arrays[offsets], found, "right") - 1
+        return np.unique(found)
 
     def select(self, indices: Sequence[int] | np.ndarray) -> "LabelStore":
         """Store of these images, in this order; what was skipped or dropped stays as it is."""
@@ -156,14 +137,9 @@ class LabelStore:
         }
         return LabelStore(arrays, self.skipped, self.duplicates)
 
-    def _array(self, name: str) -> np.ndarray:
-        view = self._tensors[name].numpy()
-        view.flags.writeable = False
-        return view
-
     def _span(self, offsets: str, i: int) -> slice:
         """Entries of image `i` among those of all images."""
-        found = self._array(offsets)
+        found = self.arrays[offsets]
         if not 0 <= i < len(found) - 1:
             raise IndexError(f"{i} is not in 0..{len(found) - 2}")
         return slice(int(found[i]), int(found[i + 1]))

@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ultralytics.cfg.types import FRACTION, INVALID, choice, integer, list_of, number, pair
+from ultralytics.cfg.types import FRACTION, INVALID, choice, integer, list_of, number
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import nearest
 
-# The values of `rows` are those of shapes/draw.py, which is imported only where something is drawn.
+# shapes/draw.py tells what each of these means; it is imported only where something is drawn.
 ROWS = ("boxes", "polygons", "corners", "rotated", "folders")
 COUNTS = {"seed": integer(0), "train": integer(1), "val": integer(1), "test": integer(0)}
 LABELS = {"rows": choice(*ROWS)}
 RECIPE = {
-    "pictures": list_of(pair(integer(32), "a list of [width, height], each at least 32")),
-    "objects": pair(integer(0), "[minimum, maximum]"),
-    "sides": pair(number(8), "[shortest, longest], each at least 8 pixels"),
+    "pictures": list_of(list_of(integer(32), 2, "a list of [width, height], each at least 32")),
+    "objects": list_of(integer(0), 2, "[minimum, maximum]"),
+    "sides": list_of(number(8), 2, "[shortest, longest], each at least 8 pixels"),
     "hidden": FRACTION,
     "clutter": FRACTION,
 }

@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg import Options
-from ultralytics.data.config import DatasetInfo
+from ultralytics.data.config import DatasetInfo, load_data_yaml
 from ultralytics.data.dataset import BOXES, Batch, LabelFormat, YOLODataset, build_dataset
-from ultralytics.data.sources import Frame
+from ultralytics.data.sources import Frame, stack_if_tensors
 from ultralytics.engine.results import Results
 from ultralytics.nn.tasks import BaseModel
+from ultralytics.utils.letterbox import letterbox_batch
 from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
 
 Preds = Tensor | tuple | dict  # whatever a head returns: raw in training, (decoded, raw) in eval mode
@@ -70,9 +73,9 @@ class Task(ABC):
         """Refuse, by a ConfigError, options that the task cannot follow in train, val, predict or export."""
 
     @classmethod
-    @abstractmethod
     def load_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
         """Describe the dataset that `data=` names: `names`, `nc`, `channels` and its splits (`splits` must exist)."""
+        return load_data_yaml(path, splits)
 
     # The network -------------------------------------------------------------------------------------------------
 
@@ -118,9 +121,16 @@ class Task(ABC):
 
     # Prediction --------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def preprocess(self, frames: list[Frame], stride: int) -> Tensor:
-        """Frames of a source to the network's input, (B, 3, H, W) RGB 0..1 float."""
+        """Frames of a source to the network's input, (B, 3, H, W) RGB 0..1 float.
+
+        Letterboxed to `imgsz`, but tensors of one shape that fits the stride stay as they are.
+        """
+        if (tensors := stack_if_tensors(frames, stride)) is not None:
+            return tensors
+        images = [frame.image for frame in frames]
+        stacked = letterbox_batch(images, self.options.imgsz, stride, self.options.rect)  # (B, H, W, 3) BGR uint8
+        return torch.from_numpy(np.ascontiguousarray(stacked[..., ::-1].transpose(0, 3, 1, 2))).float() / 255
 
     @abstractmethod
     def postprocess(self, preds: Preds, nc: int) -> list:

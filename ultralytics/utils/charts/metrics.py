@@ -1,6 +1,6 @@
 """Charts of a validation: precision, recall and F1 of each class, and the confusion matrix."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,48 +83,68 @@ def plot_curves(metric: Metric, names: Mapping[int, str], save_dir: str | Path, 
     measured = {int(c): names[int(c)] for c in metric.ap_class_index}
     folder = Path(save_dir)
     path = folder / f"{prefix}PR_curve.png"
-    paths = [plot_pr_curve(metric.px, metric.prec_values, metric.ap50, measured, path)]
+    paths = [plot_pr_curve(metric.px, metric.prec_values, metric.all_ap, path, measured)]
     for key, ylabel, py in (
         ("F1", "F1", metric.f1_curve),
         ("P", "Precision", metric.p_curve),
         ("R", "Recall", metric.r_curve),
     ):
         path = folder / f"{prefix}{key}_curve.png"
-        paths.append(plot_mc_curve(metric.px, py, measured, path, ylabel, metric.conf))
+        paths.append(plot_mc_curve(metric.px, py, path, measured, ylabel=ylabel, conf=metric.conf))
     return paths
 
 
-def plot_pr_curve(px: np.ndarray, py: np.ndarray, ap50: np.ndarray, names: Mapping[int, str], path: str | Path) -> Path:
-    """Draw precision `py` (C, P) over recall `px` (P,) with the AP50 (C,) of the classes in `names`, in order."""
-    labels = [f"{short(name)}  {ap:.3f}" for name, ap in zip(names.values(), ap50, strict=True)]
+def plot_pr_curve(
+    px: np.ndarray,
+    py: np.ndarray,
+    ap: np.ndarray,
+    save_dir: str | Path = "pr_curve.png",
+    names: Mapping[int, str] | None = None,
+    on_plot: Callable[[Path], None] | None = None,
+) -> Path:
+    """Draw precision `py` (C, P) over recall `px` (P,) with the AP50, the first column of `ap` (C, 10), into a file.
+
+    `names` are those of the C classes, in order; `on_plot` is called with the file.
+    """
+    names, ap50 = names or {i: str(i) for i in range(len(py))}, ap[:, 0]
+    labels = [f"{short(name)}  {value:.3f}" for name, value in zip(names.values(), ap50, strict=True)]
     total = f"all classes  {ap50.mean():.3f} mAP50" if len(ap50) else ""
     fig = _curves_figure(px, py, names, [*labels, total])
     style_axes(fig.axes[0], "Precision over recall, IoU 0.50", "Recall", "Precision")
-    return save_figure(fig, Path(path))
+    file = save_figure(fig, Path(save_dir))
+    if on_plot:
+        on_plot(file)
+    return file
 
 
 def plot_mc_curve(
     px: np.ndarray,
     py: np.ndarray,
-    names: Mapping[int, str],
-    path: str | Path,
+    save_dir: str | Path = "mc_curve.png",
+    names: Mapping[int, str] | None = None,
+    xlabel: str = "Confidence",
     ylabel: str = "Metric",
+    on_plot: Callable[[Path], None] | None = None,
     conf: float | None = None,
 ) -> Path:
-    """Draw a metric `py` (C, P) over the confidence `px` (P,) of the classes in `names`, in order, with its mean.
+    """Draw a metric `py` (C, P) over the confidence `px` (P,) of each class, with the mean of all, into a file.
 
-    `conf` is the confidence to mark, by default that of the highest mean.
+    `names` and `on_plot` as in `plot_pr_curve`; `conf` is the confidence to mark, by default that of the highest mean.
     """
+    names = names or {i: str(i) for i in range(len(py))}
     total = ""
     if len(py):
         mean = np.ma.masked_invalid(py).mean(0).filled(0)  # (P,), without NaN
         conf = float(px[mean.argmax()]) if conf is None else conf
         total = f"all classes  {np.interp(conf, px, mean):.3f} at {conf:.3f}"
     fig = _curves_figure(px, py, names, [*map(short, names.values()), total])
-    style_axes(fig.axes[0], f"{ylabel} over confidence, IoU 0.50", "Confidence", ylabel)
+    style_axes(fig.axes[0], f"{ylabel} over {xlabel.lower()}, IoU 0.50", xlabel, ylabel)
     if conf is not None:
         fig.axes[0].axvline(conf, color=TEXT_COLOR, linewidth=0.8, linestyle=":")
-    return save_figure(fig, Path(path))
+    file = save_figure(fig, Path(save_dir))
+    if on_plot:
+        on_plot(file)
+    return file
 
 
 def _curves_figure(px: np.ndarray, py: np.ndarray, names: Mapping[int, str], labels: list[str]) -> "Figure":

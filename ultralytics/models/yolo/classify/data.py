@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ultralytics.cfg import Options
-from ultralytics.data.augment import MixProbs, Transform, apply_transform
+from ultralytics.data.augment import MixProbs, Transform, apply_transform, seeded_rng
 from ultralytics.data.cache.loading import ImageLoader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.instances import Instances, Sample
@@ -26,14 +26,10 @@ MAX_HUE = 0.5  # half of the color circle either way, which is all of it
 NO_INSTANCES = Instances(np.empty(0, np.float32), np.empty((0, 4), np.float32))
 
 
-def to_pillow(bgr: np.ndarray) -> Image.Image:
-    """Image (H, W, 3) BGR as Pillow has it."""
-    return Image.fromarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
-
-
-def to_tensor(image: Image.Image) -> Tensor:
-    """Pillow image in RGB as (3, H, W) uint8."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+def crop_to_tensor(bgr: np.ndarray, crop: Crop) -> Tensor:
+    """Square (3, s, s) uint8 RGB that `crop` makes of an image (H, W, 3) BGR."""
+    square = crop(Image.fromarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
 def center_crop(side: int) -> Crop:
@@ -115,17 +111,24 @@ class ClassDataset(Dataset):
         epoch, position = key if isinstance(key, tuple) else (0, key)
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} is not in 0..{len(self) - 1}")
-        bgr, index = self.images.load(int(self.order(epoch)[position]))
+        index = position
+        if self.augment:  # each epoch in an order of its own
+            index = int(seeded_rng(self.options.seed, epoch).permutation(len(self))[position])
+        bgr, index = self.images.load(index)
         file, (height, width) = self.labels.file(index), self.labels.shapes[index].tolist()
-        if self.augment:
-            img = self._augmented(bgr, file, self._generator(epoch, position))
-        else:
-            img = to_tensor(self.crop(to_pillow(bgr)))
+        if not self.augment:
+            img = crop_to_tensor(bgr, self.crop)
+            return ClassSample(img, int(self.labels.cls[index]), file, (height, width))
+        rng = seeded_rng(self.options.seed, epoch, position)
+        # torchvision draws from torch's generator, and so may the user's transforms: all of it from one seed.
+        with fixed_torch_seed(int(rng.integers(2**63))):
+            img = crop_to_tensor(bgr, self.crop)
+            for transform in self.transforms:
+                square = np.ascontiguousarray(img.permute(1, 2, 0).numpy()[..., ::-1])  # (s, s, 3) BGR
+                changed = apply_transform(transform, Sample(square, NO_INSTANCES, file, square.shape[:2]), rng)
+                img = torch.from_numpy(np.ascontiguousarray(changed.img[..., ::-1].transpose(2, 0, 1)))
+            img = self.erase(img)
         return ClassSample(img, int(self.labels.cls[index]), file, (height, width))
-
-    def order(self, epoch: int) -> np.ndarray:
-        """Image index of each position of an epoch, (n,)."""
-        return self._generator(epoch).permutation(len(self)) if self.augment else np.arange(len(self))
 
     def mix_probs(self, epoch: int) -> MixProbs:
         """Probabilities of joining images: classification never does."""
@@ -133,7 +136,7 @@ class ClassDataset(Dataset):
 
     def share_memory(self, ahead: int, lock: AbstractContextManager) -> None:
         """Prepare for workers."""
-        self.images.share()
+        self.images.unreadable.share_memory_()
 
     @staticmethod
     def collate(samples: Sequence[ClassSample]) -> Batch:
@@ -144,19 +147,6 @@ class ClassDataset(Dataset):
             "im_file": tuple(sample.im_file for sample in samples),
             "ori_shape": tuple(sample.ori_shape for sample in samples),
         }
-
-    def _augmented(self, bgr: np.ndarray, file: str, rng: np.random.Generator) -> Tensor:
-        # torchvision draws from torch's generator, and so may the user's transforms: all of it from one seed.
-        with fixed_torch_seed(int(rng.integers(2**63))):
-            img = to_tensor(self.crop(to_pillow(bgr)))
-            for transform in self.transforms:
-                square = np.ascontiguousarray(img.permute(1, 2, 0).numpy()[..., ::-1])  # (s, s, 3) BGR
-                changed = apply_transform(transform, Sample(square, NO_INSTANCES, file, square.shape[:2]), rng)
-                img = torch.from_numpy(np.ascontiguousarray(changed.img[..., ::-1].transpose(2, 0, 1)))
-            return self.erase(img)
-
-    def _generator(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self.options.seed, spawn_key=key))
 
 
 def build_class_dataset(

@@ -75,8 +75,8 @@ def class_folders(folder: Path) -> list[str]:
 def scan_classes(folder: Path, names: Mapping[int, str], desc: str = "") -> LabelStore:
     """Check the images of a split; each becomes an object of its folder's class that fills the image.
 
-    Broken and tiny images and folders that are no class of `names` are skipped, with a log line for each. The result is
-    cached beside the folder, as its name with .cache. Raises DatasetError if no image is left.
+    Broken and tiny images and folders that are no class of `names` are skipped, which is logged. The result is cached
+    beside the folder, as its name with .cache. Raises DatasetError if no image is left.
     """
     from torchvision.datasets.folder import make_dataset
 

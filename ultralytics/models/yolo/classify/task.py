@@ -13,7 +13,7 @@ from ultralytics.data.config import DatasetInfo
 from ultralytics.data.dataset import Batch
 from ultralytics.data.sources import Frame, stack_if_tensors
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.classify.data import ClassDataset, build_class_dataset, center_crop, to_pillow, to_tensor
+from ultralytics.models.yolo.classify.data import ClassDataset, build_class_dataset, center_crop, crop_to_tensor
 from ultralytics.models.yolo.classify.folders import load_class_folders
 from ultralytics.models.yolo.task import Criterion, Preds, Task
 from ultralytics.nn.tasks import BaseModel, ClassificationModel
@@ -127,7 +127,7 @@ class ClassifyTask(Task):
         if (tensors := stack_if_tensors(frames, stride)) is not None:
             return tensors
         crop = center_crop(self.options.imgsz)
-        return torch.stack([to_tensor(crop(to_pillow(frame.image))) for frame in frames]).float() / 255
+        return torch.stack([crop_to_tensor(frame.image, crop) for frame in frames]).float() / 255
 
     def postprocess(self, preds: Preds, nc: int) -> list[Tensor]:
         """Probabilities (nc,) per image."""

@@ -29,7 +29,7 @@ class DetectEvaluator:
 
     def __init__(self, task: "DetectTask", dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> None:
         """`nc`: classes of the network; `final`: not one of the validations between epochs, which leave no files."""
-        options, objects = task.options, dataset.labels.max_objects
+        options, objects = task.options, int(dataset.labels.counts.max(initial=0))
         if "max_det" not in options.given and objects > options.max_det:
             if final:
                 LOGGER.info(f"an image has {objects} objects: max_det is raised from {options.max_det} to {objects}")
@@ -167,7 +167,7 @@ class DetectEvaluator:
         That is file, (height, width), and of the objects that count classes (k,) and boxes (k, 4) xywh normalized.
         """
         labels, kept = self.dataset.labels, self.dataset.kept_classes
-        cls, boxes, _ = labels.objects(i)
+        cls, boxes, *_ = labels.objects(i)
         if kept is not None:
             cls, boxes = cls[kept[cls.astype(int)]], boxes[kept[cls.astype(int)]]
         height, width = labels.shapes[i].tolist()

@@ -1,16 +1,16 @@
 """Object detection. A task that finds boxes and more is a subclass of DetectTask in a room of its own."""
 
-from collections.abc import Sequence
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ultralytics.data.config import DatasetInfo, load_data_yaml
 from ultralytics.data.dataset import Batch, LabelFormat, YOLODataset
-from ultralytics.data.labels.rows import box_row_parser
-from ultralytics.data.sources import Frame, letterboxed
+from ultralytics.data.labels.rows import parse_box_rows
+from ultralytics.data.sources import Frame
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
 from ultralytics.models.yolo.task import Preds, Task
@@ -38,18 +38,10 @@ class DetectTask(Task):
     suppress = staticmethod(non_max_suppression)
     header: ClassVar[tuple[str, ...]] = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
 
-    @classmethod
-    def load_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
-        """Read the dataset YAML at `path`."""
-        return load_data_yaml(path, splits)
-
     def label_format(self) -> LabelFormat:
         """Rows of boxes or polygons, and, where the dataset has keypoints, of boxes followed by those."""
-        return LabelFormat(parse=box_row_parser(self.data.get("kpt_shape")))
-
-    def preprocess(self, frames: list[Frame], stride: int) -> Tensor:
-        """Frames letterboxed to `imgsz`, (B, 3, H, W) RGB 0..1 float."""
-        return letterboxed(frames, self.options.imgsz, stride, self.options.rect)
+        keypoint_numbers = prod(self.data.get("kpt_shape") or (0,))
+        return LabelFormat(parse=partial(parse_box_rows, keypoint_numbers=keypoint_numbers))
 
     def postprocess(self, preds: Preds, nc: int, multi_label: bool = False) -> list:
         """Detections (n, 6) of each image by NMS, most confident first; `multi_label`: of every class of an anchor."""

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 
 from ultralytics.data.dataset import box_targets
 from ultralytics.data.instances import Instances, Sample, Size
 from ultralytics.data.polygons import box_corners, visible_points
+from ultralytics.utils.ops import min_area_rect
 
 
 class RotatedInstances(Instances):
@@ -19,10 +19,10 @@ class RotatedInstances(Instances):
     polygon_points = 100  # a tenth of what masks get: the sides of a rectangle are straight
 
     def clip(self, size: Size) -> "RotatedInstances":
-        """Move what lies outside an image of `size` to its border; polygons become rotated rectangles.
+        """Cut boxes at the border of an image of `size` (height, width) and polygons to rotated rectangles.
 
         A polygon that crosses the border becomes the smallest rectangle around its visible part that has the direction
-        of the whole; its corners may lie outside. Its box is the bounds of the visible part.
+        of the whole; its corners may lie outside. Its box becomes the bounds of the visible part.
         """
         if self.polygons is None:
             return super().clip(size)
@@ -64,15 +64,3 @@ def normalized_xywhr(instances: Instances, size: Size) -> np.ndarray:
     height, width = size
     rows = np.array([min_area_rect(points) for points in shapes], np.float32).reshape(-1, 5)
     return rows / np.array((width, height, width, height, 1), np.float32)
-
-
-def min_area_rect(points: np.ndarray) -> tuple[float, float, float, float, float]:
-    """Center, width, height and theta of the smallest rectangle around points (n, 2), with width >= height.
-
-    Theta is the direction of the width, in [-pi / 4, 3 pi / 4).
-    """
-    (x, y), (width, height), degrees = cv2.minAreaRect(np.ascontiguousarray(points, np.float32))
-    theta = math.radians(degrees)
-    if width < height:
-        width, height, theta = height, width, theta + math.pi / 2
-    return x, y, width, height, (theta + math.pi / 4) % math.pi - math.pi / 4

@@ -1,5 +1,6 @@
 """Detection of rotated boxes: what differs from upright ones."""
 
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,8 +19,8 @@ from ultralytics.models.yolo.obb.dota import save_task1, to_dota_predictions
 from ultralytics.nn.tasks import OBBModel
 from ultralytics.utils.coco import save_predictions
 from ultralytics.utils.loss import v8OBBLoss
-from ultralytics.utils.metrics import probiou
-from ultralytics.utils.nms import rotated_non_max_suppression
+from ultralytics.utils.metrics import OBBMetrics, batch_probiou
+from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import scale_boxes
 from ultralytics.utils.plotting import plot_images
 
@@ -38,7 +39,7 @@ class OBBEvaluator(DetectEvaluator):
 
     def iou(self, boxes: Tensor, rows: Tensor) -> np.ndarray:
         """Probiou of objects and detections, (m, n)."""
-        return probiou(boxes[:, None], rows[None, :, XYWHR]).numpy()
+        return batch_probiou(boxes, rows[:, XYWHR]).numpy()
 
     def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
         """Detections of the i-th image of a batch on its original, whose pixels stay black."""
@@ -65,8 +66,9 @@ class OBBTask(DetectTask):
     method_defaults: ClassVar = {"train": {"conf": 0.01}, "val": {"conf": 0.01}}
     loss_class = v8OBBLoss
     loss_names = v8OBBLoss.names
+    metrics = OBBMetrics
     val_batches = 1
-    suppress = staticmethod(rotated_non_max_suppression)
+    suppress = staticmethod(partial(non_max_suppression, rotated=True))
     evaluator_class = OBBEvaluator
 
     def label_format(self) -> LabelFormat:

@@ -111,13 +111,12 @@ class KeypointInstances(Instances):
         clipped.keypoints[outside, 2] = 0  # a copy, made by `_map`
         return clipped
 
-    def flip_lr(self, width: int) -> "KeypointInstances":
-        """Mirrored left to right in an image of `width`."""
-        return super().flip_lr(width)._swap_pairs()
-
-    def flip_ud(self, height: int) -> "KeypointInstances":
-        """Mirrored top to bottom in an image of `height`."""
-        return super().flip_ud(height)._swap_pairs()
+    def flip(self, size: Size, horizontal: bool) -> "KeypointInstances":
+        """As `Instances.flip`; points that `flip_idx` pairs, as the left and the right eye, are exchanged."""
+        flipped = super().flip(size, horizontal)
+        if flipped.keypoints is None:
+            return flipped
+        return replace(flipped, keypoints=flipped.keypoints[:, list(self.flip_idx)])
 
     def affine(self, matrix: np.ndarray, size: Size) -> "KeypointInstances":
         """As `Instances.affine`; boxes follow their corners or polygons, not the keypoints."""
@@ -135,10 +134,6 @@ class KeypointInstances(Instances):
         keypoints = self.keypoints.copy()  # (k, K, 3)
         keypoints[..., :2] = move(keypoints[..., :2].reshape(-1, 2)).reshape(*keypoints.shape[:2], 2)
         return replace(self, keypoints=keypoints)
-
-    def _swap_pairs(self) -> "KeypointInstances":
-        """After a flip: left and right points exchanged, as `flip_idx` says."""
-        return self if self.keypoints is None else replace(self, keypoints=self.keypoints[:, list(self.flip_idx)])
 
 
 def attach_keypoints(

@@ -24,7 +24,7 @@ from ultralytics.utils.coco import keypoints_annotation
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.loss import v8PoseLoss
 from ultralytics.utils.metrics import BOX_AREA_FRACTION, POSE, PoseMetrics, kpt_iou, oks_sigmas
-from ultralytics.utils.ops import scale_boxes, scale_points, xyxy2xywhn
+from ultralytics.utils.ops import scale_boxes, scale_coords, xyxy2xywhn
 from ultralytics.utils.plotting import plot_images
 
 
@@ -45,13 +45,13 @@ class PoseEvaluator(DetectEvaluator):
         truth = batch["keypoints"][own] * torch.tensor((width, height, 1))
         area = batch["bboxes"][own, 2:].prod(1) * (width * height * BOX_AREA_FRACTION)
         points = pred[:, 6:].reshape(-1, *self.kpt_shape).cpu()
-        return {POSE.tp: kpt_iou(truth, points, area, truth.new_tensor(self.sigmas)).numpy()}
+        return {POSE.tp: kpt_iou(truth, points, area, self.sigmas).numpy()}
 
     def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
         """Boxes and keypoints on the original image."""
         result = super().to_original(pred[:, :6], batch, i)
         points = pred[:, 6:].reshape(-1, *self.kpt_shape).cpu()
-        points = scale_points(batch["img"].shape[-2:], points, batch["ori_shape"][i], batch["ratio_pad"][i])
+        points = scale_coords(batch["img"].shape[-2:], points, batch["ori_shape"][i], batch["ratio_pad"][i])
         result.update(keypoints=points)
         return result
 
@@ -66,9 +66,9 @@ class PoseEvaluator(DetectEvaluator):
     def truth(self, i: int) -> tuple:
         """Image as `coco_ground_truth` takes it, its objects with their keypoints."""
         labels, kept, label_format = self.dataset.labels, self.dataset.kept_classes, self.dataset.label_format
-        cls, boxes, _ = labels.objects(i)
+        cls, boxes, _, extra = labels.objects(i)
         height, width = labels.shapes[i].tolist()
-        instances = label_format.attach(label_format.instances(cls, boxes), labels.extra(i), (height, width))
+        instances = label_format.attach(label_format.instances(cls, boxes), extra, (height, width))
         wanted = np.ones(len(cls), bool) if kept is None else kept[cls.astype(int)]
         pixels = boxes * np.array((width, height, width, height), np.float32)
         pairs = zip(instances.keypoints[wanted], pixels[wanted], strict=True)
@@ -146,7 +146,7 @@ class PoseTask(DetectTask):
         """Boxes and keypoints on the original image."""
         shape = frame.image.shape[:2]
         boxes = scale_boxes(input_shape, pred[:, :6], shape)
-        points = scale_points(input_shape, pred[:, 6:].reshape(-1, *model.kpt_shape), shape)
+        points = scale_coords(input_shape, pred[:, 6:].reshape(-1, *model.kpt_shape), shape)
         return Results(frame.image, frame.path, model.names, boxes=boxes, keypoints=points)
 
     def plot_batch(self, batch: Batch, fname: Path) -> None:
@@ -173,7 +173,7 @@ def warn_invalid_visibility(dataset: YOLODataset, split: str) -> None:
     invalid = ~np.isin(visibility, (0, 1, 2))
     if invalid.any():
         number, point = np.argwhere(invalid)[0]
-        file = label_path(labels.file(labels.images_of(number)))
+        file = label_path(labels.file(np.searchsorted(labels.counts.cumsum(), number, "right")))
         first = f"{visibility[number, point]:g} of point {point} in {file}"
         LOGGER.warning(
             f"{split}: visibility is 0, 1 or 2, but {invalid.sum()} keypoints have another, such as {first}: these "

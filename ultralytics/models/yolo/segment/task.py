@@ -22,8 +22,8 @@ from ultralytics.nn.tasks import SegmentationModel
 from ultralytics.utils.annotator import Annotator, colors
 from ultralytics.utils.coco import mask_annotation, run_lengths
 from ultralytics.utils.loss import v8SegmentationLoss
-from ultralytics.utils.masks import decode_masks, decode_masks_native, mask_iou, resize_masks
-from ultralytics.utils.metrics import MASK, SegmentMetrics
+from ultralytics.utils.masks import process_mask, process_mask_native, resize_masks
+from ultralytics.utils.metrics import MASK, SegmentMetrics, mask_iou
 from ultralytics.utils.ops import scale_boxes, xyxy2xywhn
 from ultralytics.utils.plotting import plot_images
 
@@ -40,11 +40,9 @@ class MaskDetections:
     rows: Tensor
     proto: Tensor
 
-    def masks(self, size: Size, input_shape: Size) -> Tensor:
-        """Masks (n, h, w) uint8 of the network's input at another `size` (h, w)."""
-        y, x = size[0] / input_shape[0], size[1] / input_shape[1]
-        boxes = self.rows[:, :4] * self.rows.new_tensor((x, y, x, y))
-        return decode_masks(self.rows[:, 6:], self.proto, boxes, size)
+    def masks(self, input_shape: Size, upsample: bool = True) -> Tensor:
+        """Masks (n, h, w) uint8 at the size of the network's input or, without `upsample`, of the prototypes."""
+        return process_mask(self.proto, self.rows[:, 6:], self.rows[:, :4], input_shape, upsample)
 
     def above(self, conf: float) -> "MaskDetections":
         """Those with a confidence above `conf`, on the CPU."""
@@ -59,19 +57,18 @@ class SegmentEvaluator(DetectEvaluator):
     def extra_ious(self, pred: MaskDetections, batch: Batch, i: int) -> dict[str, np.ndarray]:
         """IoU of masks (m, n), at the size of the prototypes, or, where masks are written, of the network's input."""
         input_shape = tuple(batch["img"].shape[-2:])
-        size = input_shape if self.exports else tuple(pred.proto.shape[1:])
         truth = masks_of(batch, i).byte()
         if not len(truth) or not len(pred.rows):
             return {MASK.tp: np.zeros((len(truth), len(pred.rows)), np.float32)}
-        masks = pred.masks(size, input_shape).cpu()
-        return {MASK.tp: mask_iou(resize_masks(truth, size), masks).numpy()}
+        masks = pred.masks(input_shape, upsample=self.exports).cpu()
+        return {MASK.tp: mask_iou(resize_masks(truth, tuple(masks.shape[1:])), masks).numpy()}
 
     def to_original(self, pred: MaskDetections, batch: Batch, i: int) -> Results:
         """Boxes and masks on the original image."""
         input_shape, shape, ratio_pad = tuple(batch["img"].shape[-2:]), batch["ori_shape"][i], batch["ratio_pad"][i]
         result = super().to_original(pred.rows[:, :6], batch, i)
         boxes = result.boxes.xyxy.to(pred.rows)
-        result.update(masks=decode_masks_native(pred.rows[:, 6:], pred.proto, boxes, input_shape, shape, ratio_pad))
+        result.update(masks=process_mask_native(pred.proto, pred.rows[:, 6:], boxes, shape, input_shape, ratio_pad))
         return result
 
     def json_rows(self, result: Results) -> list[dict]:
@@ -82,7 +79,7 @@ class SegmentEvaluator(DetectEvaluator):
     def truth(self, i: int) -> tuple:
         """Image as `coco_ground_truth` takes it, its objects with their polygons."""
         labels, kept = self.dataset.labels, self.dataset.kept_classes
-        cls, _, polygons = labels.objects(i)
+        cls, _, polygons, _ = labels.objects(i)
         wanted = [True] * len(cls) if kept is None else kept[cls.astype(int)]
         size = labels.shapes[i][::-1]
         annotations = [mask_annotation(p * size) for p, keep in zip(polygons or (), wanted, strict=True) if keep]
@@ -124,9 +121,9 @@ class SegmentTask(DetectTask):
         input_shape, shape = tuple(input_shape), frame.image.shape[:2]
         boxes = scale_boxes(input_shape, pred.rows[:, :6], shape)
         if self.options.retina_masks:
-            masks = decode_masks_native(pred.rows[:, 6:], pred.proto, boxes[:, :4], input_shape, shape)
+            masks = process_mask_native(pred.proto, pred.rows[:, 6:], boxes[:, :4], shape, input_shape)
         else:
-            masks = pred.masks(input_shape, input_shape)
+            masks = pred.masks(input_shape)
         shown = masks.flatten(1).amax(1) > 0
         masks = masks[shown] if len(boxes) else None
         return Results(frame.image, frame.path, model.names, boxes=boxes[shown], masks=masks)
@@ -144,7 +141,7 @@ class SegmentTask(DetectTask):
         kept = [pred.above(PLOT_CONF) for pred in preds]
         index = torch.repeat_interleave(torch.arange(len(kept)), torch.tensor([len(pred.rows) for pred in kept]))
         rows = torch.cat([pred.rows for pred in kept])
-        masks = torch.cat([pred.masks(pred.proto.shape[1:], (height, width)) for pred in kept])
+        masks = torch.cat([pred.masks((height, width), upsample=False) for pred in kept])
         boxes, cls = xyxy2xywhn(rows[:, :4], width, height), rows[:, 5]
         names, below = self.data["names"], draw_masks(masks, cls)
         plot_images(batch["img"], index, cls, boxes, rows[:, 4], batch["im_file"], names, fname, below=below)
