@@ -63,8 +63,9 @@ def write_data(tmp_path: Path) -> Callable[..., dict]:
             cv2.imwrite(str(tmp_path / "images" / f"{i:04d}.png"), picture)
             text = "\n".join(" ".join(map(str, line)) for line in lines)
             (tmp_path / "labels" / f"{i:04d}.txt").write_text(text, encoding="utf-8")
+        split = [tmp_path / "images"]
         classes = {"nc": nc, "nc_in_files": nc, "names": {i: str(i) for i in range(nc)}}
-        return {**dict.fromkeys(("train", "val"), [tmp_path / "images"]), **classes, "channels": 3}
+        return {"train": split, "val": split, "channels": 3} | classes
 
     return write
 

@@ -1,10 +1,11 @@
-"""Exported networks of every task find what their weights do; of detection: tests/engine/test_exported.py."""
+"""Exported networks of every task find what their weights do; of detection: tests/engine/test_backends.py."""
 
 import shutil
 
 import pytest
 import torch
 
+from tests.close import PIXELS
 from ultralytics import YOLO
 
 CASES = {  # data, size, least number of finds in two pictures
@@ -16,13 +17,13 @@ CASES = {  # data, size, least number of finds in two pictures
 
 
 def assert_same(found, expected):
-    """Boxes and points to 0.01 pixels and pixels of masks to one in ten thousand, all else to 1e-3."""
+    """Boxes and points but for rounding, pixels of masks to one in ten thousand, all else to 1e-3."""
     assert len(found) == len(expected)
     for name in ("boxes", "obb", "keypoints", "probs"):
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert (ours is None) == (theirs is None)
         if ours is not None:
-            torch.testing.assert_close(ours.data, theirs.data, atol=1e-2, rtol=0)
+            torch.testing.assert_close(ours.data, theirs.data, **PIXELS)
     for name in ("boxes", "obb", "keypoints"):
         if getattr(expected, name) is not None:
             torch.testing.assert_close(getattr(found, name).conf, getattr(expected, name).conf, atol=1e-3, rtol=0)

@@ -159,14 +159,11 @@ def test_half_precision_boxes_keep_their_pixels(head, feats):
 def test_a_new_head_only_adds_its_own_branch(feats):
     class Angles(Detect):
         task = "angles"
+        extra = "angle"
 
         def __init__(self, nc=3, ch=()):
             super().__init__(nc, ch)
             self.cv4 = nn.ModuleList([nn.Conv2d(c, 1, 1) for c in ch])
-
-        def raw(self, feats):
-            angle = torch.cat([level(feat).flatten(2) for level, feat in zip(self.cv4, feats, strict=True)], 2)
-            return super().raw(feats) | {"angle": angle}
 
         def decode(self, preds):
             return torch.cat((super().decode(preds), preds["angle"]), 1)

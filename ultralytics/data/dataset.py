@@ -12,8 +12,7 @@ from torch.utils.data import Dataset
 
 from ultralytics.cfg import Options
 from ultralytics.data.augment import AugmentSettings, MixProbs, Transform, augment, seeded_rng
-from ultralytics.data.cache.loading import ImageLoader
-from ultralytics.data.cache.ring import DecodeBuffer
+from ultralytics.data.cache.loading import DecodeBuffer, ImageLoader
 from ultralytics.data.cache.whole import available_memory
 from ultralytics.data.config import DatasetInfo
 from ultralytics.data.instances import Instances, Sample, Size

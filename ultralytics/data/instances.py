@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ultralytics.data.polygons import Polygons, box_corners, resample
+from ultralytics.data.polygons import Polygons, resample
 from ultralytics.utils.ops import xywh2xyxy
 
 Size = tuple[int, int]  # (height, width)
@@ -18,6 +18,11 @@ def apply_matrix(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     if matrix[2, 0] or matrix[2, 1]:
         moved /= np.maximum(matrix[2, :2] @ points.T + matrix[2, 2], 1e-3)
     return moved.astype(np.float32).T
+
+
+def box_corners(boxes: np.ndarray) -> np.ndarray:
+    """Corners (k, 4, 2) of boxes (k, 4) xyxy, clockwise from the top left."""
+    return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
 
 
 @dataclass(frozen=True)
@@ -95,13 +100,12 @@ class Instances:
         A box becomes the bounds of its moved corners or, where there is a polygon, of the visible part of that, which
         is tighter.
         """
+        moved = self._map(lambda points: apply_matrix(points, matrix))  # but a box has four corners, not two
         corners = apply_matrix(box_corners(self.boxes).reshape(-1, 2), matrix).reshape(-1, 4, 2)
         boxes = np.concatenate((corners.min(1), corners.max(1)), axis=1)  # (k, 4)
-        polygons = self.polygons
-        if polygons is not None:
-            polygons = replace(polygons, points=apply_matrix(polygons.points, matrix))
-            boxes = np.where(self.has_polygon[:, None], polygons.visible_bounds(size[1], size[0]), boxes)
-        return replace(self, boxes=boxes, polygons=polygons).clip(size)
+        if moved.polygons is not None:
+            boxes = np.where(self.has_polygon[:, None], moved.polygons.visible_bounds(size[1], size[0]), boxes)
+        return replace(moved, boxes=boxes).clip(size)
 
     def normalized(self, size: Size) -> np.ndarray:
         """Boxes (k, 4) xywh in fractions of the width and height of an image of `size`."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ultralytics.utils.ops import clip_segments, ray_crossings
+
 
 @dataclass(frozen=True)
 class Polygons:
@@ -54,14 +56,14 @@ class Polygons:
         q = np.roll(p, -1, axis=0)
         is_edge = np.ones(len(p), bool)
         is_edge[starts - 1] = False  # it leads from the end of one polygon to the start of the next
-        enter, leave = _liang_barsky(p, q, width, height)
+        enter, leave = clip_segments(p, q, width, height)
         seen = (is_edge & (enter <= leave))[:, None]
         ends = np.stack((p + (q - p) * enter[:, None], p + (q - p) * leave[:, None]))  # (2, P, 2)
         low = np.minimum.reduceat(np.where(seen, ends.min(0), np.inf), starts)
         high = np.maximum.reduceat(np.where(seen, ends.max(0), -np.inf), starts)
         for corner in ((0.0, 0.0), (width, 0.0), (0.0, height), (width, height)):
             # Even-odd rule: a ray from a point inside crosses the polygon an odd number of times.
-            encloses = np.add.reduceat(is_edge & _right_of(corner, p, q), starts) % 2 == 1
+            encloses = np.add.reduceat(is_edge & ray_crossings(corner, p, q), starts) % 2 == 1
             low[encloses], high[encloses] = np.minimum(low[encloses], corner), np.maximum(high[encloses], corner)
         found = np.concatenate((low, high), axis=1)
         found[~np.isfinite(found).all(1)] = 0  # no edge and no corner of the image: the two do not meet
@@ -94,45 +96,3 @@ def resample(polygons: Sequence[np.ndarray], n: int = 1000) -> Polygons:
 def fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Mask (height, width) uint8 of the pixels in a polygon (p, 2), those on its edge included."""
     return cv2.fillPoly(np.zeros(size, np.uint8), [points.astype(np.int32)], 1)
-
-
-def box_corners(boxes: np.ndarray) -> np.ndarray:
-    """Corners (k, 4, 2) of boxes (k, 4) xyxy, clockwise from the top left."""
-    return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-
-
-def visible_points(polygon: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Points (m, 2) float64 with the hull of the part of a closed polygon (n, 2) inside the image; nothing: no rows."""
-    p = polygon.astype(np.float64)
-    p, q = p[:-1], p[1:]
-    enter, leave = _liang_barsky(p, q, width, height)
-    seen = enter <= leave
-    ends = [(p + (q - p) * at[:, None])[seen] for at in (enter, leave)]
-    corners = ((0.0, 0.0), (width, 0.0), (0.0, height), (width, height))
-    inside = [corner for corner in corners if _right_of(corner, p, q).sum() % 2]
-    return np.concatenate((*ends, np.array(inside).reshape(-1, 2)))
-
-
-def _liang_barsky(p: np.ndarray, q: np.ndarray, width: float, height: float) -> tuple[np.ndarray, np.ndarray]:
-    """Fractions (n,) of the segments p -> q (n, 2) where they enter and leave the image; enter > leave: they miss it.
-
-    Liang and Barsky, "A New Concept and Method for Line Clipping", ACM TOG 1984.
-    """
-    d = q - p
-    parallel = d == 0  # to that pair of borders, which such a segment never crosses
-    safe = np.where(parallel, 1.0, d)
-    a, b = (0 - p) / safe, ((width, height) - p) / safe
-    within = (p >= 0) & (p <= (width, height))
-    first = np.where(parallel, np.where(within, 0.0, np.inf), np.minimum(a, b))
-    last = np.where(parallel, np.where(within, 1.0, -np.inf), np.maximum(a, b))
-    enter, leave = first.max(1).clip(min=0), last.min(1).clip(max=1)
-    missed = enter > leave
-    return np.where(missed, 1.0, enter), np.where(missed, 0.0, leave)  # finite, so that points can be made of them
-
-
-def _right_of(point: tuple[float, float], p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """(n,) bool: the segments p -> q that a ray from `point` to the right crosses."""
-    x, y = point
-    spans = (p[:, 1] > y) != (q[:, 1] > y)
-    rise = np.where(spans, q[:, 1] - p[:, 1], 1.0)
-    return spans & (x < p[:, 0] + (y - p[:, 1]) / rise * (q[:, 0] - p[:, 0]))

@@ -69,14 +69,6 @@ def scaling(d: dict[str, Any]) -> tuple[float, float, float]:
     return depth, width, max_channels
 
 
-def class_count(d: dict[str, Any]) -> int:
-    """`nc`, the number of classes."""
-    nc = d.get("nc")
-    if type(nc) is not int or nc < 1:
-        raise ModelError(f"{source(d)}: `nc:` must be the number of classes, such as 80, found {nc!r}")
-    return nc
-
-
 def rows(d: dict[str, Any]) -> list[Any]:
     """All rows, backbone first: a row's place in this list is the number other rows know it by."""
     for part in ("backbone", "head"):

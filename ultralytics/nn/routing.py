@@ -5,7 +5,7 @@ Any module with a method `routing_weights` that gives (B, E) and is called in it
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -27,7 +27,7 @@ SAME_WEIGHT = 1e-6  # relative difference, on every image, of experts that only 
 MAX_NAMED = 5  # issues in a warning
 
 
-@dataclass(frozen=True)
+@dataclass
 class LayerRouting:
     """One router on N images, and the experts it chooses from, two or more.
 
@@ -39,36 +39,27 @@ class LayerRouting:
     kind: str
     weights: np.ndarray
     distances: np.ndarray | None
+    mean: np.ndarray = field(init=False)  # (E,) mean weight over the images
+    spread: np.ndarray = field(init=False)  # (E,) standard deviation over them: where it is zero, the layer is static
+    largest: np.ndarray = field(init=False)  # (E,) of the images, 1 being the average weight of an image's experts
+    entropy: float = field(init=False)  # mean over images, relative to its maximum: 1 all experts alike, 0 one alone
 
-    @property
-    def mean(self) -> np.ndarray:
-        """(E,) mean weight over the images."""
-        return self.weights.mean(0)
-
-    @property
-    def spread(self) -> np.ndarray:
-        """(E,) standard deviation over the images: where it is zero, the layer is a static one."""
-        return self.weights.std(0)
-
-    @property
-    def fractions(self) -> np.ndarray:
-        """(N, E) weights normalized to a sum of 1 for each image, which those of a softmax have anyway."""
-        return self.weights / np.maximum(self.weights.sum(1, keepdims=True), 1e-12)
-
-    @property
-    def entropy(self) -> float:
-        """Entropy of the fractions, mean over images, relative to its maximum: 1 all experts alike, 0 one alone."""
-        bits = -(self.fractions * np.log2(np.maximum(self.fractions, 1e-12))).sum(1)
-        return float(bits.mean() / np.log2(len(self.mean)))
+    def __post_init__(self) -> None:
+        experts = self.weights.shape[1]
+        self.mean, self.spread = self.weights.mean(0), self.weights.std(0)
+        # (N, E) normalized to a sum of 1 for each image, which the weights of a softmax have anyway
+        fractions = self.weights / np.maximum(self.weights.sum(1, keepdims=True), 1e-12)
+        self.largest = fractions.max(0) * experts
+        bits = -(fractions * np.log2(np.maximum(fractions, 1e-12))).sum(1)  # (N,) entropies
+        self.entropy = float(bits.mean() / np.log2(experts))
 
     @property
     def issues(self) -> list[str]:
         """Dead and identical experts, a sentence each."""
         where = f"{self.name} ({self.kind})"
-        largest = self.fractions.max(0) * len(self.mean)  # (E,) over the images, 1 being the average weight
         issues = [
-            f"{where}: expert {e} is dead, no image gives it more than {largest[e]:.0%} of the average weight"
-            for e in np.flatnonzero(largest < DEAD)
+            f"{where}: expert {e} is dead, no image gives it more than {self.largest[e]:.0%} of the average weight"
+            for e in np.flatnonzero(self.largest < DEAD)
         ]
         for a, b in combinations(range(len(self.mean)), 2):
             first, second = self.weights[:, a], self.weights[:, b]
@@ -88,11 +79,6 @@ class Routing:
     layers: tuple[LayerRouting, ...]
 
     @property
-    def images(self) -> int:
-        """Number of images that passed the network."""
-        return len(self.layers[0].weights) if self.layers else 0
-
-    @property
     def warning(self) -> str | None:
         """Dead and identical experts in a line, None where there are none."""
         issues = [issue for layer in self.layers for issue in layer.issues]
@@ -101,7 +87,8 @@ class Routing:
 
     def __str__(self) -> str:
         wide = max((len(layer.name) for layer in self.layers), default=5)
-        rows = [f"{'layer':<{wide}}  {'kind':<12} entropy  mean weight ± spread over {self.images} images, by expert"]
+        images = len(self.layers[0].weights) if self.layers else 0
+        rows = [f"{'layer':<{wide}}  {'kind':<12} entropy  mean weight ± spread over {images} images, by expert"]
         for layer in self.layers:
             cells = " ".join(f"{m:.3f}±{s:.3f}" for m, s in zip(layer.mean, layer.spread, strict=True))
             rows.append(f"{layer.name:<{wide}}  {layer.kind:<12} {layer.entropy:>7.3f}  {cells}")

@@ -28,7 +28,6 @@ from ultralytics.utils.torch_utils import model_info
 from .model_yaml import (
     TABLE_HEAD,
     check_row,
-    class_count,
     guess_model_scale,
     layers_of,
     resolve_args,
@@ -239,7 +238,9 @@ class BaseModel(nn.Module):
             if verbose:
                 LOGGER.info(f"{source(self.yaml)}: nc={nc} in place of nc={self.yaml.get('nc')}")
             self.yaml["nc"] = nc
-        self.nc = class_count(self.yaml)
+        self.nc = self.yaml.get("nc")
+        if type(self.nc) is not int or self.nc < 1:
+            raise ModelError(f"{source(self.yaml)}: `nc:` must be the number of classes, such as 80, found {self.nc!r}")
         self.model, self.save = parse_model(self.yaml, ch, verbose)
         self.names = {i: str(i) for i in range(self.nc)}
         self.args: Any = None  # options of a training run, which the loss reads
@@ -398,16 +399,12 @@ class PoseModel(DetectionModel):
         if given:
             cfg = (cfg if isinstance(cfg, dict) else yaml_model_load(cfg)) | {"kpt_shape": list(data_kpt_shape)}
         super().__init__(cfg, ch, nc, verbose)
+        self.kpt_shape = self.model[-1].kpt_shape  # (K, D): keypoints of an instance, and numbers of each
         if given and self.kpt_shape != tuple(data_kpt_shape):
             raise ModelError(
                 f"{source(self.yaml)}: the head is built for kpt_shape {list(self.kpt_shape)} and the data have "
                 f"{list(data_kpt_shape)}: give it [nc, kpt_shape]"
             )
-
-    @property
-    def kpt_shape(self) -> tuple[int, int]:
-        """(K, D): keypoints of an instance, and numbers of each."""
-        return self.model[-1].kpt_shape
 
 
 class ClassificationModel(BaseModel):

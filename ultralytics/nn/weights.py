@@ -44,14 +44,12 @@ def model_from_checkpoint(
     except ModelError as exc:  # such as an add-on that is no longer there; the YAML may have changed since
         raise CheckpointError(f"the network of {path} cannot be built here: {exc}") from exc
 
-    def differing() -> set[tuple[str, torch.Size]]:
-        states = (checkpoint.state_dict, model.state_dict())
-        saved, own = ({(name, tensor.shape) for name, tensor in state.items()} for state in states)
-        return saved ^ own
-
-    if entries := differing():  # saved after fusing, or another network
+    saved = {(name, tensor.shape) for name, tensor in checkpoint.state_dict.items()}
+    entries = saved ^ {(name, tensor.shape) for name, tensor in model.state_dict().items()}  # in one of them only
+    if entries:  # saved after fusing, or another network
         model.fuse(verbose=False)
-        entries = min(entries, differing(), key=len)
+        fused = {(name, tensor.shape) for name, tensor in model.state_dict().items()}
+        entries = min(entries, saved ^ fused, key=len)
     if entries:
         name, shape = min(entries)
         raise CheckpointError(

@@ -24,7 +24,7 @@ class Curve(NamedTuple):
     ylabel: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Metric:
     """Measurements of the C classes that have ground truth, out of `nc`; in the order of `ap_per_class(...)[2:]`.
 
@@ -45,52 +45,16 @@ class Metric:
     prec_values: np.ndarray
     nc: int
 
-    @property
-    def conf(self) -> float:
-        """Confidence of the highest mean F1."""
-        return float(self.px[smooth(self.f1_curve.sum(0), SMOOTHING).argmax()])
-
-    @property
-    def ap(self) -> np.ndarray:
-        """AP50-95 of each class, (C,)."""
-        return self.all_ap.mean(1)
-
-    @property
-    def ap50(self) -> np.ndarray:
-        """AP50 of each class, (C,)."""
-        return self.all_ap[:, 0]
-
-    @property
-    def mp(self) -> float:
-        """Mean precision."""
-        return _mean(self.p)
-
-    @property
-    def mr(self) -> float:
-        """Mean recall."""
-        return _mean(self.r)
-
-    @property
-    def map50(self) -> float:
-        """Mean AP50."""
-        return _mean(self.all_ap[:, 0])
-
-    @property
-    def map75(self) -> float:
-        """Mean AP75."""
-        return _mean(self.all_ap[:, 5])
-
-    @property
-    def map(self) -> float:
-        """Mean AP50-95."""
-        return _mean(self.all_ap)
-
-    @property
-    def maps(self) -> np.ndarray:
-        """AP50-95 of all `nc` classes, (nc,); a class without ground truth has the mean."""
-        maps = np.full(self.nc, self.map)
-        maps[self.ap_class_index] = self.ap
-        return maps
+    def __post_init__(self) -> None:
+        self.ap, self.ap50 = self.all_ap.mean(1), self.all_ap[:, 0]  # AP50-95 and AP50 of each class, (C,)
+        # Means over the classes of precision, recall, AP50, AP75 and AP50-95, 0 where there are no classes.
+        values = (self.p, self.r, self.ap50, self.all_ap[:, 5], self.all_ap)
+        self.mp, self.mr, self.map50, self.map75, self.map = (float(v.mean()) if v.size else 0.0 for v in values)
+        # AP50-95 of all `nc` classes, (nc,); a class without ground truth has the mean.
+        self.maps = np.full(self.nc, self.map)
+        self.maps[self.ap_class_index] = self.ap
+        # Confidence of the highest mean F1.
+        self.conf = float(self.px[smooth(self.f1_curve.sum(0), SMOOTHING).argmax()])
 
     def mean_results(self) -> list[float]:
         """Mean precision, recall, AP50 and AP50-95."""
@@ -109,11 +73,6 @@ class Metric:
             Curve(self.px, self.p_curve, "Confidence", "Precision"),
             Curve(self.px, self.r_curve, "Confidence", "Recall"),
         ]
-
-
-def _mean(x: np.ndarray) -> float:
-    """Mean, 0 where there is nothing to average."""
-    return float(x.mean()) if x.size else 0.0
 
 
 def ap_per_class(

@@ -255,16 +255,17 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True)
 class MetricSet:
-    """One way to match detections with objects: its letter in metric names, its key in the statistics, its title."""
+    """One way to match detections with objects."""
 
-    letter: str
-    tp: str
-    title: str
+    letter: str  # in names of metrics, metrics/mAP50(B)
+    tp: str  # key in the statistics
+    title: str  # in tables and names of charts
+    attribute: str  # of the metrics of a task
 
 
-BOX = MetricSet("B", "tp", "Box")
-MASK = MetricSet("M", "tp_m", "Mask")
-POSE = MetricSet("P", "tp_p", "Pose")
+BOX = MetricSet("B", "tp", "Box", "box")
+MASK = MetricSet("M", "tp_m", "Mask", "seg")
+POSE = MetricSet("P", "tp_p", "Pose", "pose")
 
 
 class DetMetrics:
@@ -275,12 +276,21 @@ class DetMetrics:
     `speed` is in milliseconds per image.
     """
 
+    box: Metric  # by box IoU
+    ap_class_index: np.ndarray  # the classes with ground truth, (C,)
+    maps: np.ndarray  # AP50-95 of every class, (nc,)
+
     def __init__(self, names: dict[int, str] | None = None, sets: tuple[MetricSet, ...] = (BOX,)) -> None:
         self.names = names or {}
         self.sets = sets
         self.save_dir: Path | None = None
         self.speed = {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
         self.confusion_matrix = ConfusionMatrix(self.names)
+        columns = ("precision", "recall", "mAP50", "mAP50-95")
+        kinds = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recall-Confidence")
+        # Names of `mean_results()`, as in results.csv, and of `curves_results`.
+        self.keys = [f"metrics/{column}({s.letter})" for s in sets for column in columns]
+        self.curves = [f"{kind}({s.letter})" for s in sets for kind in kinds]
         self._stats: dict[str, list[np.ndarray]] = defaultdict(list)
         self.process()
 
@@ -305,32 +315,14 @@ class DetMetrics:
         for s in self.sets:
             _, _, *measured = ap_per_class(stats[s.tp], stats["conf"], stats["pred_cls"], stats["target_cls"])
             self.results[s.letter] = Metric(*measured, nc=nc)
-
-    @property
-    def box(self) -> Metric:
-        """Measured by box IoU."""
-        return self.results["B"]
-
-    @property
-    def ap_class_index(self) -> np.ndarray:
-        """The classes with ground truth, (C,)."""
-        return self.box.ap_class_index
-
-    @property
-    def maps(self) -> np.ndarray:
-        """AP50-95 of every class, (nc,)."""
-        return sum(metric.maps for metric in self.results.values())
+            setattr(self, s.attribute, self.results[s.letter])
+        self.ap_class_index = self.box.ap_class_index
+        self.maps = sum(metric.maps for metric in self.results.values())
 
     @property
     def fitness(self) -> float:
         """Objective of training: mAP50-95."""
         return sum(metric.map for metric in self.results.values())
-
-    @property
-    def keys(self) -> list[str]:
-        """Names of `mean_results()`, as in results.csv."""
-        columns = ("precision", "recall", "mAP50", "mAP50-95")
-        return [f"metrics/{column}({s.letter})" for s in self.sets for column in columns]
 
     def mean_results(self) -> list[float]:
         """Mean precision, recall, AP50 and AP50-95 of each set."""
@@ -344,12 +336,6 @@ class DetMetrics:
     def results_dict(self) -> dict[str, float]:
         """Means by name, and the fitness."""
         return {**dict(zip(self.keys, self.mean_results(), strict=True)), "fitness": self.fitness}
-
-    @property
-    def curves(self) -> list[str]:
-        """Names of `curves_results`."""
-        kinds = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recall-Confidence")
-        return [f"{kind}({s.letter})" for s in self.sets for kind in kinds]
 
     @property
     def curves_results(self) -> list[Curve]:
@@ -375,25 +361,19 @@ class DetMetrics:
 class SegmentMetrics(DetMetrics):
     """Detections matched by box IoU, and a second time by mask IoU."""
 
+    seg: Metric  # by mask IoU
+
     def __init__(self, names: dict[int, str] | None = None) -> None:
         super().__init__(names, (BOX, MASK))
-
-    @property
-    def seg(self) -> Metric:
-        """Measured by mask IoU."""
-        return self.results["M"]
 
 
 class PoseMetrics(DetMetrics):
     """Detections matched by box IoU, and a second time by the similarity of their keypoints."""
 
+    pose: Metric  # by object keypoint similarity
+
     def __init__(self, names: dict[int, str] | None = None) -> None:
         super().__init__(names, (BOX, POSE))
-
-    @property
-    def pose(self) -> Metric:
-        """Measured by object keypoint similarity."""
-        return self.results["P"]
 
 
 class OBBMetrics(DetMetrics):

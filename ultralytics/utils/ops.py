@@ -226,29 +226,46 @@ def segments2boxes(segments: Sequence[np.ndarray]) -> np.ndarray:
 
 def segment2box(segment: np.ndarray, width: int = 640, height: int = 640) -> np.ndarray:
     """Bounds (4,) xyxy of the part of a polygon (k, 2), in pixels, that lies in the image; zeros if none does."""
-    p = segment.astype(np.float64)
-    d = np.roll(p, -1, axis=0) - p
-    limit = np.array((width, height), np.float64)
-    # The edge p + t d is between the left and the right border for one range of t, between the upper and the lower for
-    # another, and in the image where both and 0..1 overlap. An edge along an axis is between two borders always or
-    # never.
-    flat, between = d == 0, (p >= 0) & (p <= limit)
-    step = np.where(flat, 1, d)
-    t = np.sort(np.stack((-p / step, (limit - p) / step)), 0)
-    t[:, flat] = np.where(between[flat], [[-np.inf], [np.inf]], [[np.inf], [-np.inf]])
-    enter, leave = t[0].max(1).clip(min=0), t[1].min(1).clip(max=1)
-    inside = enter <= leave
-    points = [(p + d * at[:, None])[inside] for at in (np.where(inside, enter, 0), np.where(inside, leave, 0))]
-
-    # A corner of the image is in the polygon if a ray from it to the right crosses an odd number of edges.
-    for x, y in ((0, 0), (width, 0), (0, height), (width, height)):
-        crossed = (p[:, 1] > y) != (p[:, 1] + d[:, 1] > y)
-        at = p[crossed, 0] + (y - p[crossed, 1]) / d[crossed, 1] * d[crossed, 0]
-        if (at > x).sum() % 2:
-            points.append(np.array([[x, y]], np.float64))
-    points = np.concatenate(points)
+    points = visible_points(np.concatenate((segment, segment[:1])), width, height)
     bounds = np.concatenate((points.min(0), points.max(0))) if len(points) else np.zeros(4)
     return bounds.astype(segment.dtype)
+
+
+def visible_points(polygon: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Points (m, 2) float64 with the hull of the part of a closed polygon (n, 2) inside the image; nothing: no rows."""
+    p = polygon.astype(np.float64)
+    p, q = p[:-1], p[1:]
+    enter, leave = clip_segments(p, q, width, height)
+    seen = enter <= leave
+    ends = [(p + (q - p) * at[:, None])[seen] for at in (enter, leave)]
+    corners = ((0.0, 0.0), (width, 0.0), (0.0, height), (width, height))
+    inside = [corner for corner in corners if ray_crossings(corner, p, q).sum() % 2]
+    return np.concatenate((*ends, np.array(inside).reshape(-1, 2)))
+
+
+def clip_segments(p: np.ndarray, q: np.ndarray, width: float, height: float) -> tuple[np.ndarray, np.ndarray]:
+    """Fractions (n,) of the segments p -> q (n, 2) where they enter and leave the image; enter > leave: they miss it.
+
+    Liang and Barsky, "A New Concept and Method for Line Clipping", ACM TOG 1984.
+    """
+    d = q - p
+    parallel = d == 0  # to that pair of borders, which such a segment never crosses
+    safe = np.where(parallel, 1.0, d)
+    a, b = (0 - p) / safe, ((width, height) - p) / safe
+    within = (p >= 0) & (p <= (width, height))
+    first = np.where(parallel, np.where(within, 0.0, np.inf), np.minimum(a, b))
+    last = np.where(parallel, np.where(within, 1.0, -np.inf), np.maximum(a, b))
+    enter, leave = first.max(1).clip(min=0), last.min(1).clip(max=1)
+    missed = enter > leave
+    return np.where(missed, 1.0, enter), np.where(missed, 0.0, leave)  # finite, so that points can be made of them
+
+
+def ray_crossings(point: tuple[float, float], p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """(n,) bool: the segments p -> q that a ray from `point` to the right crosses."""
+    x, y = point
+    spans = (p[:, 1] > y) != (q[:, 1] > y)
+    rise = np.where(spans, q[:, 1] - p[:, 1], 1.0)
+    return spans & (x < p[:, 0] + (y - p[:, 1]) / rise * (q[:, 0] - p[:, 0]))
 
 
 def resample_segments(segments: Sequence[np.ndarray], n: int = 1000) -> list[np.ndarray]:

@@ -159,7 +159,7 @@ def test_repeated_rows_are_dropped_and_counted(tmp_path, caplog):
 
 def test_polygons_are_kept(tmp_path):
     write(tmp_path, "a.jpg", "0 0.1 0.1 0.5 0.1 0.5 0.3\n")
-    cls, boxes, polygons = scan(list_images(tmp_path), 1).objects(0)
+    cls, boxes, polygons, _ = scan(list_images(tmp_path), 1).objects(0)
     assert cls.tolist() == [0]
     np.testing.assert_allclose(boxes, [[0.3, 0.2, 0.4, 0.2]], rtol=1e-6)
     np.testing.assert_allclose(polygons[0], [[0.1, 0.1], [0.5, 0.1], [0.5, 0.3]], rtol=1e-6)

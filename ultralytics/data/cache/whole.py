@@ -34,20 +34,19 @@ class RamCache:
 
     def get(self, index: int) -> np.ndarray | None:
         """The image, a view; None if it is not here."""
-        return self._view(index) if self.filled[index] else None
-
-    def put(self, index: int, img: np.ndarray) -> None:
-        """Keep a copy of an image, unless its shape is not the one that was expected."""
-        view = self._view(index)
-        if view.shape == img.shape:  # otherwise its file has changed since the scan
-            np.copyto(view, img)
-            self.filled[index] = True
-
-    def _view(self, index: int) -> np.ndarray:
+        if not self.filled[index]:
+            return None
         height, width = self.shapes[index].tolist()
         end = int(self.ends[index])
         flat = self.pixels[end - height * width * self.channels : end]
         return flat.numpy().reshape(height, width, self.channels)
+
+    def put(self, index: int, img: np.ndarray) -> None:
+        """Keep a copy of an image, unless its shape is not the one that was expected."""
+        if img.shape == (*self.shapes[index].tolist(), self.channels):  # otherwise its file has changed since the scan
+            end = int(self.ends[index])
+            np.copyto(self.pixels[end - img.size : end].numpy().reshape(img.shape), img)
+            self.filled[index] = True
 
 
 class DiskCache:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ultralytics.data.instances import box_corners
 from ultralytics.data.labels.rows import TOLERANCE, ParsedRows
-from ultralytics.data.polygons import box_corners
 from ultralytics.utils.ops import xywh2xyxy
 
 _NO_POINTS = np.empty((0, 2), np.float32)

@@ -18,11 +18,6 @@ MOMENTUM, EPS = 0.1, 1e-5  # of a router's running statistics
 Padding = str | int | tuple[int, int] | None
 
 
-def pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) from one number for both, or from two."""
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
 def without_autocast(device: torch.device) -> AbstractContextManager:
     """Context without autocast for routing and mixing: they cost little, and in float16 they make NaN losses."""
     autocast = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
@@ -32,11 +27,6 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` itself, or float32 where it is half or bfloat16."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Whether the channels of a pixel lie side by side in memory, and not those of a map."""
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 class Router(nn.Linear):
@@ -78,15 +68,12 @@ class Router(nn.Linear):
             raise ValueError(f"standardize must be True or False, not {standardize!r}")
         super().__init__(in_features, num_experts)
         self.first_temperature, self.anneal_epochs = float(temperature), anneal_epochs
+        # Weight of every expert while weight and bias are 0, about so at initialization.
+        self.even_weight = 0.5 if router == "sigmoid" else 1 / num_experts
         # A buffer, so that the average of a training run, its checkpoints and a resumed run have it too.
         self.register_buffer("temperature", torch.tensor(float(temperature)) if router == "softmax" else None)
         self.register_buffer("running_mean", torch.zeros(in_features) if standardize else None)
         self.register_buffer("running_var", torch.ones(in_features) if standardize else None)
-
-    @property
-    def even_weight(self) -> float:
-        """Weight of every expert while weight and bias are 0, about so at initialization: 1 / 2, or 1 / E."""
-        return 0.5 if self.temperature is None else 1 / self.out_features
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Set the temperature of an epoch, counted from 0; the trainer calls this before each of `epochs`."""
@@ -139,7 +126,9 @@ class CondConv2d(nn.Module):
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"{in_channels} to {out_channels} channels cannot be split into {groups} groups")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = pair(kernel_size), pair(stride), pair(dilation)
+        self.kernel_size, self.stride, self.dilation = (  # (rows, columns) each
+            (value, value) if isinstance(value, int) else tuple(value) for value in (kernel_size, stride, dilation)
+        )
         self.padding, self.pad_same = self._resolve_padding(padding)
         self.num_experts, self.portable = num_experts, False
         self.weight_shape = (out_channels, in_channels // groups, *self.kernel_size)
@@ -151,7 +140,7 @@ class CondConv2d(nn.Module):
     def _resolve_padding(self, padding: Padding) -> tuple[tuple[int, int], bool]:
         """Fixed padding (rows, columns), and whether more is needed that depends on the size of the input."""
         if padding is not None and not isinstance(padding, str):
-            return pair(padding), False
+            return ((padding, padding) if isinstance(padding, int) else tuple(padding)), False
         kind = (padding or "").lower()
         if kind not in ("", "same", "valid"):
             raise ValueError(f"padding must be a number, '', 'same' or 'valid', not {padding!r}")
@@ -211,15 +200,17 @@ class CondConv2d(nn.Module):
             return self._by_constant_kernels(x, routing_weights)
         with without_autocast(x.device):
             weight, bias = self.mix(routing_weights, x.dtype)
+        # Whether the channels of a pixel lie side by side in memory, and not the pixels of a channel.
+        channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
         # The fastest for each case on a CPU, by benchmarks/dynamic_conv.py. On a GPU a loop would launch small kernels.
         if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0) and self.groups == 1:
-            return self._pointwise(x, weight, bias)
+            return self._pointwise(x, weight, bias, channels_last)
         geometry = self.stride, self.padding, self.dilation
         kernels = weight.view(-1, *self.weight_shape[1:])  # (B * C_out, C_in / g, kh, kw)
         biases = None if bias is None else bias.flatten()
         if len(x) == 1:
             return F.conv2d(x, kernels, biases, *geometry, self.groups)
-        if x.device.type == "cpu" and self.groups == 1 and is_channels_last(x):
+        if x.device.type == "cpu" and self.groups == 1 and channels_last:
             # A convolution for each image keeps channels last; for a grouped one they would be copied to come first.
             own = [None] * len(x) if biases is None else biases.split(self.out_channels)
             images = zip(x.split(1), kernels.split(self.out_channels), own, strict=True)
@@ -228,10 +219,10 @@ class CondConv2d(nn.Module):
         y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels, biases, *geometry, len(x) * self.groups)
         return y.view(len(x), self.out_channels, *y.shape[2:])
 
-    def _pointwise(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _pointwise(self, x: Tensor, weight: Tensor, bias: Tensor | None, channels_last: bool) -> Tensor:
         """A matrix product for each image, over the pixels in the order they lie in memory."""
         weight = weight.view(-1, self.out_channels, self.in_channels)
-        if is_channels_last(x):
+        if channels_last:
             weight, pixels = weight.transpose(1, 2), x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, H * W, C_in)
             y = pixels @ weight if bias is None else torch.baddbmm(bias.unsqueeze(1), pixels, weight)
             return y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)

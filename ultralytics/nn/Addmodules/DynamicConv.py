@@ -56,25 +56,18 @@ class DynamicConv(nn.Module):
         **router: Any,
     ) -> None:
         super().__init__()
+        self.out_channels = out_features
         self.routing = Router(in_features, num_experts, **router)
         self.cond_conv = CondConv2d(
             in_features, out_features, kernel_size, stride, padding, dilation, groups, bias, num_experts
         )
+        # (C_out, C_in/g, kh, kw) of the static convolution that this one can `expand` from.
+        self.kernel_shape = self.cond_conv.weight_shape
         # Experts drawn alike and mixed evenly sum up to the variance of one convolution; with 4 and sigmoid they do
         # without this, and are timm's.
         with torch.no_grad():
             for bank in self.cond_conv.parameters():
                 bank.mul_(1 / (self.routing.even_weight * num_experts**0.5))
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the output."""
-        return self.cond_conv.out_channels
-
-    @property
-    def kernel_shape(self) -> tuple[int, ...]:
-        """(C_out, C_in/g, kh, kw) of the static convolution that this one can `expand` from."""
-        return self.cond_conv.weight_shape
 
     def routing_weights(self, x: Tensor) -> Tensor:
         """Weights (B, E) of the experts for each image, in 0..1, float32 whatever the rest is in."""
@@ -246,7 +239,11 @@ class GhostBottleneck(nn.Module):
             self.conv_dw = nn.Conv2d(mid, mid, dw_kernel_size, stride, pad, groups=mid, bias=False)
             self.bn_dw = nn.BatchNorm2d(mid)
         if se_ratio:
-            self.se = squeeze_excite(mid, se_ratio, act_layer)
+            # Squeeze-and-excitation (arXiv 1709.01507) as GhostNet has it; only who asks for it needs timm.
+            from timm.layers import SqueezeExcite
+
+            act = nn.ReLU if act_layer is nn.GELU else act_layer  # GELU cannot work in place
+            self.se = SqueezeExcite(mid, rd_ratio=se_ratio, rd_divisor=4, act_layer=act, gate_layer="hard_sigmoid")
         self.ghost2 = GhostModule(mid, out_chs, act_layer=None, **experts)
         self.shortcut = nn.Sequential()  # the identity
         if in_chs != out_chs or stride != 1:
@@ -266,14 +263,6 @@ class GhostBottleneck(nn.Module):
         if self.se is not None:
             y = self.se(y)
         return self.shortcut(x) + self.drop_path(self.ghost2(y))
-
-
-def squeeze_excite(channels: int, ratio: float, act_layer: Callable[[], nn.Module]) -> nn.Module:
-    """Squeeze-and-excitation (arXiv 1709.01507) as GhostNet has it; GELU, which cannot work in place, becomes ReLU."""
-    from timm.layers import SqueezeExcite
-
-    act = nn.ReLU if act_layer is nn.GELU else act_layer
-    return SqueezeExcite(channels, rd_ratio=ratio, rd_divisor=4, act_layer=act, gate_layer="hard_sigmoid")
 
 
 class C2f_GhostModule_DynamicConv(C2f):

@@ -2,13 +2,13 @@
 
 Legend: B images, A anchor points of all levels, nc classes, R = reg_max bins for each side of a box.
 
-A new head that detects boxes subclasses Detect, names its `task`, adds its own branches (`cv4`, one `branch` a level),
-extends `raw` by their outputs and `decode` by the decoded ones; parse_model gives it the channels of its levels because
-it is a Detect. Classify takes one map.
+A new head that detects boxes subclasses Detect, names its `task`, adds its own branches `cv4`, one `branch` a level,
+names their output in `extra`, and extends `decode` by what it means; parse_model gives it the channels of its levels
+because it is a Detect. Classify takes one map.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +27,6 @@ def branch(c1: int, hidden: int, c2: int) -> nn.Sequential:
     return nn.Sequential(Conv(c1, hidden, 3), Conv(hidden, hidden, 3), nn.Conv2d(hidden, c2, 1))
 
 
-def per_anchor(branches: Iterable[nn.Module], feats: Sequence[Tensor]) -> Tensor:
-    """Every level through its branch, all levels side by side: (B, C, A)."""
-    return torch.cat([level(feat).flatten(2) for level, feat in zip(branches, feats, strict=True)], 2)
-
-
 class Detect(nn.Module):
     """Anchor-free detection with a box and a class branch of its own on every level.
 
@@ -43,6 +38,7 @@ class Detect(nn.Module):
     task = "detect"
     export = False
     reg_max = 16
+    extra: str | None = None  # a subclass with branches `cv4`: the name of their raw output
 
     def __init__(self, nc: int = 80, ch: Sequence[int] = ()) -> None:
         super().__init__()
@@ -59,25 +55,28 @@ class Detect(nn.Module):
         preds = self.raw(feats)
         if self.training:
             return preds
-        return self.exported(preds) if self.export else (self.decode(preds), preds)
-
-    def exported(self, preds: dict[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
-        """Output of an exported network."""
-        return self.decode(preds)
+        decoded = self.decode(preds)
+        if not self.export:
+            return decoded, preds
+        # Beside the prototypes, of which a reader makes the masks, an exported network gives nothing raw.
+        return (decoded, preds["proto"]) if "proto" in preds else decoded
 
     def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
         """Outputs of the branches, undecoded: the input of the loss."""
-        return {"boxes": per_anchor(self.cv2, feats), "scores": per_anchor(self.cv3, feats), "feats": feats}
+        branches = {"boxes": self.cv2, "scores": self.cv3}
+        if self.extra is not None:
+            branches[self.extra] = self.cv4
+        preds = {}
+        for name, levels in branches.items():
+            maps = [level(feat) for level, feat in zip(levels, feats, strict=True)]  # (B, C, H, W) each
+            preds[name] = torch.cat([output.flatten(2) for output in maps], 2)  # (B, C, A), level after level
+        return preds | {"feats": feats}
 
     def decode(self, preds: dict[str, Tensor]) -> Tensor:
         """Raw predictions to (B, 4 + nc, A): xywh in pixels, class probabilities."""
         points, strides = make_anchors(preds["feats"], self.stride)  # (A, 2) in strides, (A, 1) in pixels
-        boxes = self.decode_boxes(preds, points.T) * strides.T
+        boxes = dist2bbox(self.dfl(preds["boxes"]), points.T, xywh=True, dim=1) * strides.T  # (B, 4, A)
         return torch.cat((boxes, preds["scores"].to(boxes.dtype).sigmoid()), 1)
-
-    def decode_boxes(self, preds: dict[str, Tensor], points: Tensor) -> Tensor:
-        """Boxes (B, 4, A) xywh in strides, from anchor points (2, A) xy in strides."""
-        return dist2bbox(self.dfl(preds["boxes"]), points, xywh=True, dim=1)
 
     @torch.no_grad()
     def bias_init(self) -> None:
@@ -95,6 +94,7 @@ class OBB(Detect):
     """
 
     task = "obb"
+    extra = "angle"
 
     def __init__(self, nc: int = 80, ne: int = 1, ch: Sequence[int] = ()) -> None:
         """`ne` is the number of angles, which is 1."""
@@ -105,17 +105,17 @@ class OBB(Detect):
 
     def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
         """Outputs of the branches, boxes and classes undecoded."""
-        angle = per_anchor(self.cv4, feats)  # (B, 1, A)
+        preds = super().raw(feats)
+        angle = preds["angle"]  # (B, 1, A)
         angle = angle.to(torch.promote_types(angle.dtype, torch.float32))  # half has steps of 0.002 rad near pi
-        return super().raw(feats) | {"angle": (angle.sigmoid() - 0.25) * math.pi}
+        return preds | {"angle": (angle.sigmoid() - 0.25) * math.pi}
 
     def decode(self, preds: dict[str, Tensor]) -> Tensor:
         """Raw predictions to (B, 4 + nc + 1, A): xywh in pixels, class probabilities, radians."""
-        return torch.cat((super().decode(preds), preds["angle"]), 1)
-
-    def decode_boxes(self, preds: dict[str, Tensor], points: Tensor) -> Tensor:
-        """Boxes (B, 4, A) xywh in strides: the distances to their sides are measured along the box's own axes."""
-        return dist2rbox(self.dfl(preds["boxes"]), preds["angle"], points, dim=1)
+        points, strides = make_anchors(preds["feats"], self.stride)
+        # The distances to the sides of a box are measured along its own axes.
+        boxes = dist2rbox(self.dfl(preds["boxes"]), preds["angle"], points.T, dim=1) * strides.T
+        return torch.cat((boxes, preds["scores"].to(boxes.dtype).sigmoid(), preds["angle"]), 1)
 
 
 class Segment(Detect):
@@ -126,6 +126,7 @@ class Segment(Detect):
     """
 
     task = "segment"
+    extra = "mask_coefficient"
 
     def __init__(self, nc: int = 80, nm: int = 32, npr: int = 256, ch: Sequence[int] = ()) -> None:
         """`npr` channels between the first level and the prototypes."""
@@ -137,17 +138,12 @@ class Segment(Detect):
 
     def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
         """Boxes, classes, coefficients and prototypes."""
-        masks = {"mask_coefficient": per_anchor(self.cv4, feats), "proto": self.proto(feats[0])}
-        return super().raw(feats) | masks
+        return super().raw(feats) | {"proto": self.proto(feats[0])}
 
     def decode(self, preds: dict[str, Tensor]) -> Tensor:
         """Raw predictions to (B, 4 + nc + nm, A); the coefficients stay as they are."""
         decoded = super().decode(preds)
         return torch.cat((decoded, preds["mask_coefficient"].to(decoded.dtype)), 1)
-
-    def exported(self, preds: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """(decoded, proto), of which a reader makes the masks."""
-        return self.decode(preds), preds["proto"]
 
 
 class Pose(Detect):
@@ -158,6 +154,7 @@ class Pose(Detect):
     """
 
     task = "pose"
+    extra = "kpts"
 
     def __init__(self, nc: int = 80, kpt_shape: Sequence[int] = (17, 3), ch: Sequence[int] = ()) -> None:
         """`kpt_shape` is (K, D)."""
@@ -168,10 +165,6 @@ class Pose(Detect):
         numbers = math.prod(self.kpt_shape)
         hidden = max(ch[0] // 4, numbers)
         self.cv4 = nn.ModuleList([branch(c, hidden, numbers) for c in ch])
-
-    def raw(self, feats: list[Tensor]) -> dict[str, Tensor]:
-        """Boxes, classes and points."""
-        return super().raw(feats) | {"kpts": per_anchor(self.cv4, feats)}
 
     def decode(self, preds: dict[str, Tensor]) -> Tensor:
         """Raw predictions to (B, 4 + nc + K * D, A); a raw point counts half strides from the corner of its cell."""

@@ -21,19 +21,22 @@ class Kernel:
     shape: Shape  # (C_out, C_in / groups, kh, kw)
     norm: str | None  # path of a norm behind it that has to be folded in, as the network has no place for it
 
-    def entries(self, given: Mapping[str, Tensor]) -> set[str]:
-        """Names of all entries it consists of."""
-        return {name for name in given if name.startswith((self.path, self.norm or self.path))}
-
-    def is_routed(self, given: Mapping[str, Tensor]) -> bool:
-        """Whether another kernel is mixed for every image: one alone cannot stand for it."""
-        router = given.get(f"{self.path}routing.weight")
-        return router is not None and len(router) > 1 and bool(router.any())
-
     def tensors(self, given: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Kernel (C_out, C_in / groups, kh, kw) and bias (C_out,) in float32; of a bank, its `mixture`."""
+        """Kernel (C_out, C_in / groups, kh, kw) and bias (C_out,) in float32.
+
+        Of a bank they are what it mixes where the input of its router is 0.
+        """
         own = {name.removeprefix(self.path): t.float() for name, t in given.items() if name.startswith(self.path)}
-        weight, bias = mixture(own) if "routing.bias" in own else (own["weight"], own.get("bias"))
+        if "routing.bias" in own:
+            logits, temperature = own["routing.bias"], own.get("routing.temperature")
+            alpha = logits.sigmoid() if temperature is None else (logits / temperature).softmax(0)  # (E,)
+            weight = alpha @ own["cond_conv.weight"]
+            # The bias of the experts is routed, the shift of a norm that was folded in is not.
+            biases = [alpha @ own["cond_conv.bias"]] if "cond_conv.bias" in own else []
+            biases += [own["cond_conv.shift"]] if "cond_conv.shift" in own else []
+            bias = sum(biases) if biases else None
+        else:
+            weight, bias = own["weight"], own.get("bias")
         weight = weight.view(self.shape)
         if self.norm:  # y = (x * weight + bias - mean) / std * gamma + beta as one convolution
             norm = {name: given[self.norm + name].float() for name in ("weight", "bias", "running_mean", "running_var")}
@@ -41,16 +44,6 @@ class Kernel:
             weight = weight * scale.view(-1, 1, 1, 1)
             bias = norm["bias"] + scale * ((0 if bias is None else bias) - norm["running_mean"])
         return weight, bias
-
-
-def mixture(bank: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Flat kernel and bias that a dynamic convolution mixes where the input of its router is 0."""
-    logits, temperature = bank["routing.bias"], bank.get("routing.temperature")
-    alpha = logits.sigmoid() if temperature is None else (logits / temperature).softmax(0)
-    # The bias of the experts is routed, the shift of a norm that was folded in is not.
-    biases = [alpha @ bank["cond_conv.bias"]] if "cond_conv.bias" in bank else []
-    biases += [bank["cond_conv.shift"]] if "cond_conv.shift" in bank else []
-    return alpha @ bank["cond_conv.weight"], sum(biases) if biases else None
 
 
 def find_kernel(source: Node, shape: Shape) -> Kernel | None:

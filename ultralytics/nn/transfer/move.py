@@ -41,22 +41,21 @@ class _Mover:
         matching = Matching(self._convertible, (labels(getattr(model, "yaml", None)), labels(checkpoint.yaml)))
         self.pairs: dict[str, str] = {}  # entry of the network: entry of the weights
         self.kernels: dict[str, Kernel] = {}  # path of a dynamic convolution: what it is made of
-        for own, source in matching.common(root(self.state), root(self.given)):
-            if own.shapes != source.shapes and (kernel := self._kernel(own, source)):
-                self.kernels[own.path] = kernel
-            else:
+        roots = (Node("", {name: tuple(t.shape) for name, t in state.items()}) for state in (self.state, self.given))
+        for own, source in matching.common(*roots):
+            dynamic = self.dynamic.get(own.path)
+            if dynamic is None or own.shapes == source.shapes:  # equal, or outputs for classes
                 self.pairs |= {own.path + name: source.path + name for name in own.shapes}
+            else:
+                self.kernels[own.path] = find_kernel(source, dynamic.kernel_shape)
         # Entries of the network of which only the rows of shared classes are taken over.
         self.by_class = {a for a, b in self.pairs.items() if self.classes.are_outputs(a, self.state[a], self.given[b])}
 
     def _convertible(self, own: Node, source: Node) -> bool:
         if "" in own.shapes and "" in source.shapes:  # two entries
             return self.classes.are_outputs(own.path, self.state[own.path], self.given[source.path])
-        return self._kernel(own, source) is not None
-
-    def _kernel(self, own: Node, source: Node) -> Kernel | None:
-        module = self.dynamic.get(own.path)
-        return None if module is None else find_kernel(source, module.kernel_shape)
+        dynamic = self.dynamic.get(own.path)
+        return dynamic is not None and find_kernel(source, dynamic.kernel_shape) is not None
 
     def move(self, seed: int) -> Transfer:
         """Fill the network, and report."""
@@ -66,7 +65,11 @@ class _Mover:
             values = self.given[self.pairs[name]][list(self.classes.shared.values())]
             self.state[name][list(self.classes.shared)] = values.to(self.state[name])
         generator = torch.Generator().manual_seed(seed)
+        rerouted = []
         for path, kernel in self.kernels.items():
+            router = self.given.get(f"{kernel.path}routing.weight")
+            if router is not None and len(router) > 1 and router.any():
+                rerouted.append(path.rstrip("."))  # one kernel cannot stand for those it mixes for every image
             weight, bias = kernel.tensors(self.given)
             bias = bias if f"{path}cond_conv.bias" in self.state else None
             self.dynamic[path].expand(weight, bias, generator=generator)
@@ -75,18 +78,17 @@ class _Mover:
         copied = {a: b for a, b in self.pairs.items() if all_shared or a not in self.by_class}
         made = {name: k.weight for path, k in self.kernels.items() for name in self.state if name.startswith(path)}
         changed = tuple(path.rstrip(".") for path, kernel in self.kernels.items() if kernel.norm)
-        rerouted = tuple(path.rstrip(".") for path, kernel in self.kernels.items() if kernel.is_routed(self.given))
         numbers = dict.fromkeys(row_of(name) for name in self.state)
         kinds = {i: type(self.model.get_submodule(f"model.{i}")).__name__ for i in numbers if i is not None}
-        return Transfer(copied, made, changed, rerouted, *self._left_over(copied | made), kinds)
+        return Transfer(copied, made, changed, tuple(rerouted), *self._left_over(copied | made), kinds)
 
     def _left_over(self, got: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
         """Entries of the network that got nothing, each with the reason, and entries of the weights without use."""
         used = {*self.pairs.values()}
         for path, kernel in self.kernels.items():
+            entries = {name for name in self.given if name.startswith((kernel.path, kernel.norm or kernel.path))}
             # The bias of a kernel has no use where the experts have none.
-            without = set() if f"{path}cond_conv.bias" in self.state else {f"{kernel.path}bias"}
-            used |= kernel.entries(self.given) - without
+            used |= entries if f"{path}cond_conv.bias" in self.state else entries - {f"{kernel.path}bias"}
         left = {name: tensor.shape for name, tensor in self.given.items() if name not in used}
         origins = {row_of(own): row_of(source) for own, source in got.items()}
         missing = {}
@@ -123,11 +125,6 @@ class SameClasses:
         if not self.shared or not CLASS_OUTPUT.search(name):
             return False
         return (*own.shape[:1], *given.shape[:1]) == self.counts and own.shape[1:] == given.shape[1:]
-
-
-def root(state: Mapping[str, Tensor]) -> Node:
-    """A state dict as the root of a tree."""
-    return Node("", {name: tuple(tensor.shape) for name, tensor in state.items()})
 
 
 def labels(yaml: Mapping[str, Any] | None) -> dict[str, tuple]:

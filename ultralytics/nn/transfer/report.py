@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 MAX_NAMED = 4  # rows in a line of the summary
 ABSENT = "not in the weights"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Transfer:
     """Origin of every entry of a network, and the reason where an entry got no value."""
 
@@ -20,21 +19,17 @@ class Transfer:
     missing: dict[str, str]  # entry of the network that keeps its initialization: why
     unused: tuple[str, ...]  # entries of the weights
     kinds: dict[int, str]  # row of the network that has weights: name of its class
+    origins: dict[int, int] = field(init=False)  # row of the network: row of the weights that it got something from
+    unused_rows: list[int] = field(init=False)  # rows of the weights that no row of the network got anything from
+
+    def __post_init__(self) -> None:
+        moved = [(row_of(own), row_of(source)) for own, source in (self.copied | self.expanded).items()]
+        self.origins = {own: source for own, source in moved if own is not None}
+        self.unused_rows = sorted({row_of(name) for name in self.unused} - {None, *self.origins.values()})
 
     def __str__(self) -> str:
         got = len(self.copied) + len(self.expanded)
         return f"Transferred {got}/{got + len(self.missing)} items from pretrained weights"
-
-    @cached_property
-    def origins(self) -> dict[int, int]:
-        """Row of the network: row of the weights that it got something from."""
-        moved = (self.copied | self.expanded).items()
-        return {row_of(own): row_of(source) for own, source in moved if row_of(own) is not None}
-
-    @cached_property
-    def unused_rows(self) -> list[int]:
-        """Rows of the weights that no row of the network got anything from."""
-        return sorted({row_of(name) for name in self.unused} - {None, *self.origins.values()})
 
     def summary(self) -> Iterator[str]:
         """Lines that are logged in any case; none where row fits row."""

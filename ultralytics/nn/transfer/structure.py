@@ -7,7 +7,7 @@ similarities is largest. Rows without weights, such as Concat, are in neither se
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
@@ -77,18 +77,15 @@ class Matching:
         if key not in self.known:
             if own.shapes == given.shapes or self.convertible(own, given):
                 self.known[key] = [(own, given)]
-            else:
-                pairs = [self.common(a, b) for a, b in self.candidates(own, given)]
-                self.known[key] = list(chain.from_iterable(pairs))
+            else:  # what the parts directly in them have in common
+                pairs = []
+                for name, part in own.parts.items():
+                    other = given.parts.get(name) or given.parts.get(OTHER_NAMES.get(name, ""))
+                    if other and not name[:-1].isdecimal():
+                        pairs.append((part, other))
+                pairs += self.aligned(own.sequence, given.sequence)
+                self.known[key] = list(chain.from_iterable(self.common(a, b) for a, b in pairs))
         return self.known[key]
-
-    def candidates(self, own: Node, given: Node) -> Iterator[Pair]:
-        """Pairs of a part directly in `own` and one in `given` that are to be compared."""
-        for name, part in own.parts.items():
-            other = given.parts.get(name) or given.parts.get(OTHER_NAMES.get(name, ""))
-            if other and not name[:-1].isdecimal():
-                yield part, other
-        yield from self.aligned(own.sequence, given.sequence)
 
     def aligned(self, own: Sequence[Node], given: Sequence[Node]) -> list[Pair]:
         """Pairs of two sequences, in order: the most similar, and those that take each other's place in between."""

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from ultralytics.data.dataset import box_targets
-from ultralytics.data.instances import Instances, Sample, Size
-from ultralytics.data.polygons import box_corners, visible_points
-from ultralytics.utils.ops import min_area_rect
+from ultralytics.data.instances import Instances, Sample, Size, box_corners
+from ultralytics.utils.ops import min_area_rect, visible_points
 
 
 class RotatedInstances(Instances):

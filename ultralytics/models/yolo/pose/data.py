@@ -9,7 +9,7 @@ import torch
 
 from ultralytics.data.config import DatasetInfo
 from ultralytics.data.dataset import box_targets
-from ultralytics.data.instances import Instances, Sample, Size, apply_matrix
+from ultralytics.data.instances import Instances, Sample, Size
 from ultralytics.data.labels.rows import TOLERANCE, ParsedRows, RowError, Rows, check_rows, distinct
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError
@@ -118,22 +118,13 @@ class KeypointInstances(Instances):
             return flipped
         return replace(flipped, keypoints=flipped.keypoints[:, list(self.flip_idx)])
 
-    def affine(self, matrix: np.ndarray, size: Size) -> "KeypointInstances":
-        """As `Instances.affine`; boxes follow their corners or polygons, not the keypoints."""
-        # Keypoints first: the rest of the work ends in `clip`, which must meet them where they have moved to.
-        moved = self._moved(lambda points: apply_matrix(points, matrix))
-        return super(KeypointInstances, moved).affine(matrix, size)
-
     def _map(self, move: Callable[[np.ndarray], np.ndarray]) -> "KeypointInstances":
-        return super(KeypointInstances, self._moved(move))._map(move)
-
-    def _moved(self, move: Callable[[np.ndarray], np.ndarray]) -> "KeypointInstances":
-        """The instances with `move` (n, 2) -> (n, 2) applied to their keypoints alone."""
+        moved = super()._map(move)
         if self.keypoints is None:
-            return self
+            return moved
         keypoints = self.keypoints.copy()  # (k, K, 3)
         keypoints[..., :2] = move(keypoints[..., :2].reshape(-1, 2)).reshape(*keypoints.shape[:2], 2)
-        return replace(self, keypoints=keypoints)
+        return replace(moved, keypoints=keypoints)
 
 
 def attach_keypoints(
