@@ -102,7 +102,11 @@ class Trainer:
                 f"CUDA out of memory at batch={self.batch_size}, imgsz={self.args.imgsz}: reduce one of them"
             ) from exc
         except KeyboardInterrupt:
-            hint = f"resume={self.last} continues after the last finished epoch" if self.last.exists() else "not saved"
+            hint = (
+                f"resume={self.last} continues after the last finished epoch"
+                if self.last.exists()
+                else "nothing was saved"
+            )
             LOGGER.warning("interrupted in epoch %d; %s", self.epoch + 1, hint)
             raise
         finally:

@@ -128,7 +128,7 @@ def ap_per_class(
         from ultralytics.utils.charts.metrics import plot_curves
 
         shown = {c: str(c) for c in classes.tolist()} | dict(names or {})
-        for file in plot_curves(Metric(*measured, nc=len(shown)), shown, save_dir, prefix):
+        for file in plot_curves(Metric(*measured, nc=max(shown, default=-1) + 1), shown, save_dir, prefix):
             if on_plot:
                 on_plot(file)
     return true_positives, false_positives, *measured
