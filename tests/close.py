@@ -7,6 +7,7 @@ on the order of nearly equal scores. Comparisons with the reference files have t
 """
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 RAW = {"rtol": 1e-4, "atol": 1e-4}  # outputs of a network's last convolutions
@@ -15,15 +16,14 @@ SCORES = {"rtol": 0, "atol": 3e-4}  # probabilities, between 0 and 1
 
 
 def partners(found: Tensor, expected: Tensor) -> Tensor:
-    """Index of the row of `found` that is nearest to each row of `expected`, every one of which has its own.
+    """Index of the row of `found` for each row of `expected`, so that the distances of all pairs add up to the least.
 
     Rows (n, 4 or more) of boxes or of labels. Detections are sorted by confidence: where two differ by 1e-6, another
     processor may exchange them.
     """
     assert len(found) == len(expected)
-    nearest = torch.cdist(expected.double(), found.double(), float("inf")).argmin(1)
-    assert len(nearest.unique()) == len(expected)
-    return nearest
+    _, order = linear_sum_assignment(torch.cdist(expected.double(), found.double(), float("inf")).numpy())
+    return torch.from_numpy(order)
 
 
 def assert_same_detections(found: Tensor, expected: Tensor, atol: float = PIXELS["atol"]) -> None:

@@ -72,9 +72,18 @@ def test_files_and_names_of_the_text_exist():
         if "count" not in path:
             assert (ROOT / "ultralytics" / path).exists() or (ROOT / path).exists(), path
     code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "ultralytics").rglob("*.py"))
-    for name in ("train", "train_one_epoch", "log_and_save", "label_format", "components", "parse_model", "augment"):
+    for name in (
+        "train",
+        "train_one_epoch",
+        "save",
+        "resume_point",
+        "label_format",
+        "components",
+        "parse_model",
+        "augment",
+    ):
         assert f"def {name}(" in code and f"`{name}" in TEXT
-    for name in ("Schedule", "DetMetrics", "TensorBoard", "Task", "Options", "DetectTask"):
+    for name in ("Schedule", "Metric", "LogSink", "Task", "Options", "DetectTask"):
         assert f"class {name}" in code and name in TEXT
 
 
@@ -114,7 +123,7 @@ def test_the_walk_adds_a_task(tmp_path):
     room.mkdir()
     (room / "__init__.py").write_text("", encoding="utf-8")
     (room / "task.py").write_text(COUNT_TASK, encoding="utf-8")
-    tree.replace("../models/yolo/__init__.py", "TASKS = {", 'TASKS = {"count": "CountTask",')
+    tree.replace("../models/yolo/__init__.py", "TASK_CLASSES = {", 'TASK_CLASSES = {"count": "CountTask",')
     for split in ("train", "val"):
         draw_split(tmp_path / "data", split, 4, 0, 3, rectangle)
     data = "train: images/train\nval: images/val\nnames: [red, blue]\n"

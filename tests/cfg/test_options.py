@@ -99,7 +99,7 @@ def test_resolved_defaults_are_of_the_annotated_types(method):
 
 
 def test_the_tasks_are_those_of_the_table_of_classes():
-    assert tuple(yolo.TASKS) == cfg.TASKS
+    assert tuple(yolo.TASK_CLASSES) == cfg.TASKS
 
 
 def test_the_three_lists_do_not_overlap():

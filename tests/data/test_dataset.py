@@ -72,13 +72,13 @@ def test_each_epoch_shuffles_all_images_anew_and_validation_none(numbered, build
 
 def partners(dataset, monkeypatch, positions: range) -> list[tuple[int, int]]:
     """(position, image) of the partners of all mosaics."""
-    found, mosaic4 = [], D.augment.__globals__["mosaic4"]
+    found, mosaic4 = [], D.augment_sample.__globals__["mosaic4"]
 
     def watch(samples, size, rng):
         found.extend((position, int(s.img[0, 0, 0])) for s in samples[1:])
         return mosaic4(samples, size, rng)
 
-    monkeypatch.setitem(D.augment.__globals__, "mosaic4", watch)
+    monkeypatch.setitem(D.augment_sample.__globals__, "mosaic4", watch)
     for position in positions:
         dataset[0, position]
     return found

@@ -9,11 +9,15 @@ import torch
 
 from tests.engine.runs import rows_of
 from ultralytics import YOLO
-from ultralytics.engine.trainer import MAX_CONSECUTIVE_NONFINITE
+from ultralytics.engine.trainer import MAX_NONFINITE
 from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.utils import files
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ConfigError, DatasetError, TrainingError, YOLOError
+
+
+class PowerCutError(Exception):
+    """What a run does not expect."""
 
 
 def spoil(monkeypatch, bad) -> list[int]:
@@ -50,7 +54,7 @@ def test_a_loss_that_is_not_finite_is_left_out_and_counted(train, monkeypatch, c
 
 
 def test_many_of_them_lead_back_to_the_last_checkpoint(train, monkeypatch, caplog):
-    spoil(monkeypatch, lambda i: 3 <= i < 3 + MAX_CONSECUTIVE_NONFINITE)
+    spoil(monkeypatch, lambda i: 3 <= i < 3 + MAX_NONFINITE)
     model = train(epochs=4)
     assert "rolling back to the weights of" in caplog.text and "lower lr0" in caplog.text
     assert finite(model.trainer.best) and len(rows_of(model.trainer.save_dir)) == 4
@@ -62,6 +66,33 @@ def test_no_end_of_them_ends_the_run(train, monkeypatch, network):
     with pytest.raises(TrainingError, match=r"non-finite loss again and again; try a lower lr0"):
         train(model, epochs=40)
     assert finite(model.trainer.last)
+
+
+def test_a_run_without_checkpoints_has_none_to_go_back_to(train, monkeypatch):
+    spoil(monkeypatch, lambda i: i >= 1)
+    with pytest.raises(TrainingError, match=r"non-finite loss, and with save=False no checkpoint to go back to; try"):
+        train(epochs=9, save=False)
+
+
+def test_a_resumed_run_goes_on_counting_them(train, network, monkeypatch):
+    """As many as lead back to the last checkpoint, some before the run was cut off and some after."""
+
+    def cut(trainer):
+        if trainer.epoch == 1:
+            raise PowerCutError
+
+    spoil(monkeypatch, lambda i: True)
+    model = YOLO(network)
+    with pytest.raises(PowerCutError):
+        train(model, epochs=9, batch=4, callbacks={"on_train_epoch_start": cut})
+    batches = model.trainer.batches
+    kept = load_checkpoint(model.trainer.last).training
+    assert kept["skipped"] == kept["nonfinite_since_step"] == batches < MAX_NONFINITE and kept["rollbacks"] == 0
+    again, back = YOLO(model.trainer.last), []
+    again.add_callback("on_train_batch_end", lambda trainer: back.append(trainer.rollbacks))
+    with pytest.raises(TrainingError, match="again and again"):
+        again.train(resume=True)
+    assert back.index(1) == MAX_NONFINITE - batches - 1
 
 
 def test_a_gradient_that_is_not_finite_takes_no_step(train, monkeypatch, caplog):

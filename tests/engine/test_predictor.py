@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.close import assert_same_detections
 from ultralytics.engine import predictor as predictor_module
 from ultralytics.utils import display
 from ultralytics.utils.errors import ConfigError, DeviceError, SourceError
@@ -104,7 +105,7 @@ def test_batches_change_nothing_but_the_speed(predict, inputs, folder):
     assert [x.shape[0] for x in inputs] == [2, 2, 1]
     assert [r.path for r in one_by_one] == [r.path for r in together] == [str(folder / f"{i}.png") for i in range(5)]
     for a, b in zip(one_by_one, together, strict=True):
-        torch.testing.assert_close(a.boxes.data[:20], b.boxes.data[:20], atol=1e-3, rtol=0)
+        assert_same_detections(a.boxes.data[:20], b.boxes.data[:20], atol=1e-3)
 
 
 def test_one_shape_is_rectangular_and_several_are_square(predict, inputs, folder):

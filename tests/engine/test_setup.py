@@ -103,7 +103,7 @@ def test_trying_batches_leaves_the_network_as_it_was(network, monkeypatch):
     )
     with pytest.MonkeyPatch.context() as patch:  # the largest that multi_scale makes
         patch.setattr(trainer_module, "largest_batch", lambda device, step_memory: step_memory(3))
-        patch.setattr(setup, "step_memory", lambda model, batch, side, runtime: 1000 * batch + side)
+        patch.setattr(trainer_module, "step_memory", lambda model, batch, side, runtime: 1000 * batch + side)
         assert Trainer.choose_batch(trainer) == 3096
     assert setup.step_memory(model, 3, 96, resolve_runtime(trainer.args, cpu)) == 7
     assert seen[0] == (3, 3, 96, 96)
@@ -128,11 +128,11 @@ def test_other_options_reach_the_workers_when_they_matter(data):
 def test_weights_may_have_masks_beside_them_that_are_not_finite():
     model = nn.BatchNorm2d(2)
     model.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
-    assert state.is_finite(model)
+    assert trainer_module.is_finite(model)
     for tensor in (model.running_var, model.weight.data):
         kept = tensor.clone()
         tensor[0] = float("nan")
-        assert not state.is_finite(model)
+        assert not trainer_module.is_finite(model)
         tensor.copy_(kept)
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from ultralytics.cfg.options import OPTIONS
-from ultralytics.cfg.types import choice
+from ultralytics.cfg.types import choice, optional
 from ultralytics.engine import cli as script
 from ultralytics.models import yolo
 
@@ -33,7 +33,7 @@ def test_model_and_data_follow_the_task_unless_they_were_edited(other):
 
 @pytest.mark.parametrize("place", ["command line", "settings", "default.yaml"])
 def test_where_a_task_may_be_named(other, place, monkeypatch):
-    monkeypatch.setitem(OPTIONS, "task", choice(*yolo.TASKS, "other"))
+    monkeypatch.setitem(OPTIONS, "task", optional(choice(*yolo.TASK_CLASSES, "other")))
     words = ["train.py", "device=cpu", *(["task=other"] if place == "command line" else [])]
     monkeypatch.setattr("sys.argv", words)
     named = {"task": "other"} if place == "settings" else {}

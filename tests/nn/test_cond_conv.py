@@ -48,7 +48,7 @@ def compare(geometry, batch, layout="NCHW", dtype=torch.float32, portable=False)
     x = torch.randn(batch, geometry["in_channels"], 11, 13).to(dtype, memory_format=LAYOUTS[layout])
     alpha = torch.rand(batch, geometry["num_experts"]).to(dtype)
     for mine, reference in zip(results(ours, x, alpha), results(theirs, x.float(), alpha.float()), strict=True):
-        tolerance = 1e-4 if dtype == torch.float32 else 0.03
+        tolerance = 1e-4 if dtype == torch.float32 else 0.05  # each of several roundings to bfloat16 is 0.004
         scale = reference.abs().max().clamp(min=1).item()
         torch.testing.assert_close(mine, reference, atol=tolerance * scale, rtol=0)
 
@@ -127,7 +127,7 @@ def test_kernels_are_mixed_in_float32(geometry, batch, layout, how):
         with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
             y = layer(x, alpha)
     assert expected.max() >= 0.25 and y.dtype == torch.bfloat16
-    torch.testing.assert_close(y.float(), expected, atol=0, rtol=0.01)
+    torch.testing.assert_close(y.float(), expected, atol=1e-3, rtol=0.01)
 
 
 @pytest.mark.parametrize("batch", [1, 5])

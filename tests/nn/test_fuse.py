@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.close import PIXELS, RAW
 from ultralytics import cfg
 from ultralytics.models.yolo import task_class
 from ultralytics.nn.Addmodules.DynamicConv import (
@@ -61,8 +62,8 @@ def test_every_yaml_gives_the_same_outputs(name):
     assert parts.keys() == fused_parts.keys() and parts
     for part, expected in parts.items():
         assert expected.abs().max() > 0.1
-        torch.testing.assert_close(fused_parts[part], expected, atol=1e-4, rtol=0)
-    torch.testing.assert_close(decoded_fused, decoded, atol=0.01, rtol=0)  # boxes and points in pixels
+        torch.testing.assert_close(fused_parts[part], expected, **RAW)
+    torch.testing.assert_close(decoded_fused, decoded, **PIXELS)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

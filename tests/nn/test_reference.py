@@ -48,11 +48,12 @@ def test_weights_by_formula(shape, nc, name, reference):
     for part, out in outputs.items():
         expected = reference[part]
         assert list(out.shape) == expected["shape"]
+        relative = 1e-5 if part == "eval" else 0  # boxes of up to 900 pixels
         torch.testing.assert_close(
-            out.flatten()[expected["index"]], torch.tensor(expected["values"]), atol=1e-3, rtol=0
+            out.flatten()[expected["index"]], torch.tensor(expected["values"]), atol=1e-3, rtol=relative
         )
-        assert out.mean().item() == pytest.approx(expected["mean"], abs=1e-4)
-        assert out.std(correction=0).item() == pytest.approx(expected["std"], abs=1e-4)
+        assert out.mean().item() == pytest.approx(expected["mean"], rel=relative, abs=1e-4)
+        assert out.std(correction=0).item() == pytest.approx(expected["std"], rel=relative, abs=1e-4)
 
 
 @pytest.mark.parametrize(

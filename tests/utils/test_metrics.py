@@ -138,7 +138,7 @@ def exact_iou(a, b):
 
 
 def test_a_value_of_the_reference():
-    box1, box2 = torch.tensor([50, 50, 40, 10, 0.3]), torch.tensor([54, 49, 36, 14, 0.7])
+    box1, box2 = torch.tensor([[50, 50, 40, 10, 0.3], [54, 49, 36, 14, 0.7]], dtype=torch.float64)
     assert probiou(box1, box2).item() == pytest.approx(0.551948, abs=1e-6)
     assert probiou(box1, box2, floor=0.01).item() == pytest.approx(0.5521, abs=5e-5)
 

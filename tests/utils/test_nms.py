@@ -147,8 +147,8 @@ def rotated_predictions(seed=0, anchors=700, nc=3):
 
 
 def fast(rows, iou_thres, agnostic):
-    """Fast NMS over candidates (n, 7) in order of confidence, from the whole matrix of probiou."""
-    boxes = rows[:, [0, 1, 2, 3, 6]]
+    """Fast NMS over candidates (n, 7) in order of confidence, from the whole matrix of probiou in float64."""
+    boxes = rows[:, [0, 1, 2, 3, 6]].double()
     similar = batch_probiou(boxes, boxes) > iou_thres
     if not agnostic:
         similar &= rows[:, None, 5] == rows[None, :, 5]
@@ -164,9 +164,11 @@ def test_rotated_boxes_go_for_any_better_one(iou, agnostic, multi_label, monkeyp
     settings = {"agnostic": agnostic, "multi_label": multi_label, "nc": 3, "rotated": True}
     kept = non_max_suppression(batch, 0.3, iou, max_det=3000, **settings)
     for own, rows in zip(kept, nms.candidates(batch, 0.3, None, multi_label, 3), strict=True):
-        expected = fast(rows, iou, agnostic)
-        assert 0 < len(expected) < len(rows)
-        torch.testing.assert_close(own, expected, rtol=0, atol=0)
+        # An overlap in float32 is off by up to 2e-5, so pairs closer to the threshold than that may go either way.
+        fewest, most = (set(map(tuple, fast(rows, iou + by, agnostic).tolist())) for by in (-1e-4, 1e-4))
+        assert 0 < len(most) < len(rows) and len(most) < len(fewest) + 5
+        assert fewest <= set(map(tuple, own.tolist())) <= most
+        assert (own[:, 4].diff() <= 0).all()
     few = non_max_suppression(batch, 0.3, iou, max_det=7, **settings)
     for own, all_of_them in zip(few, kept, strict=True):
         assert torch.equal(own, all_of_them[:7])

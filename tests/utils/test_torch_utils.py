@@ -127,7 +127,7 @@ def test_fused_convolutions(norm, conv, fuse):
         p.copy_(wave(*p.shape))
     before, x = copy.deepcopy(conv), wave(2, 4, 5, 5)
     fused = fuse(conv, norm)
-    torch.testing.assert_close(fused(x), norm(conv(x)))
+    torch.testing.assert_close(fused(x), norm(conv(x)), rtol=2e-6, atol=3e-5)  # values of up to 12
     torch.testing.assert_close(conv(x), before(x), rtol=0, atol=0)  # a new one, and the old one as it was
     assert fused is not conv and type(fused) is type(conv)
     assert not any(p.requires_grad for p in fused.parameters())

@@ -76,7 +76,7 @@ class Options:
     close_mosaic: int  # last epochs without mosaic, mixup and cutmix
     resume: bool | str | None  # resume an interrupted run: True, or the path of its last.pt
     amp: bool | Literal["bf16"]  # mixed precision: True (float16, CUDA only), bf16 or False
-    fraction: float  # fraction of the training images to use
+    fraction: float  # fraction of the training images to use, the first ones by path; classify: of each class
     freeze: int | list[int | str] | None  # layers to freeze: 10 (the first ten), [0, 1] or names ([model.22.dfl])
     multi_scale: float  # vary imgsz per batch by up to this fraction; True: 0.5
     compile: bool  # compile the network with torch.compile

@@ -87,7 +87,7 @@ def augment(
     for transform in settings.transforms:
         sample = apply_transform(transform, sample, rng)
     sample = hsv(sample, options, rng)
-    # Each step draws its number whether it may happen or not, so that the others see the same randomness.
+    # The number is drawn first, whether the instances can be mirrored or not: the draws after it stay the same.
     for probability, horizontal in ((options.flipud, False), (options.fliplr, True)):
         if rng.random() < probability and sample.instances.can_be_mirrored:
             sample = flip(sample, horizontal)
@@ -301,4 +301,4 @@ def flip(sample: Sample, horizontal: bool) -> Sample:
     return replace(sample, img=img, instances=sample.instances.flip(sample.size, horizontal))
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

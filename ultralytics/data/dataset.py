@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ultralytics.cfg import Options
-from ultralytics.data.augment import AugmentSettings, MixProbs, Transform, augment, seeded_rng
+from ultralytics.data.augment import AugmentSettings, MixProbs, Transform, seeded_rng
+from ultralytics.data.augment import augment as augment_sample
 from ultralytics.data.cache.loading import DecodeBuffer, ImageLoader
 from ultralytics.data.cache.whole import available_memory
 from ultralytics.data.config import DatasetInfo
@@ -59,10 +60,12 @@ BOXES = LabelFormat()
 class YOLODataset(Dataset):
     """Samples of a dataset, for training (`augment`) or validation.
 
-    `dataset[(epoch, position)]` is a pure function of seed, epoch and position, which name a place in the shuffled
-    order of an epoch; `dataset[i]` is position `i` of epoch 0. Validation goes through the images in their order, or,
-    with `rect`, by aspect ratio, each batch with a shape of its own; training then shuffles whole batches and joins no
-    images. `batch` is the batch size, `pad` a margin of rectangular batches in strides.
+    `dataset[(epoch, position)]` is the sample at a position of an epoch's shuffled order, `dataset[i]` that at position
+    `i` of epoch 0. With the same options, `batch` and `cache` among them, it is a function of seed, epoch and position,
+    whatever was read before and by how many workers. Validation goes through the images in the order of their files.
+
+    `rect`: images are sorted by aspect ratio, and each batch has a shape of its own, with a margin of `pad` strides;
+    training then shuffles whole batches and joins no images. `batch` is the batch size.
     """
 
     def __init__(
@@ -116,17 +119,17 @@ class YOLODataset(Dataset):
             return Sample(img, instances, sample.im_file, sample.ori_shape, (gain, (left, top)))
         rng = seeded_rng(self.options.seed, epoch, position)
         probs = self.mix_probs(epoch)
-        main = self._at(epoch, position, keep=bool(probs))
+        main = self._sample_at(epoch, position, keep=bool(probs))
 
         def other_sample() -> Sample:
             if self.images.in_memory:  # any image is at hand
                 return self._sample(*self._load(int(rng.integers(len(self)))))
-            # Without a cache only images that were decoded a moment ago: each file is read once an epoch.
+            # Else only images that were decoded a moment ago, so that each file is read once an epoch.
             first = max(0, position - self.reuse_window + 1)
-            return self._at(epoch, int(rng.integers(first, position + 1)), keep=True)
+            return self._sample_at(epoch, int(rng.integers(first, position + 1)), keep=True)
 
         shape = self._batch_shape(int(self.order(epoch)[position]))
-        return augment(main, other_sample, AugmentSettings(self.options, shape, probs, self.transforms), rng)
+        return augment_sample(main, other_sample, AugmentSettings(self.options, shape, probs, self.transforms), rng)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Samples of one size as a batch.
@@ -143,7 +146,7 @@ class YOLODataset(Dataset):
             **self.label_format.targets(samples),
             "im_file": tuple(sample.im_file for sample in samples),
             "ori_shape": tuple(sample.ori_shape for sample in samples),
-            "resized_shape": tuple(sample.size for sample in samples),
+            "resized_shape": tuple(sample.size for sample in samples),  # with the margins: H, W of the batch
         }
         if all(sample.ratio_pad is not None for sample in samples):
             batch["ratio_pad"] = tuple(sample.ratio_pad for sample in samples)
@@ -193,7 +196,7 @@ class YOLODataset(Dataset):
         height, width = self.batch_shapes[index // self.batch if self.rect else 0].tolist()
         return height, width
 
-    def _at(self, epoch: int, position: int, keep: bool) -> Sample:
+    def _sample_at(self, epoch: int, position: int, keep: bool) -> Sample:
         """The sample at a position, its image decoded once while it may be drawn again (`keep`)."""
         if not keep or self.images.in_memory:
             return self._sample(*self._load(int(self.order(epoch)[position])))
@@ -209,7 +212,7 @@ class YOLODataset(Dataset):
         """Pixels (h, w, C) of an image, or of the one in its place, and the index of that."""
         img, index_read = self.images.load(index)
         height, width = self._batch_shape(index)
-        # An image that stands in for an unreadable one may be too large for a rectangular batch.
+        # An image that stands in for one that has become unreadable may be too large for its rectangular batch.
         fits = img.shape[0] <= height and img.shape[1] <= width
         return (img if fits else resize(img, resize_shape(*img.shape[:2], (height, width)))), index_read
 
@@ -239,7 +242,9 @@ def build_dataset(
     transforms: Transform | Sequence[Transform] = (),
     label_format: LabelFormat = BOXES,
 ) -> YOLODataset:
-    """Dataset of one `split` of a dataset YAML as `load_data_yaml` gives it; for training the first `fraction` of it.
+    """Dataset of one `split` of a dataset YAML as `load_data_yaml` gives it.
+
+    For training (`augment`) the first `fraction` of the images in the order of their paths.
 
     Raises DatasetError if not a single image can be used.
     """

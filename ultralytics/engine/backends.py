@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,10 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ConfigError, DeviceError
 from ultralytics.utils.files import import_extra
 from ultralytics.utils.letterbox import as_shape
-from ultralytics.utils.torch_utils import select_device
+from ultralytics.utils.torch_utils import Device, select_device
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 
 def as_list(outputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> list[Tensor]:
@@ -26,7 +29,7 @@ def as_list(outputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> list[Tensor]
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
-def literal(text: str) -> Any:
+def literal(text: str) -> object:
     """Python value that a text of ONNX metadata writes down, else the text."""
     try:
         return ast.literal_eval(text)
@@ -79,7 +82,7 @@ class ExportedNetwork(nn.Module):
         self.dtype = torch.float32
 
     @property
-    def saved_options(self) -> dict[str, Any]:
+    def saved_options(self) -> dict[str, object]:
         """Options that later calls start from: the image size, and what the weights know of their training."""
         height, width = as_shape(self.size or self.metadata.get("imgsz") or 640)
         kept = {name: self._args[name] for name in ("data", "single_cls") if self._args.get(name)}
@@ -108,7 +111,7 @@ class ExportedNetwork(nn.Module):
     def compute(self, images: Tensor) -> list[Tensor]:
         """All outputs for images of a shape that the file takes."""
 
-    def select_device(self, device: Any) -> "ExportedNetwork":
+    def select_device(self, device: Device) -> "ExportedNetwork":
         """Get ready on the device asked for, or, with a warning, on the CPU if none was and the GPU cannot be used."""
         wanted = select_device(device)
         try:
@@ -159,7 +162,8 @@ class OnnxNetwork(ExportedNetwork):
         self.batch = batch if isinstance(batch, int) else None
         self.size = tuple(size) if all(isinstance(side, int) for side in size) else None
 
-    def _start(self, source: str | bytes, provider: Any) -> Any:
+    def _start(self, source: str | bytes, provider: str | tuple[str, dict[str, object]]) -> "InferenceSession":
+        """Session on one provider, by name or with its settings, that keeps to torch's number of CPU threads."""
         settings = self._ort.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
         settings.log_severity_level = 3  # errors

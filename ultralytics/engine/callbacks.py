@@ -47,7 +47,10 @@ class Callbacks:
         self._functions: dict[str, list[Callable[[Loop], None]]] = defaultdict(list)
 
     def add(self, event: str, function: Callable[[Loop], None]) -> None:
-        """Call `function` at every `event`; one that does not exist is a ConfigError."""
+        """Call `function` at every `event`, after those that are there; an event that does not exist is a ConfigError.
+
+        It may change the loop it receives, such as `trainer.args` before the run; what it raises ends the run.
+        """
         if event not in EVENTS:
             raise ConfigError(
                 f"there is no callback event {event!r}, the nearest are: {', '.join(nearest(event, EVENTS))}"

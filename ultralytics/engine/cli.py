@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from ultralytics.cfg import DEFAULT_YAML, get_options, parse_overrides
 from ultralytics.models.yolo import settings_for
@@ -13,11 +12,11 @@ from ultralytics.utils.errors import CheckpointError, NoGPUError, YOLOError
 from ultralytics.utils.files import parse_value
 from ultralytics.utils.torch_utils import select_device
 
-EMPTY: Mapping[str, Any] = MappingProxyType({})
+EMPTY: Mapping[str, object] = MappingProxyType({})
 
 
 def run(
-    main: Callable[[dict[str, Any]], None], settings: dict[str, Any], doc: str, own: Mapping[str, Any] = EMPTY
+    main: Callable[[dict[str, object]], None], settings: dict[str, object], doc: str, own: Mapping[str, object] = EMPTY
 ) -> None:
     """Call `main` with the settings of a script and what the command line changes in them.
 

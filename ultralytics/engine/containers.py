@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ class Predictions:
         """Return the rows on the current CUDA device."""
         return self.to("cuda")
 
-    def to(self: Rows, *args: Any, **kwargs: Any) -> Rows:
+    def to(self: Rows, *args: object, **kwargs: object) -> Rows:
         """Return the rows on another device or in another float type, as `torch.Tensor.to`; arrays become tensors."""
         return type(self)(torch.as_tensor(self.data).to(*args, **kwargs), self.orig_shape)
 

@@ -221,4 +221,4 @@ def same(output: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
 WRITERS: dict[str, Callable[..., bytes]] = {"onnx": to_onnx, "torchscript": to_torchscript}
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

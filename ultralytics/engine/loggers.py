@@ -1,6 +1,7 @@
 """What a training run logs and writes while it lasts, checkpoints apart: progress, results.csv, TensorBoard."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 Row = Mapping[str, float | int | None]
+
+
+class LogSink(ABC):
+    """What gets the row of every epoch: one of your own joins `trainer.sinks`, in a callback before the run."""
+
+    @abstractmethod
+    def add(self, row: Row) -> None:
+        """Take the row of an epoch: `epoch`, counted from 1, `time`, losses, metrics and learning rates by column."""
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to close)
+        """Release what is open; called at the end of the run, also of one that failed."""
 
 
 @contextmanager
@@ -43,7 +55,7 @@ def progress_line(epoch: str, device: torch.device, losses: Mapping[str, float |
     return f"epoch {epoch}{memory} {named} objects {len(batch['cls'])} size {batch['img'].shape[-1]}"
 
 
-class ResultsTable:
+class ResultsTable(LogSink):
     """results.csv: one row an epoch, never half a one, under the public package's column names."""
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +73,7 @@ class ResultsTable:
         write_csv(self.path, self.rows)
 
 
-class TensorBoard:
+class TensorBoard(LogSink):
     """Rows of results.csv as curves, where the extra is installed: `tensorboard --logdir runs` shows all runs."""
 
     def __init__(self, folder: Path) -> None:

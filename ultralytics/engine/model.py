@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import nn
@@ -93,11 +93,11 @@ class YOLO:
         self.overrides = {k: v for k, v in self.ckpt.args.items() if k in KEPT_OPTIONS} | {"model": str(path)}
         self._has_weights = True
 
-    def __call__(self, source: Any = None, stream: bool = False, **options: object) -> Predicted:
+    def __call__(self, source: object = None, stream: bool = False, **options: object) -> Predicted:
         """Do what `predict` does."""
         return self.predict(source, stream, **options)
 
-    def predict(self, source: Any = None, stream: bool = False, **options: object) -> Predicted:
+    def predict(self, source: object = None, stream: bool = False, **options: object) -> Predicted:
         """Results on images or videos: a list, or with `stream` an iterator that keeps none of them.
 
         `source` is a path, folder, glob, .txt list, video, BGR array, PIL image, RGB tensor 0..1, or a list of these.
@@ -113,7 +113,7 @@ class YOLO:
         results = self.predictor.stream(self._network(checked), checked.source)
         return results if stream else list(results)
 
-    def routing(self, source: Any, file: str | Path | None = "routing.png", **options: object) -> "Routing":
+    def routing(self, source: object, file: str | Path | None = "routing.png", **options: object) -> "Routing":
         """Routing weights that dynamic convolutions give their experts on images (nn/routing.py).
 
         `source` and `options` as for `predict`. Draws `file`, layers x experts, unless it is None; logs which experts
@@ -159,6 +159,7 @@ class YOLO:
     def train(self, augmentations: Sequence[Callable] = (), **options: object) -> "Metrics":
         """Train on `data`, leave weights and plots in a run folder, and return the metrics of the best weights.
 
+        The network is then the best one; with save=False, which keeps no weights, the averaged one of the last epoch.
         `augmentations` are the user's own steps for training images (`Transform` in data/augment.py). `resume=True`
         continues the run of the last.pt this was made of, `resume="path/last.pt"` that of another one.
         """
@@ -244,7 +245,7 @@ class YOLO:
         """Device of the network."""
         return self.model.device
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         """Called only for names that are not there: says what comes with what, or the nearest names."""
         if name in NOT_IMPLEMENTED:
             raise AttributeError(f"YOLO.{name} comes with {NOT_IMPLEMENTED[name]}, which is not supported yet")
@@ -272,7 +273,7 @@ class YOLO:
         if isinstance(self.model, ExportedNetwork):
             return self.model.val_batch
         known = self.ckpt.args.get("batch") if self.ckpt is not None and self.ckpt.origin == "native" else None
-        return known * self._task.val_batches if isinstance(known, int) and known > 0 else None
+        return known * self._task.val_batch_factor if isinstance(known, int) and known > 0 else None
 
     def _options(self, method: str, given: dict[str, object]) -> Options:
         """Checked options of a call: the method's defaults, what the weights know, what the call says."""
@@ -306,4 +307,4 @@ class YOLO:
         return options.replace(imgsz=fitting)
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -101,7 +101,10 @@ class Schedule:
         return round(min(self.options.warmup_epochs, self.options.epochs - 1) * self.batches)
 
     def lr(self, epoch: int) -> float:
-        """Learning rate of an epoch once warm: from lr0 to lr0 * lrf, on a line or on half a cosine."""
+        """Learning rate of an epoch once warm: from lr0 to lr0 * lrf, on a line or on half a cosine.
+
+        It changes between epochs alone; during the warm-up `at` climbs to it iteration by iteration.
+        """
         o = self.options
         if o.cos_lr:
             return o.lr0 * ((1 - math.cos(math.pi * epoch / o.epochs)) / 2 * (o.lrf - 1) + 1)

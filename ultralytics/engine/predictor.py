@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import torch
@@ -52,7 +51,7 @@ class Predictor:
         return {stage: self._spent[stage] / max(self.seen, 1) for stage in STAGES}
 
     @torch.no_grad()
-    def stream(self, model: nn.Module, source: Any) -> Iterator[Results]:
+    def stream(self, model: nn.Module, source: object) -> Iterator[Results]:
         """Results in order, each as soon as its batch is done; nothing older is kept."""
         self.source = load_source(source, vid_stride=self.args.vid_stride)
         together = self.source.in_memory and "batch" not in self.args.given
@@ -71,7 +70,12 @@ class Predictor:
         finally:
             if self.writer:
                 self.writer.close()
-        self._log_summary(shape)
+        if self.args.verbose:
+            LOGGER.info(f"{speed_line(self.speed)} at shape {(1, *shape[1:])}")
+        if self.source.skipped:
+            LOGGER.warning(f"{len(self.source.skipped)} of {len(self.source)} images and videos were skipped")
+        if self.writer and self.args.verbose:
+            LOGGER.info(f"Results saved to {self.save_dir}")
         self.callbacks.run("on_predict_end", self)
 
     def _predict(self, model: nn.Module) -> tuple[int, ...]:
@@ -106,14 +110,6 @@ class Predictor:
             self.writer.write(frame, result)
         if self.args.show:
             result.show(1 if frame.is_video else 0, **plot_settings(self.args))
-
-    def _log_summary(self, shape: tuple[int, ...]) -> None:
-        if self.args.verbose:
-            LOGGER.info(f"{speed_line(self.speed)} at shape {(1, *shape[1:])}")
-        if self.source.skipped:
-            LOGGER.warning(f"{len(self.source.skipped)} of {len(self.source)} images and videos were skipped")
-        if self.writer and self.args.verbose:
-            LOGGER.info(f"Results saved to {self.save_dir}")
 
 
 class Writer:
@@ -174,4 +170,4 @@ def plot_settings(options: Options) -> dict[str, bool | int | None]:
     }
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -92,7 +92,7 @@ class Results:
         """Return the results with all tensors on the current CUDA device."""
         return self.to("cuda")
 
-    def to(self, *args: Any, **kwargs: Any) -> "Results":
+    def to(self, *args: object, **kwargs: object) -> "Results":
         """Return the results on another device or in another float type, as `torch.Tensor.to`."""
         return self._apply(lambda rows: rows.to(*args, **kwargs))
 
@@ -135,7 +135,7 @@ class Results:
         counts = sorted(Counter(self._boxes.cls.tolist()).items())
         return "".join(f"{n} {class_name(self.names, c)}{'s' * (n > 1)}, " for c, n in counts)
 
-    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, object]]:
         """One dictionary of plain values per object: name, class, confidence, box and, where known, more.
 
         The box has the corners x1, y1, x2, y2, a rotated one also x3, y3, x4, y4. Further keys are track_id; for a mask
@@ -230,7 +230,7 @@ class Results:
             write_image(filename or f"results_{image_name(self.path)}", annotator.result())
         return annotator.result(pil)
 
-    def show(self, wait: int = 0, **drawing: Any) -> None:
+    def show(self, wait: int = 0, **drawing: object) -> None:
         """Show the plot in a window for at least `wait` milliseconds (0: until a key is pressed or it is closed).
 
         `drawing` goes to `plot`. Raises DeviceError where there is no display.
@@ -239,7 +239,7 @@ class Results:
 
         show_image(self.path, self.plot(**drawing), wait)
 
-    def save(self, filename: str | Path | None = None, **drawing: Any) -> str:
+    def save(self, filename: str | Path | None = None, **drawing: object) -> str:
         """Write the plot, without a `filename` to results_<name of the image> in the current folder; returns the path.
 
         `drawing` goes to `plot`.

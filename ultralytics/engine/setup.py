@@ -1,6 +1,9 @@
-"""What training and validation need before their first batch: dataset, network, run folder, loaders. Pure functions."""
+"""What training and validation need before their first batch: dataset, run folder, network, resume point, loaders.
 
-from collections.abc import Callable, Iterable, Sequence
+Functions of their arguments alone: none knows the trainer.
+"""
+
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,7 @@ from ultralytics.utils.files import increment_path, save_yaml
 BuildModel = Callable[[Task], BaseModel]  # makes the network of a run for the task's dataset
 
 # Options that may differ when a run is resumed; any other would make it another run.
+# `cache` is among them for a run that was killed for lack of memory; with True or without, mosaics differ in partners.
 CHANGEABLE = ("data", "device", "workers", "cache", "plots", "verbose", "save_period", "patience", "val")
 UNDECIDED = (None, "auto", -1)  # values that leave a decision to the run, which has made it
 
@@ -174,13 +178,6 @@ def set_train_mode(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
             module.train(module.weight.requires_grad or module.bias.requires_grad)
-
-
-def set_epoch(modules: Iterable[nn.Module], epoch: int, epochs: int) -> None:
-    """Tell modules with a method `set_epoch(epoch, epochs)` which epoch begins, counted from 0."""
-    for module in modules:
-        if hasattr(module, "set_epoch"):
-            module.set_epoch(epoch, epochs)
 
 
 # Batches ---------------------------------------------------------------------------------------------------------

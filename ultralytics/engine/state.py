@@ -1,12 +1,10 @@
-"""Seeds and random states as plain data, which a resumed run needs to equal an uninterrupted one; finite weights."""
+"""Seeds and random states as plain data, which a resumed run needs to equal an uninterrupted one."""
 
 import random
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 
 def seed_all(seed: int) -> None:
@@ -38,9 +36,3 @@ def set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state(("MT19937", keys, *state["numpy"]["rest"]))
     python = state["python"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
-
-
-def is_finite(model: nn.Module) -> bool:
-    """Whether no parameter or running statistic is NaN or infinite; other buffers, such as masks, may well be."""
-    statistics = (buffer for name, buffer in model.named_buffers() if "running_" in name)
-    return all(bool(tensor.isfinite().all()) for tensor in chain(model.parameters(), statistics))

@@ -6,7 +6,6 @@ from copy import deepcopy
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,22 +14,33 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ultralytics.cfg import Options
-from ultralytics.data.loader import build_loader
-from ultralytics.engine import setup, state
+from ultralytics.data.loader import Loader, build_loader
+from ultralytics.engine import state
 from ultralytics.engine.callbacks import Callbacks
-from ultralytics.engine.loggers import ResultsTable, TensorBoard, named_losses, progress_line, quiet
+from ultralytics.engine.loggers import LogSink, ResultsTable, TensorBoard, named_losses, progress_line, quiet
 from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
 from ultralytics.engine.runtime import deterministic, inference_dtype, largest_batch, resolve_runtime
+from ultralytics.engine.setup import (
+    BuildModel,
+    freeze,
+    init_run_dir,
+    load_data,
+    refresh_loader,
+    set_train_mode,
+    start_run_dir,
+    step_memory,
+)
 from ultralytics.engine.validator import Validator
-from ultralytics.models.yolo.task import Metrics, Task
+from ultralytics.models.yolo.task import Criterion, Metrics, Task
 from ultralytics.nn import routing
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import TrainingError
 from ultralytics.utils.torch_utils import ModelEMA, select_device
 
 CLIP_NORM = 10.0
-MAX_CONSECUTIVE_NONFINITE = 5  # losses and gradients in a row before the run rolls back to its last checkpoint
+MAX_NONFINITE = 5  # losses and gradients without a step in between, and the run rolls back to its last checkpoint
 MAX_ROLLBACKS = 3
 NUM_PLOTTED_BATCHES = 3
 
@@ -38,11 +48,23 @@ NUM_PLOTTED_BATCHES = 3
 class Trainer:
     """One training run. Callbacks receive it and may read, and change, every attribute without underscore."""
 
+    # Made by setup(), the first thing that train() does:
+    model: BaseModel
+    network: nn.Module  # the model, compiled where that was asked for
+    ema: ModelEMA
+    criterion: Criterion
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    schedule: Schedule
+    train_loader: Loader
+    validator: Validator
+    batches: int  # of an epoch
+
     def __init__(
         self,
         task: type[Task],
         options: Options,
-        build: setup.BuildModel,
+        build: BuildModel,
         callbacks: Callbacks,
         resume: Checkpoint | None = None,
         save_dir: Path | None = None,
@@ -56,18 +78,20 @@ class Trainer:
         self.callbacks = callbacks
         self.device = select_device(options.device)
         self.runtime = resolve_runtime(options, self.device)
-        self.task = task(options, setup.load_data(task, options))
+        self.task = task(options, load_data(task, options))
         self.data = self.task.data
         self.batch_size = options.batch
-        self.save_dir = save_dir or setup.init_run_dir(options)
+        self.save_dir = save_dir or init_run_dir(options)
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))
-        self.table, self.board = ResultsTable(self.save_dir / "results.csv"), TensorBoard(self.save_dir)
+        self.table = ResultsTable(self.save_dir / "results.csv")
+        self.sinks: list[LogSink] = [self.table, TensorBoard(self.save_dir)]  # each gets the row of every epoch
         self.epoch = self.start_epoch = self.best_epoch = 0
         self.epochs = options.epochs
         self.stop = False
         self.seconds = 0.0
         self.last_step = -1  # iteration of the last optimizer step
         self.skipped = 0  # batches and steps without effect, as a loss or a gradient was not finite
+        self.nonfinite_since_step = self.rollbacks = 0
         self.metrics: dict[str, float | None] = {}
         self.fitness: float | None = None
         self.best_fitness: float | None = None
@@ -76,10 +100,9 @@ class Trainer:
         self.tloss: Tensor | None = None  # their mean over the epoch so far
         self.transforms = transforms
         self._build, self._resume = build, resume
-        self._nonfinite_in_a_row = self._rollbacks = 0
 
     def train(self) -> Metrics:
-        """Train to the end; metrics of the best weights, read back from their file."""
+        """Train to the end; metrics of the best weights, or with save=False of the last epoch's averaged ones."""
         try:
             with deterministic(self.args.deterministic), quiet(not self.args.verbose):
                 self.callbacks.run("on_pretrain_routine_start", self)
@@ -111,30 +134,35 @@ class Trainer:
             raise
         finally:
             self.train_loader = self.validator = None  # and with them their workers
-            self.board.close()
+            for sink in self.sinks:
+                sink.close()
 
     def setup(self, batch_size: int | None = None) -> None:
-        """Build network, loaders and optimizer; a new run writes its first checkpoint, a resumed one loads its last."""
+        """Build network, loaders and optimizer; a new run writes its first checkpoint, a resumed one loads its last.
+
+        Once more, with a smaller `batch_size`, where the first epoch ran out of memory.
+        """
         state.seed_all(self.args.seed)
-        self.task.options = self.args  # a callback may have replaced them
+        self.task.options = self.args  # which a callback may have replaced
         self.model = self._build(self.task).to(self.device)
-        self.model.args = self.args
         if self.runtime.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]
-        setup.freeze(self.model, self.args.freeze)
-        self.criterion = self.task.criterion(self.model)
+        freeze(self.model, self.args.freeze)
         self.batch_size = batch_size or (self._resume and self._resume.training["batch"]) or self.choose_batch()
         self.build_loaders()
         self.batches = len(self.train_loader)
         self.args = resolve_optimizer(self.args, self.data["nc"], len(self.train_loader.dataset), self.batch_size)
+        # optimizer=auto is decided now: all that carry the options know what was.
+        self.task.options = self.validator.args = self.model.args = self.args
+        self.criterion = self.task.criterion(self.model)
         self.optimizer = build_optimizer(self.model, self.args, self.batch_size)
         LOGGER.info(describe_optimizer(self.optimizer))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scale_gradients)
         self.ema = ModelEMA(self.model)
         self.network = torch.compile(self.model) if self.runtime.compile else self.model
         self.last_step = -1
-        setup.start_run_dir(self.save_dir, self.args)
+        start_run_dir(self.save_dir, self.args)
         if self.args.plots:
             self.task.plot_labels(self.train_loader.dataset, self.save_dir)
         LOGGER.info("training on %s, results in %s", self.device, self.save_dir)
@@ -142,7 +170,7 @@ class Trainer:
             LOGGER.warning(note)
         if self._resume:
             self.load_state_dict(self._resume)
-            self.train_loader = setup.refresh_loader(self.train_loader, self.timed_options(), self.start_epoch)
+            self.train_loader = refresh_loader(self.train_loader, self.timed_options(), self.start_epoch)
         elif self.args.save:
             self.save(self.last, epoch=-1, with_training=True)
         self.schedule = Schedule(self.timed_options(), self.batches, self.batch_size)
@@ -152,7 +180,7 @@ class Trainer:
         if self.args.batch != -1:
             return self.args.batch
         side = round_to_stride(self.args.imgsz * (1 + self.args.multi_scale), self.model.max_stride)
-        size = largest_batch(self.device, lambda n: setup.step_memory(self.model, n, side, self.runtime))
+        size = largest_batch(self.device, lambda n: step_memory(self.model, n, side, self.runtime))
         LOGGER.info("batch=-1: using %d", size)
         return size
 
@@ -167,7 +195,7 @@ class Trainer:
             rect=self.args.rect,
             transforms=self.transforms,
         )
-        val_batch = self.batch_size * self.task.val_batches
+        val_batch = self.batch_size * self.task.val_batch_factor
         val = self.task.dataset("val", augment=False, batch=val_batch, stride=stride, rect=True)
         self.train_loader = build_loader(train, self.args.workers, pin_memory=pin_memory)
         val_loader = build_loader(val, self.args.workers, pin_memory=pin_memory)
@@ -178,7 +206,7 @@ class Trainer:
         return self.args.replace(epochs=self.epochs)
 
     def fit_one_epoch(self) -> None:
-        """Train one epoch; while the GPU is too small for the first one, again with half the batch."""
+        """Train one epoch; where the first one runs out of GPU memory, begin again with half the batch."""
         while True:
             try:
                 self.train_one_epoch()
@@ -186,18 +214,18 @@ class Trainer:
             except torch.cuda.OutOfMemoryError:
                 if self.epoch > 0 or self.batch_size == 1:
                     raise
-            # Not in the handler, whose exception keeps what fills the memory; the last graph does so, too.
+            # Out of the handler: its exception holds the tensors that fill the memory, and so does the last graph.
             self.loss = self.loss_items = self.tloss = None
             LOGGER.warning("CUDA out of memory at batch=%d: starting again with half of it", self.batch_size)
             self.setup(self.batch_size // 2)
         self._resume = None
-        if not state.is_finite(self.model):
+        if not is_finite(self.model):
             self.roll_back("weights")
 
     def train_one_epoch(self) -> None:
         """Pass once over the training images: forward, backward, and a step whenever enough batches have passed."""
         started = perf_counter()
-        setup.set_train_mode(self.model)
+        set_train_mode(self.model)
         self.set_epoch()
         self.train_loader.set_epoch(self.epoch)
         self.tloss, batches_counted = None, 0
@@ -213,7 +241,7 @@ class Trainer:
                 with self.runtime.autocast():
                     preds = self.network(batch["img"])
                 self.loss, self.loss_items = self.criterion(preds, batch)
-                if not self.skip_nonfinite("loss", self.loss):
+                if self.accept("loss", self.loss):
                     batches_counted += 1
                     mean = self.loss_items if self.tloss is None else self.tloss
                     self.tloss = mean + (self.loss_items - mean) / batches_counted
@@ -221,9 +249,10 @@ class Trainer:
                     if iteration - self.last_step >= accumulate:
                         self.optimizer_step()
                         self.last_step = iteration
-                losses = named_losses(self.task.loss_names, self.tloss)
-                text = progress_line(f"{self.epoch + 1}/{self.epochs}", self.device, losses, batch)
-                bar.set_description(text, refresh=False)
+                if self.args.verbose:
+                    losses = named_losses(self.task.loss_names, self.tloss)
+                    text = progress_line(f"{self.epoch + 1}/{self.epochs}", self.device, losses, batch)
+                    bar.set_description(text, refresh=False)
                 self.callbacks.run("on_train_batch_end", self)
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
                     LOGGER.info("time limit of %g h reached", self.args.time)
@@ -248,8 +277,10 @@ class Trainer:
         return F.interpolate(images, shape, mode="bilinear", align_corners=False)
 
     def set_epoch(self) -> None:
-        """Tell the modules of the network and of its average which epoch begins."""
-        setup.set_epoch(chain(self.model.modules(), self.ema.ema.modules()), self.epoch, self.epochs)
+        """Tell modules with a method `set_epoch(epoch, epochs)`, in the network and its average, which epoch begins."""
+        for module in chain(self.model.modules(), self.ema.ema.modules()):
+            if hasattr(module, "set_epoch"):
+                module.set_epoch(self.epoch, self.epochs)
 
     def optimizer_step(self) -> None:
         """Clip the accumulated gradients, update the weights and their average."""
@@ -258,38 +289,42 @@ class Trainer:
         if norm.isfinite():
             self.scaler.step(self.optimizer)
             self.ema.update(self.model)
-            self._nonfinite_in_a_row = 0
+            self.nonfinite_since_step = 0
             self.callbacks.run("optimizer_step", self)
         elif self.scaler.get_scale() <= 1:  # a larger scale may be the reason, and is lowered below
-            self.skip_nonfinite("gradient", norm)
+            self.accept("gradient", norm)
         self.scaler.update()
         self.callbacks.run("on_before_zero_grad", self)
         self.optimizer.zero_grad()
 
     # Policies --------------------------------------------------------------------------------------------------------
 
-    def skip_nonfinite(self, what: str, value: Tensor) -> bool:
-        """Whether a loss or gradient norm is not finite: it is counted, and if they keep coming, the run rolls back."""
+    def accept(self, what: str, value: Tensor) -> bool:
+        """Whether a loss or gradient norm is finite; others are counted, and if they keep coming, it rolls back."""
         if value.isfinite():
-            return False
+            return True
         self.skipped += 1
-        self._nonfinite_in_a_row += 1
+        self.nonfinite_since_step += 1
         LOGGER.warning("epoch %d: non-finite %s, batch skipped (%d so far)", self.epoch + 1, what, self.skipped)
-        if self._nonfinite_in_a_row >= MAX_CONSECUTIVE_NONFINITE or not state.is_finite(self.model):
+        if self.nonfinite_since_step >= MAX_NONFINITE or not is_finite(self.model):
             self.roll_back(what)
-        return True
+        return False
 
     def roll_back(self, what: str) -> None:
         """Restore the weights of the last checkpoint; TrainingError where that has not helped, or there is none."""
         advice = "try a lower lr0 or amp=False, and look at labels.jpg and train_batch0.jpg"
-        if self._rollbacks == MAX_ROLLBACKS or not self.args.save:
+        if not self.args.save:
+            raise TrainingError(
+                f"epoch {self.epoch + 1}: non-finite {what}, and with save=False no checkpoint to go back to; {advice}"
+            )
+        if self.rollbacks == MAX_ROLLBACKS:
             raise TrainingError(f"epoch {self.epoch + 1}: non-finite {what} again and again; {advice}")
         LOGGER.warning("non-finite %s, rolling back to the weights of %s; should it happen again, %s",
                        what, self.last, advice)  # fmt: skip
         self.restore_weights(load_checkpoint(self.last))
         self.set_epoch()
-        self._rollbacks += 1
-        self._nonfinite_in_a_row = 0
+        self.rollbacks += 1
+        self.nonfinite_since_step = 0
 
     # After an epoch ----------------------------------------------------------------------------------------------
 
@@ -315,7 +350,7 @@ class Trainer:
         self.seconds += perf_counter() - started
 
     def log_and_save(self) -> None:
-        """Write the row of results.csv and the checkpoints, and fit the number of epochs to the time limit."""
+        """Hand the epoch's row to every sink and write the checkpoints."""
         names = self.task.loss_names
         row = {
             "epoch": self.epoch + 1,
@@ -324,13 +359,10 @@ class Trainer:
             **{name: self.metrics.get(name) for name in (*self.task.metric_keys, *(f"val/{n}" for n in names))},
             **{f"lr/pg{i}": group["lr"] for i, group in enumerate(self.optimizer.param_groups)},
         }
-        self.table.add(row)
-        self.board.add(row)
-        if self.args.time:  # as many epochs as fit at the speed so far; the schedule and close_mosaic follow
-            done = self.epoch + 1
-            self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
-            self.schedule = Schedule(self.timed_options(), self.batches, self.batch_size)
-            self.train_loader = setup.refresh_loader(self.train_loader, self.timed_options(), done)
+        for sink in self.sinks:
+            sink.add(row)
+        if self.args.time:
+            self.fit_to_time_limit()
         if self.args.save:
             # best.pt before last.pt: a run that is killed between the two does this epoch again.
             if self.best_fitness is None or self.best_epoch == self.epoch:
@@ -341,15 +373,25 @@ class Trainer:
             self.callbacks.run("on_model_save", self)
         self.callbacks.run("on_fit_epoch_end", self)
 
+    def fit_to_time_limit(self) -> None:
+        """Set `epochs` to as many as fit into `time` at the speed so far; the schedule and close_mosaic follow."""
+        done = self.epoch + 1
+        self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
+        self.schedule = Schedule(self.timed_options(), self.batches, self.batch_size)
+        self.train_loader = refresh_loader(self.train_loader, self.timed_options(), done)
+
     def final_eval(self) -> Metrics:
-        """Measure the best weights as they were saved, draw the curves, reduce last.pt to what best.pt holds."""
+        """Measure the best weights as they were saved, draw the curves, drop from last.pt what only a resume needs.
+
+        With save=False the averaged weights of the last epoch are measured.
+        """
         model = self.ema.ema
         if self.args.save:
             model.load_state_dict(load_checkpoint(self.best).state_dict)
             LOGGER.info("the best weights, %s, of epoch %d:", self.best, self.best_epoch + 1)
         # As YOLO(best.pt).val() does it, `half` included.
         network = deepcopy(model).fuse(verbose=False).to(inference_dtype(self.args, self.device))
-        with (recorder := routing.Recorder(network))():
+        with (recorder := routing.Recorder(network))():  # what the routers of DynamicConv choose meanwhile
             metrics = self.validator(network)
         self.metrics, self.fitness = dict(metrics.results_dict), metrics.fitness
         if (routers := recorder.routing()).layers:
@@ -364,7 +406,7 @@ class Trainer:
             reduced = load_checkpoint(self.last)
             reduced.training = None
             save_checkpoint(self.last, reduced)
-        self.callbacks.run("on_fit_epoch_end", self)
+        self.callbacks.run("on_fit_epoch_end", self)  # once more, as in the public package, with the final metrics
         LOGGER.info("%d epochs in %.2f hours, results in %s", self.epoch + 1, self.seconds / 3600, self.save_dir)
         return metrics
 
@@ -384,7 +426,7 @@ class Trainer:
         )
         save_checkpoint(path, checkpoint)
 
-    def state_dict(self, epoch: int) -> dict[str, Any]:
+    def state_dict(self, epoch: int) -> dict[str, object]:
         """State that the epochs after `epoch` depend on, averaged weights apart: tensors, numbers, lists and dicts."""
         return {
             "model": self.model.state_dict(),
@@ -400,6 +442,9 @@ class Trainer:
             "seconds": self.seconds,
             "best_fitness": self.best_fitness,
             "best_epoch": self.best_epoch,
+            "skipped": self.skipped,
+            "nonfinite_since_step": self.nonfinite_since_step,
+            "rollbacks": self.rollbacks,
             "given": sorted(self.args.given),
             "rng": state.random_state(),
         }
@@ -415,6 +460,8 @@ class Trainer:
         state.set_random_state(saved["rng"])
         for name in ("stop", "epochs", "seconds", "best_fitness", "best_epoch"):
             setattr(self, name, saved[name])
+        for name in ("skipped", "nonfinite_since_step", "rollbacks"):
+            setattr(self, name, saved.get(name, 0))  # runs of earlier versions have not kept them
         self.epoch, self.start_epoch = max(checkpoint.epoch, 0), checkpoint.epoch + 1
         self.last_step = self.start_epoch * self.batches - 1 - saved["gathered"]
         self.metrics = checkpoint.metrics
@@ -431,9 +478,15 @@ class Trainer:
         self.optimizer.zero_grad()
 
 
-__getattr__ = refused.getter(__name__)
-
-
 def round_to_stride(side: float, stride: int) -> int:
     """Nearest multiple of the stride, at least one."""
     return max(round(side / stride), 1) * stride
+
+
+def is_finite(model: nn.Module) -> bool:
+    """Whether no parameter or running statistic is NaN or infinite; other buffers, such as masks, may well be."""
+    statistics = (buffer for name, buffer in model.named_buffers() if "running_" in name)
+    return all(bool(tensor.isfinite().all()) for tensor in chain(model.parameters(), statistics))
+
+
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -88,4 +88,4 @@ class Validator:
         return self.metrics
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

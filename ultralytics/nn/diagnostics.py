@@ -79,6 +79,7 @@ def check_channels(m: type[nn.Module], f: int | list[int], args: list[Any]) -> N
     """Refuse a row of `channel_modules` without output channels, or one that takes several inputs."""
     if not isinstance(f, int):
         raise ModelError(f"{m.__name__} takes its input from one layer, not from {f}")
+    # In Python a bool is an int, so `true` would pass as 1 channel.
     if not args or isinstance(args[0], bool) or not isinstance(args[0], int | float):
         given = repr(args[0]) if args else "nothing"
         raise ModelError(f"the first arg of {m.__name__} must be the number of output channels, found {given}")
@@ -121,7 +122,7 @@ def signature_of(m: type[nn.Module]) -> tuple[str, str | None]:
     return f"{m.__name__}({', '.join(plain)})", positional[2] if len(positional) > 2 else None
 
 
-def build_layer(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: int, in_set: bool) -> nn.Module:
+def build_layer(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: int, has_rule: bool) -> nn.Module:
     """The module of a row, or `n` of them one after the other; a ModelError tells the call that failed."""
     try:
         copies = [m(*args, **kwargs) for _ in range(n)]
@@ -130,14 +131,14 @@ def build_layer(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: 
         call, third = signature_of(m)
         # A ValueError says itself what to give instead.
         hint = f"; it is called as {call}" if call and not isinstance(exc, ValueError) else ""
-        hint += "" if in_set else not_in_set(m.__name__, third)
+        hint += "" if has_rule else no_rule_hint(m.__name__, third)
         raise ModelError(f"{m.__name__}({', '.join(words)}) cannot be built: {what_failed(exc)}{hint}") from exc
     return nn.Sequential(*copies) if n > 1 else copies[0]
 
 
 def run_layer(layer: nn.Module, x: Any, name: str) -> Any:
     """The output of the layer of a row; ModelError for an input that does not fit, or other channels than expected."""
-    hint = "" if layer.in_set else not_in_set(name)
+    hint = "" if layer.has_rule else no_rule_hint(name)
     try:
         y = layer(x)
     except Exception as exc:
@@ -148,7 +149,7 @@ def run_layer(layer: nn.Module, x: Any, name: str) -> Any:
     return y
 
 
-def not_in_set(name: str, third: str | None = None) -> str:
+def no_rule_hint(name: str, third: str | None = None) -> str:
     """A hint for a class that parse_model has no rule for; its constructor takes `third` after two others."""
     lacking = f"; {name} is in neither of the sets in ultralytics/nn/tasks.py, so it got its args as they are: "
     if third == "n":

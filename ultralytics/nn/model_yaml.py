@@ -94,11 +94,6 @@ def check_row(row: Any, i: int) -> None:
             raise ModelError(f"it takes its input from layer {layer}, but {before}")
 
 
-def layers_of(f: int | list[int]) -> list[int]:
-    """The layers that `from` names."""
-    return [f] if isinstance(f, int) else f
-
-
 def resolve_args(args: list[Any], d: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments of a row; a mapping as last arg, `{num_experts: 8}`, holds the latter."""
     *args, last = args or [{}]  # no args: no keyword arguments either
@@ -144,6 +139,7 @@ def set_activation(model: nn.Module, text: str) -> None:
     """Replace every default activation of `model` by the module that `activation:` names."""
     act = torch_nn(text)
     act = act() if isinstance(act, type) else act  # `nn.ReLU` or `nn.ReLU()`
+    # A module that was given an activation of its own, or none, keeps it.
     for module in model.modules():
         if getattr(module, "default_act", None) is not None and module.act is module.default_act:
             module.act = act
@@ -152,5 +148,5 @@ def set_activation(model: nn.Module, text: str) -> None:
 def table_row(layer: nn.Module, n: int, name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
     """A layer as parse_model built it, in the columns of TABLE_HEAD."""
     params = sum(p.numel() for p in layer.parameters())
-    note = "" if layer.in_set else "  <- in no set: args as they are, as many channels out as in"
+    note = "" if layer.has_rule else "  <- in no set: args as they are, as many channels out as in"
     return f"{layer.i:>3} {layer.f!s:>14} {n:>3} {params:>11,}  {name:<30} {args} {kwargs or ''}{note}"

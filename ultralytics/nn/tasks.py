@@ -20,7 +20,7 @@ from ultralytics.nn import Addmodules, diagnostics, modules
 from ultralytics.nn.fuse import fold_all, foldable
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint
-from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint
+from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint  # of that name is the published one below
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.torch_utils import model_info
@@ -29,7 +29,6 @@ from .model_yaml import (
     TABLE_HEAD,
     check_row,
     guess_model_scale,
-    layers_of,
     resolve_args,
     rows,
     scaling,
@@ -117,6 +116,10 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
     filled in where it is missing. Raises ModelError naming the YAML and the row.
     """
     depth, width, max_channels = scaling(d)
+
+    def scaled(c: float) -> int:
+        return make_divisible(min(c, max_channels) * width, 8)
+
     nc = d.get("nc")  # noqa: F841 (branches pasted below ask for it)
     c2, ch, layers, save = ch, [ch], [], set()  # ch[i]: channels layer i gives; before the first, those of the image
     if verbose:
@@ -128,7 +131,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
             m = find_module(name)
             args, kwargs = resolve_args(args, d)
             n = max(round(n * depth), 1) if n > 1 else n
-            in_set = True
+            has_rule = True  # how m takes its channels is known
 
             # How a module takes its channels. One that takes them otherwise gets a branch of its own, such as
             #     elif m is EMA:
@@ -136,7 +139,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
             #         args = [c2, *args]
             if m in channel_modules or m in repeat_modules:
                 diagnostics.check_channels(m, f, args)
-                c1, c2 = ch[f], make_divisible(min(args[0], max_channels) * width, 8)
+                c1, c2 = ch[f], scaled(args[0])
                 args = [c1, c2, *args[1:]]
                 if m in repeat_modules:
                     args.insert(2, n)
@@ -146,24 +149,24 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
                 c2 = sum(ch[x] for x in diagnostics.require_several_inputs(m, f))
             elif issubclass(m, Detect):
                 levels = [ch[x] for x in diagnostics.require_several_inputs(m, f)]
-                if issubclass(m, Segment):  # [nc, prototypes, channels before them], and only these are scaled
-                    args[2:] = [make_divisible(min(c, max_channels) * width, 8) for c in args[2:]]
-                    npr = {k: make_divisible(min(c, max_channels) * width, 8) for k, c in kwargs.items() if k == "npr"}
-                    kwargs = {**kwargs, **npr}
-                # Behind arguments by name, of which any may be missing, the channels have no place but by name.
+                if issubclass(m, Segment):  # [nc, prototypes, channels before them]: only these are scaled
+                    args[2:3] = map(scaled, args[2:3])
+                    kwargs.update({key: scaled(c) for key, c in kwargs.items() if key == "npr"})
+                # A row with arguments by name may have left out any of the others: the channels go by name, too.
                 args, kwargs = (args, {**kwargs, "ch": levels}) if kwargs else ([*args, levels], kwargs)
             elif issubclass(m, Classify):
                 diagnostics.check_channels(m, f, args)
                 c2 = args[0]
                 args = [ch[f], *args]
             else:
+                # As it is written; as many channels are taken to come out as go in.
                 c2 = ch[f] if isinstance(f, int) else ch[f[0]]
-                in_set = name.startswith(("nn.", "torch.nn."))
+                has_rule = name.startswith(("nn.", "torch.nn."))
 
-            m_ = diagnostics.build_layer(m, args, kwargs, n, in_set)
-            m_.i, m_.f, m_.c2, m_.in_set = i, f, c2, in_set
+            m_ = diagnostics.build_layer(m, args, kwargs, n, has_rule)
+            m_.i, m_.f, m_.c2, m_.has_rule = i, f, c2, has_rule
             layers.append(m_)
-            save.update(x % i for x in layers_of(f) if x != -1)
+            save.update(x % i for x in ([f] if isinstance(f, int) else f) if x != -1)
             ch = [c2] if i == 0 else [*ch, c2]
             if verbose:
                 LOGGER.info(table_row(m_, n, name, args, kwargs))
@@ -174,7 +177,8 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
 
 
 def known_modules() -> dict[str, type[nn.Module]]:
-    """Every module class that a YAML may call by a name of this file: the core's, then the add-ons'."""
+    """Every module class that a YAML may call by a name of this file, the core's and the add-ons'."""
+    # Collected at every call: register_module() adds names.
     return {
         name: found
         for name, found in globals().items()
@@ -183,7 +187,10 @@ def known_modules() -> dict[str, type[nn.Module]]:
 
 
 def find_module(name: str) -> type[nn.Module]:
-    """The class that a row names: one of this file, or of torch.nn as `nn.Upsample`."""
+    """The class that a row names: one of this file, or of torch.nn as `nn.Upsample`.
+
+    Raises ModelError with the nearest known names, or with the import that an add-on lacks.
+    """
     known = {cls.__name__: cls for cls in modules.OTHER_CHANNEL_MODULES} | known_modules()  # add-ons replace the former
     found = torch_nn(name) if name.startswith(("nn.", "torch.nn.")) else known.get(name)
     if not isinstance(found, type):
@@ -228,7 +235,7 @@ class BaseModel(nn.Module):
     `yaml` is that mapping with the `scale`, `nc` and `channels` it was built with, and enough to build it again.
     """
 
-    imgsz = 640  # pixels a side at which `info` counts
+    imgsz = 640  # pixels a side at which `info` counts GFLOPs, unless told otherwise
 
     def __init__(self, cfg: Cfg, ch: int, nc: int | None, verbose: bool) -> None:
         super().__init__()
@@ -295,7 +302,10 @@ class BaseModel(nn.Module):
         head.stride = torch.tensor([PROBE_SIZE / feat.shape[-1] for feat in maps], device="cpu")
 
     def forward(self, x: Tensor) -> Any:
-        """Images (B, C, H, W) in 0..1 to what the head makes of them."""
+        """Images (B, C, H, W) in 0..1 to what the head makes of them.
+
+        In training mode the raw output, which the loss takes; in eval mode (decoded, raw). The head has the shapes.
+        """
         outputs: list[Any] = []
         for layer in self.model:
             x = layer(gather(layer.f, x, outputs))
@@ -321,7 +331,10 @@ class BaseModel(nn.Module):
         return model_info(self, detailed, verbose, imgsz or self.imgsz)
 
     def load(self, weights: Checkpoint | Mapping[str, Tensor], verbose: bool = False, seed: int = 0) -> Transfer:
-        """Take over what a state dict or Checkpoint has for this network (nn/transfer/); logs each row if `verbose`."""
+        """Take over what a state dict or Checkpoint has for this network (nn/transfer/); logs each row if `verbose`.
+
+        Entries without a counterpart keep their values. `seed` decides the noise that makes experts differ.
+        """
         done = transfer(self, weights, seed)
         LOGGER.info(str(done))
         for line in done.details() if verbose else done.summary():
@@ -431,7 +444,10 @@ MODEL_CLASSES: dict[str, type[BaseModel]] = {
 
 
 def guess_model_task(model: BaseModel | Cfg) -> str:
-    """Task of a network, of a model YAML or of a weights file."""
+    """Task of a network, of a model YAML or of a weights file.
+
+    Raises ModelError for a YAML whose last row is no head, CheckpointError for a file without a network.
+    """
     if isinstance(model, BaseModel):
         return model.task
     if isinstance(model, dict) or Path(model).suffix in (".yaml", ".yml"):
@@ -439,4 +455,4 @@ def guess_model_task(model: BaseModel | Cfg) -> str:
     return checkpoint_task(read_checkpoint(model), model)
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -6,7 +6,7 @@ Legend: N detections and M objects of a dataset, C classes that have ground trut
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class Metric:
     prec_values: np.ndarray
     nc: int
 
+    columns: ClassVar[tuple[str, ...]] = ("precision", "recall", "mAP50", "mAP50-95")  # names of `mean_results`
+
     def __post_init__(self) -> None:
         self.ap, self.ap50 = self.all_ap.mean(1), self.all_ap[:, 0]  # AP50-95 and AP50 of each class, (C,)
         # Means over the classes of precision, recall, AP50, AP75 and AP50-95, 0 where there are no classes.
@@ -80,18 +82,16 @@ def ap_per_class(
     conf: np.ndarray,
     pred_cls: np.ndarray,
     target_cls: np.ndarray,
-    plot: bool = False,
-    on_plot: Callable[[Path], None] | None = None,
+    plot: bool = False,  # draw the four curves
+    on_plot: Callable[[Path], None] | None = None,  # called with each of their files
     save_dir: str | Path = "",
-    names: Mapping[int, str] | None = None,
-    eps: float = 1e-16,
-    prefix: str = "",
+    names: Mapping[int, str] | None = None,  # of the classes, for the legend
+    eps: float = 1e-16,  # keeps an F1 without precision and recall from being NaN
+    prefix: str = "",  # before the names of the files
 ) -> tuple[np.ndarray, ...]:
     """Measure the detections of a whole dataset, class by class.
 
     `tp` (N, 10) bool from `match_predictions`, `conf`, `pred_cls` (N,), in any order; `target_cls` (M,) of all objects.
-    `plot` draws the four curves into `save_dir`, with the `names` of the classes and `prefix` before their file names;
-    `on_plot` is called with each file. `eps` keeps an F1 without precision and recall from being NaN.
 
     Returns numbers of true and of false positives, precision, recall and F1 (C,) at the best confidence, AP (C, 10),
     the classes (C,), precision, recall and F1 over the confidence (C, 1000), the abscissae of all curves (1000,), and

@@ -69,6 +69,7 @@ class Archive:
 
     def load(self) -> Any:
         """Read what was saved, as `load_plain` gives it."""
+        # Files of older versions of torch lack this entry.
         if f"{self._folder}byteorder" in self._zip.namelist() and self._read("byteorder") != sys.byteorder.encode():
             raise CheckpointError(
                 f"its bytes are not in {sys.byteorder}-endian order; save it again on a machine like this"

@@ -14,7 +14,7 @@ from ultralytics.utils import LOGGER, PYTHON_VERSION, ROOT, refused
 from ultralytics.utils.errors import ConfigError, DependencyError
 from ultralytics.utils.files import nearest, parse_value
 
-__getattr__ = refused.getter(__name__)  # names of the public module that this tree refuses, each with its sentence
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead
 
 
 class MissingPackageError(DependencyError, ModuleNotFoundError):

@@ -35,6 +35,7 @@ def font_file(text: str, common: str = "") -> str:
 def _best_font(text: str) -> str:
     """Font that has most of the characters."""
     candidates = [_default()]
+    # For every character that it lacks, the most useful of the installed fonts that has it, if any.
     for c in text:
         if not _spells(_default(), c):
             candidates += itertools.islice((path for path in _system_fonts() if _spells(path, c)), 1)
@@ -68,6 +69,7 @@ def shorten(text: str, font: str, size: int, width: float) -> str:
     face = load_font(font, size)
     if face.getlength(text) <= width:
         return text
+    # 0 where not even one character fits: the ellipsis then stands alone.
     kept = next((n for n in range(len(text) - 1, 0, -1) if face.getlength(text[:n].rstrip() + ELLIPSIS) <= width), 0)
     return text[:kept].rstrip() + ELLIPSIS
 

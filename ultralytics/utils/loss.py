@@ -60,7 +60,10 @@ class VarifocalLoss(nn.Module):
         self.gamma, self.alpha = gamma, alpha
 
     def forward(self, pred_score: Tensor, gt_score: Tensor, label: Tensor) -> Tensor:
-        """Sum over the rows of their means, a scalar, of logits (n, nc) against scores; `label` is 1 for positives."""
+        """Sum over the rows of their means, a scalar, of logits (n, nc) against scores (n, nc) in 0..1.
+
+        `label` (n, nc) is 1 for positives, 0 for negatives. The cross entropy is in float32 also under autocast.
+        """
         weight = self.alpha * pred_score.sigmoid().pow(self.gamma) * (1 - label) + gt_score * label
         with torch.autocast(pred_score.device.type, enabled=False):
             loss = F.binary_cross_entropy_with_logits(pred_score.float(), gt_score.float(), reduction="none")
@@ -143,14 +146,18 @@ class RotatedBboxLoss(BboxLoss):
         return torch.cat((half + place, half - place), -1).clamp(0, self.dfl_loss.reg_max - 1 - 0.01)
 
 
-ASPECT_WEIGHT = 3  # the smaller, the sooner an object is too round to have an angle
+ASPECT_WEIGHT = 3  # the smaller, the less the angle of an elongated object counts
 
 
 def angle_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """(P,) 0 where the axes of the boxes (P, 5) agree, whichever is the width; the less the rounder the target is."""
+    """Loss (P,) in 0..1 of the angles of rotated boxes (P, 5); 0 where their axes agree, whichever is the width.
+
+    A square target counts fully, for probiou does not tell the angles of squares apart; the more elongated the target,
+    the less the term counts beside probiou.
+    """
     width, height = target[:, 2], target[:, 3]
-    long = (-(width / height).log().square() / ASPECT_WEIGHT**2).exp()
-    return (2 * (pred[:, 4] - target[:, 4])).sin().square() * long
+    squareness = (-(width / height).log().square() / ASPECT_WEIGHT**2).exp()
+    return (2 * (pred[:, 4] - target[:, 4])).sin().square() * squareness
 
 
 class KeypointLoss(nn.Module):
@@ -428,6 +435,7 @@ class v8OBBLoss(v8DetectionLoss):
         m = self.match(raw, batch)
         positive = m.target.fg_mask
         weight = m.target.target_scores[positive].sum(-1)  # (P,)
+        # Weighted as the loss of the boxes is, so that a better aligned prediction counts more.
         angle = (angle_loss(m.boxes[positive], m.target.target_bboxes[positive]) * weight).sum() / m.score_sum
         return torch.stack((*self.detection_losses(m), angle * self.args.angle))
 
@@ -443,6 +451,7 @@ class v8OBBLoss(v8DetectionLoss):
         """The batch's objects but the smallest: labels (B, M, 1), boxes (B, M, 5) in pixels, mask (B, M, 1)."""
         boxes = batch["bboxes"].to(scale)
         boxes = torch.cat((boxes[:, :4] * scale, boxes[:, 4:]), 1)
+        # Both sides, along the box's own axes.
         large = (boxes[:, 2:4] >= MIN_SIDE_PIXELS).all(1)
         image, labels = batch["batch_idx"].to(scale.device).long().view(-1), batch["cls"].to(scale).view(-1, 1)
         return pad_objects(image[large], images, labels[large], boxes[large])

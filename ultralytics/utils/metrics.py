@@ -74,6 +74,7 @@ def _aspect_penalty(size1: Tensor, size2: Tensor, iou: Tensor, eps: float) -> Te
     """The term of CIoU for sizes (..., 2) width, height of different aspect ratio, (..., 1)."""
     angle1, angle2 = (torch.atan(size[..., :1] / (size[..., 1:] + eps)) for size in (size1, size2))
     v = (4 / math.pi**2) * (angle1 - angle2).square()
+    # CIoU's weight of the term (arXiv 1911.08287), taken for a constant.
     with torch.no_grad():
         alpha = v / (v - iou + 1 + eps)
     return alpha * v
@@ -85,6 +86,7 @@ def bbox_ioa(box1: np.ndarray, box2: np.ndarray, iou: bool = False, eps: float =
     upper = np.minimum(box1[:, None, 2:], box2[None, :, 2:])
     intersection = (upper - lower).clip(min=0).prod(-1)
     area1, area2 = ((box[:, 2:] - box[:, :2]).prod(-1) for box in (box1, box2))
+    # With eps, a box without area is covered by nothing instead of NaN.
     return intersection / ((area1[:, None] + area2 - intersection if iou else area2) + eps)
 
 
@@ -110,6 +112,7 @@ def probiou(obb1: Tensor, obb2: Tensor, CIoU: bool = False, eps: float = 1e-7, f
 
 def _covariance(boxes: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
     """Variance of x, that of y, and covariance, each (..., 1), of a uniform distribution over the boxes (..., 5)."""
+    # A uniform distribution over a length s has the variance s^2 / 12.
     along, across = boxes[..., 2:3].square() / 12 + floor, boxes[..., 3:4].square() / 12 + floor
     cos, sin = boxes[..., 4:].cos(), boxes[..., 4:].sin()
     x = along * cos.square() + across * sin.square()
@@ -286,10 +289,9 @@ class DetMetrics:
         self.save_dir: Path | None = None
         self.speed = {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
         self.confusion_matrix = ConfusionMatrix(self.names)
-        columns = ("precision", "recall", "mAP50", "mAP50-95")
         kinds = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recall-Confidence")
         # Names of `mean_results()`, as in results.csv, and of `curves_results`.
-        self.keys = [f"metrics/{column}({s.letter})" for s in sets for column in columns]
+        self.keys = [f"metrics/{column}({s.letter})" for s in sets for column in Metric.columns]
         self.curves = [f"{kind}({s.letter})" for s in sets for kind in kinds]
         self._stats: dict[str, list[np.ndarray]] = defaultdict(list)
         self.process()

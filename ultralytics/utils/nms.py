@@ -26,11 +26,11 @@ def non_max_suppression(
     multi_label: bool = False,
     max_det: int = 300,
     nc: int = 0,
-    max_time_img: float = 0.05,
+    max_time_img: float = 0.05,  # any value: no image is given up
     max_nms: int = 30000,
     max_wh: int = 7680,
     rotated: bool = False,
-    end2end: bool = False,
+    end2end: bool = False,  # this and those below: only these values
     return_idxs: bool = False,
     *,
     labels: Sequence = (),
@@ -47,8 +47,7 @@ def non_max_suppression(
     class is above `iou_thres`, one that goes itself included: Fast NMS (arXiv 1904.02689).
 
     Returns B tensors (n, 6 + extra): xyxy, confidence, class, extra; or, `rotated`, (n, 7): center, width, height,
-    confidence, class, theta. The public package's further arguments are accepted at their defaults, and so is any
-    `max_time_img`: no image is given up. Raises ConfigError for the others.
+    confidence, class, theta. Raises ConfigError for arguments of the public package that have no meaning here.
     """
     for name, given, instead in (
         ("end2end", end2end, "heads that need no NMS are not supported; call it without"),

@@ -104,6 +104,7 @@ def clip_boxes(boxes: Array, shape: tuple[float, ...]) -> Array:
     """Corners (..., 4) moved into an image of `shape` (height, width, ...); further columns stay as they are."""
     height, width = shape[:2]
     clipped = _copy(boxes)
+    # A box that lies outside remains, without area, on the border.
     clipped[..., 0:4:2] = clipped[..., 0:4:2].clip(0, width)
     clipped[..., 1:4:2] = clipped[..., 1:4:2].clip(0, height)
     return clipped
@@ -209,7 +210,10 @@ def min_area_rect(points: np.ndarray) -> tuple[float, float, float, float, float
 
 
 def to_box_frame(points: Tensor, boxes: Tensor) -> Tensor:
-    """Points (..., 2) seen from the boxes (..., 5) that they broadcast with: from their center, along their axes."""
+    """Points (..., 2) seen from the boxes (..., 5) that they broadcast with: from their center, along their axes.
+
+    A point lies in its box where neither coordinate is larger, in absolute value, than half the width or height.
+    """
     x, y = (points - boxes[..., :2]).unbind(-1)
     cos, sin = boxes[..., 4].cos(), boxes[..., 4].sin()
     return torch.stack((x * cos + y * sin, y * cos - x * sin), -1)
@@ -261,7 +265,10 @@ def clip_segments(p: np.ndarray, q: np.ndarray, width: float, height: float) -> 
 
 
 def ray_crossings(point: tuple[float, float], p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """(n,) bool: the segments p -> q that a ray from `point` to the right crosses."""
+    """(n,) bool: the segments p -> q (n, 2) that a ray from `point` to the right crosses.
+
+    Of the sides of a polygon an odd number is crossed where the point lies inside (even-odd rule).
+    """
     x, y = point
     spans = (p[:, 1] > y) != (q[:, 1] > y)
     rise = np.where(spans, q[:, 1] - p[:, 1], 1.0)

@@ -184,4 +184,4 @@ def _mosaic(annotators: list[Annotator], paths: Sequence[str | Path] | None, fna
     return mosaic
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -35,7 +35,10 @@ def make_anchors(
 
 
 def dist2bbox(distance: Tensor, anchor_points: Tensor, xywh: bool = True, dim: int = -1) -> Tensor:
-    """Boxes, xywh or xyxy along `dim`, from the distances left, top, right, bottom of their anchor points."""
+    """Boxes, xywh or xyxy along `dim`, from the distances left, top, right, bottom of their anchor points.
+
+    `distance` (..., 4) and `anchor_points` (..., 2) broadcast, or have 4 and 2 at `dim`; all in the same unit.
+    """
     left_top, right_bottom = distance.chunk(2, dim)
     top_left, bottom_right = anchor_points - left_top, anchor_points + right_bottom
     if xywh:
@@ -182,8 +185,10 @@ class RotatedTaskAlignedAssigner(TaskAlignedAssigner):
 
 def _rank_in_row(row: Tensor, values: Tensor) -> Tensor:
     """Rank 0, 1, … of every value among those of its row, largest first; `row` ascends. A stable sort breaks ties."""
+    # Two stable sorts: the second one keeps, in each row, the order of the first.
     order = values.argsort(descending=True, stable=True)
     order = order[row[order].argsort(stable=True)]  # by row, in each by value
+    # As rows ascend, each occupies the same places before and after sorting, from `first` on.
     first = torch.searchsorted(row, row)
     return torch.empty_like(order).scatter_(0, order, torch.arange(len(row), device=row.device) - first)
 
@@ -192,6 +197,7 @@ def _one_owner(row: Tensor, cell: Tensor, iou: Tensor, claimed: Tensor, cells: i
     """Pairs that stay positive when every one of the `cells`, an anchor point of an image, has one owner, as (P,)."""
     contested = cell[claimed].bincount(minlength=cells) > 1
     fits = iou == _max_per_row(iou, cell, cells)[cell]  # the best of all that contain the point, claimants or not
+    # Of equal IoU, the object that comes first; cells without any pair keep a number that is no row's.
     nobody = torch.iinfo(row.dtype).max
     owner = row.new_full((cells,), nobody).scatter_reduce_(0, cell[fits], row[fits], "amin")
     return torch.where(contested[cell], row == owner[cell], claimed)

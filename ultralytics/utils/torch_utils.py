@@ -27,7 +27,7 @@ Device = int | str | torch.device | list | tuple | None
 # Older code asks for these; requirements.txt asks for a torch that is newer than all of them.
 TORCH_1_9 = TORCH_1_10 = TORCH_1_11 = TORCH_1_13 = TORCH_2_0 = TORCH_2_1 = TORCH_2_4 = TORCH_2_8 = TORCH_2_9 = True
 
-__getattr__ = refused.getter(__name__)  # names of the public module that this tree refuses, each with its sentence
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead
 
 
 def select_device(device: Device = None, batch: int = 0, newline: bool = False, verbose: bool = True) -> torch.device:
@@ -241,6 +241,7 @@ def _rescaled(conv: nn.Module, weight_scale: Tensor, scale: Tensor, shift: Tenso
     """Frozen copy of a convolution whose output is multiplied by `scale` and moved by `shift`, (c2,) each."""
     fused, like = copy.deepcopy(conv), conv.weight
     bias = shift if conv.bias is None else conv.bias.double() * scale + shift
+    # Computed in float64, so that weights and bias are rounded once.
     fused.weight = nn.Parameter((like.double() * weight_scale).to(like.dtype))
     fused.bias = nn.Parameter(bias.to(like.dtype))
     return fused.requires_grad_(False)
@@ -250,6 +251,7 @@ def initialize_weights(model: nn.Module) -> None:
     """Give every BatchNorm2d the eps and momentum of the YOLO family, and let activations work in place."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
+            # PyTorch's own are 1e-5 and 0.1.
             module.eps, module.momentum = 1e-3, 0.03
         elif isinstance(module, (nn.Hardswish, nn.LeakyReLU, nn.ReLU, nn.ReLU6, nn.SiLU)):
             module.inplace = True
@@ -374,6 +376,7 @@ def convert_optimizer_state_dict_to_fp16(state_dict: dict[str, Any]) -> dict[str
     """An optimizer's state dict, changed in place: its float32 tensors, steps apart, in half precision."""
     for state in state_dict["state"].values():
         for name, value in state.items():
+            # A half counts exactly up to 2048 only.
             if name != "step" and isinstance(value, Tensor) and value.dtype is torch.float32:
                 state[name] = value.half()
     return state_dict

@@ -212,6 +212,7 @@ def _sizes(values: Any) -> tuple[int, ...]:
 
 def _tensor(storage: Storage, offset: int, size: tuple, stride: tuple, *_gradient_and_hooks: Any) -> TensorRef:
     ref = TensorRef(_expect(storage, Storage), *_sizes((offset,)), _sizes(size), _sizes(stride))
+    # The highest place that is read, as no stride is negative.
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     elements = math.prod(size)
     if elements and (last >= storage.numel or elements > max(storage.numel, _MAX_EXPANDED)):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import runpy
 from functools import partial
 from pathlib import Path
 
@@ -125,6 +126,24 @@ def test_other_options_make_it_stale(root, examined, options):
     examined.clear()
     rescan(root, **options)
     assert examined == []
+
+
+def test_an_edited_parser_makes_it_stale(root, tmp_path):
+    """Whoever changes what a row means gets labels of the new meaning, without a cache to delete by hand."""
+    code = tmp_path / "my_rows.py"
+    found = []
+    for cls in (1, 2):
+        code.write_text(
+            "from ultralytics.data.labels.rows import ParsedRows, parse_box_rows\n\n\n"
+            "def parse(rows, nc):\n"
+            "    parsed = parse_box_rows(rows, nc)\n"
+            f"    parsed.cls[:] = {cls}\n"
+            "    return parsed\n",
+            encoding="utf-8",
+        )
+        parse = runpy.run_path(str(code), run_name="my_rows")["parse"]
+        found.append(set(rescan(root, nc=3, parse=parse).cls.tolist()))
+    assert found == [{1}, {2}]
 
 
 def test_a_new_version_makes_it_stale(root, examined, monkeypatch):

@@ -55,7 +55,7 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path):
     assert ours.box.map == pytest.approx(theirs["AP"], abs=0.01)
     assert ours.box.map50 == pytest.approx(theirs["AP50"], abs=0.01)
     np.testing.assert_allclose(ours.box.maps, list(theirs["per_class"].values()), atol=0.015)
-    assert ours.box.map == pytest.approx(validated.box.map, abs=0.01)  # measured in pixels of the network's input
+    assert ours.box.map == pytest.approx(validated.box.map, abs=0.015)  # measured in pixels of the network's input
 
 
 def test_pictures_of_a_batch(tmp_path):

@@ -5,39 +5,46 @@ import os
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from ultralytics.data.labels import rows
 from ultralytics.data.labels.rows import RowParser
 from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import YOLOError
 from ultralytics.utils.files import atomic_write
 
-VERSION = 1  # to be raised whenever a scan of the same files would give another result
+VERSION = 1  # to be raised whenever a scan of the same files would give another result, but for a parser's code
 
 
 def scan_key(files: Sequence[str], labels: Sequence[Path], parse: RowParser, nc: int, single_cls: bool) -> str:
-    """Digest of all that a scan depends on: paths, sizes and times of its files, the parser and its options."""
+    """Digest of all that a scan depends on: paths, sizes and times of its files, the parser, its options and its code.
+
+    The code is that of the file it is in and of rows.py, so that who edits a parser is not given its old results.
+    """
     function, bound = parse, ""
     if isinstance(parse, partial):
         function, bound = parse.func, f" {parse.args} {sorted(parse.keywords.items())}"
     parser = f"{function.__module__}.{function.__qualname__}{bound}"
     digest = hashlib.sha256(repr((VERSION, parser, nc, single_cls)).encode())
+    for source in (function.__code__.co_filename, rows.__file__):
+        with suppress(OSError):  # typed in at a prompt, or packed into an archive
+            digest.update(Path(source).read_bytes())
+
+    def size_and_time(path: str | Path) -> tuple[int, int] | None:
+        try:
+            stat = os.stat(path)  # noqa: PTH116 (a Path for each of a million files takes its time)
+        except OSError:  # an image may well have no label file; once it has one, the cache is stale
+            return None
+        return stat.st_size, stat.st_mtime_ns
+
     for image, label in zip(files, labels, strict=True):
-        digest.update(os.fsencode(image) + repr((_stamp(image), _stamp(label))).encode())
+        digest.update(os.fsencode(image) + repr((size_and_time(image), size_and_time(label))).encode())
     return digest.hexdigest()
-
-
-def _stamp(path: str | Path) -> tuple[int, int] | None:
-    """Size and time of a file, None if there is none."""
-    try:
-        stat = os.stat(path)  # noqa: PTH116 (a Path for each of a million files takes its time)
-    except OSError:  # an image may well have no label file; once it has one, the cache is stale
-        return None
-    return stat.st_size, stat.st_mtime_ns
 
 
 def load_cache(path: Path, key: str) -> LabelStore | None:

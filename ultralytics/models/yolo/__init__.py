@@ -9,7 +9,7 @@ from ultralytics.utils.errors import ConfigError
 if TYPE_CHECKING:
     from ultralytics.models.yolo.task import Task
 
-TASKS = {  # folder here, with a task.py: class in that; the names are those of cfg.TASKS
+TASK_CLASSES = {  # folder here, with a task.py: class in that; the names are those of cfg.TASKS
     "detect": "DetectTask",
     "segment": "SegmentTask",
     "pose": "PoseTask",
@@ -20,13 +20,13 @@ TASKS = {  # folder here, with a task.py: class in that; the names are those of 
 
 def task_class(name: str) -> "type[Task]":
     """Class of a task, imported when it is asked for."""
-    if name not in TASKS:
-        raise ConfigError(f"task={name} is not supported, choose one of: {', '.join(TASKS)}")
-    return getattr(import_module(f"{__name__}.{name}.task"), TASKS[name])
+    if name not in TASK_CLASSES:
+        raise ConfigError(f"task={name} is not supported, choose one of: {', '.join(TASK_CLASSES)}")
+    return getattr(import_module(f"{__name__}.{name}.task"), TASK_CLASSES[name])
 
 
 def settings_for(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a script with the task's own model, data and size wherever these are still the first task's."""
-    shipped, own = task_class(next(iter(TASKS))).default_settings, task_class(task).default_settings
+    shipped, own = task_class(next(iter(TASK_CLASSES))).default_settings, task_class(task).default_settings
     unedited = {name: own.get(name, value) for name, value in shipped.items() if settings.get(name) == value}
     return {**settings, **unedited}

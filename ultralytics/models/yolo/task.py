@@ -29,7 +29,7 @@ Metrics = DetMetrics | ClassifyMetrics
 
 
 class Evaluator(Protocol):
-    """What gathers the predictions of a validation batch by batch; see detect/evaluator.py."""
+    """What measures a validation batch by batch; detect/evaluator.py has one for boxes and what comes with them."""
 
     def postprocess(self, preds: Preds) -> list:
         """Outputs of the network to one prediction an image, as the task's `postprocess` gives them."""
@@ -38,7 +38,7 @@ class Evaluator(Protocol):
         """Compare the predictions of a batch with its labels."""
 
     def finish(self, speed: dict[str, float]) -> Metrics:
-        """Metrics of everything gathered, logged and, at the end of a run, drawn and written."""
+        """Metrics of all batches, logged and, if `final`, drawn and written; `speed`: ms an image by stage."""
 
 
 class Task(ABC):
@@ -49,7 +49,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]  # as in cfg.TASKS and in the `task` of the head
-    # `model`, `data` and `imgsz` of train.py when this task is chosen:
+    # `model`, `data` and `imgsz` for train.py and compare.py where this task is chosen and they are not given:
     default_settings: ClassVar[Mapping[str, str | int]]
     # Defaults of options by method, such as {"val": {"conf": 0.01}}, where they are not the common ones:
     method_defaults: ClassVar[Mapping[str, Mapping[str, float]]] = {}
@@ -60,7 +60,7 @@ class Task(ABC):
     # Columns of results.csv: train/… and val/… are the parts that `criterion` reports, metrics/… `mean_results()`.
     loss_names: ClassVar[tuple[str, ...]]
     metric_keys: ClassVar[tuple[str, ...]]
-    val_batches: ClassVar[int] = 2  # training batches in one batch of the validations between epochs
+    val_batch_factor: ClassVar[int] = 2  # batch size of the validations between epochs, in training batches
 
     def __init__(self, options: Options, data: DatasetInfo | None = None) -> None:
         self.options = options

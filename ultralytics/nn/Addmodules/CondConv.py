@@ -153,6 +153,7 @@ class CondConv2d(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draw each expert like a convolution of its own: on the whole bank, weights come out sqrt(C_out) too small."""
+        # As nn.Conv2d does: a = sqrt(5) gives the weights the same bound as the bias, 1 / sqrt(fan_in).
         bound = 1 / math.sqrt(math.prod(self.weight_shape[1:]))
         for expert in self.weight:
             nn.init.kaiming_uniform_(expert.view(self.weight_shape), a=math.sqrt(5))
@@ -262,6 +263,7 @@ class CondConv2d(nn.Module):
     def fold_affine(self, scale: Tensor, shift: Tensor) -> None:
         """Compute y * scale + shift, both (C_out,), exactly: the experts are scaled, the shift is not routed."""
         before = 0 if self.shift is None else self.shift * scale
+        # A row of the bank, an expert, holds the kernels of its output channels one after the other.
         self.weight.copy_((self.weight.unflatten(1, (self.out_channels, -1)) * scale.view(-1, 1)).flatten(1))
         if self.bias is not None:
             self.bias.mul_(scale)

@@ -287,15 +287,14 @@ class HGBlock(nn.Module):
     def __init__(
         self,
         c1: int,
-        cm: int,
+        cm: int,  # channels of each convolution
         c2: int,
         k: int = 3,
         n: int = 6,
-        lightconv: bool = False,
+        lightconv: bool = False,  # LightConv in place of Conv
         shortcut: bool = False,
-        act: nn.Module | None = None,
+        act: nn.Module | None = None,  # ReLU unless given
     ) -> None:
-        """`cm` channels of each convolution; `lightconv` takes LightConv for them; `act` is ReLU unless given."""
         super().__init__()
         block, act = LightConv if lightconv else Conv, nn.ReLU() if act is None else act
         self.m = nn.ModuleList([block(cm if i else c1, cm, k=k, act=act) for i in range(n)])
@@ -324,16 +323,16 @@ class C2fPSA(C2f):
 
 
 class C3k2(C2f):
-    """C2f whose inner blocks are bottlenecks, or C3k of two of them (`c3k`), or bottleneck and attention (`attn`)."""
+    """C2f whose inner blocks are bottlenecks, or what `c3k` or `attn` asks for (YOLO11)."""
 
     def __init__(
         self,
         c1: int,
         c2: int,
         n: int = 1,
-        c3k: bool = False,
+        c3k: bool = False,  # C3k of two bottlenecks each
         e: float = 0.5,
-        attn: bool = False,
+        attn: bool = False,  # a bottleneck and attention each
         g: int = 1,
         shortcut: bool = True,
     ) -> None:
@@ -424,21 +423,18 @@ class C2fCIB(C2f):
 
 
 class A2C2f(nn.Module):
-    """C2f without its second half, every step two ABlocks or, with `a2` off, a C3k (YOLOv12, arXiv 2502.12524).
-
-    `residual` adds the input, the block's own part scaled by the learned `gamma`.
-    """
+    """C2f without its second half, made of area attention (YOLOv12, arXiv 2502.12524)."""
 
     def __init__(
         self,
         c1: int,
         c2: int,
-        n: int = 1,
-        a2: bool = True,
+        n: int = 1,  # steps
+        a2: bool = True,  # every step two ABlocks, else a C3k
         area: int = 1,
-        residual: bool = False,
+        residual: bool = False,  # add the input, the block's own part scaled by the learned gamma
         mlp_ratio: float = 2.0,
-        e: float = 0.5,
+        e: float = 0.5,  # inner channels as a share of c2
         g: int = 1,
         shortcut: bool = True,
     ) -> None:
@@ -466,4 +462,4 @@ class A2C2f(nn.Module):
         return y if self.gamma is None else x + self.gamma.view(-1, 1, 1) * y
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -272,4 +272,4 @@ class Index(nn.Module):
         return x[self.index]
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -201,8 +201,9 @@ class Classify(nn.Module):
         logits = self.linear(self.drop(self.pool(self.conv(x)).flatten(1)))  # (B, nc)
         if self.training:
             return logits
+        # In float16 a probability below 3e-8 would be 0.
         probabilities = logits.float().softmax(1)
         return probabilities if self.export else (probabilities, logits)
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -50,19 +50,16 @@ class TransformerBlock(nn.Module):
 
 
 class TransformerEncoderLayer(nn.Module):
-    """Encoder layer: attention and a two-layer perceptron of `cm` hidden channels (arXiv 1706.03762).
-
-    The norm follows each of the two, or with `normalize_before` comes first. `act` is GELU unless given.
-    """
+    """Encoder layer: attention and a two-layer perceptron (arXiv 1706.03762)."""
 
     def __init__(
         self,
         c1: int,
-        cm: int = 2048,
+        cm: int = 2048,  # hidden channels of the perceptron
         num_heads: int = 8,
         dropout: float = 0.0,
-        act: nn.Module | None = None,
-        normalize_before: bool = False,
+        act: nn.Module | None = None,  # GELU unless given
+        normalize_before: bool = False,  # a norm before attention and perceptron, not behind each
     ) -> None:
         super().__init__()
         self.ma = nn.MultiheadAttention(c1, num_heads, dropout=dropout, batch_first=True)
@@ -131,21 +128,18 @@ class MLPBlock(nn.Module):
 
 
 class MLP(nn.Module):
-    """Perceptron of `num_layers` linear layers with `act` between them.
-
-    Behind the last, where asked for: the input (`residual`), `out_norm`, a sigmoid.
-    """
+    """Perceptron of `num_layers` linear layers with `act` between them."""
 
     def __init__(
         self,
         input_dim: int,
-        hidden_dim: int,
+        hidden_dim: int,  # of every layer but the last
         output_dim: int,
         num_layers: int,
         act: Callable[[], nn.Module] = nn.ReLU,
-        sigmoid: bool = False,
-        residual: bool = False,
-        out_norm: nn.Module | None = None,
+        sigmoid: bool = False,  # behind all else
+        residual: bool = False,  # add the input to the last layer's output
+        out_norm: nn.Module | None = None,  # behind that sum
     ) -> None:
         super().__init__()
         if residual and input_dim != output_dim:
@@ -180,4 +174,4 @@ class LayerNorm2d(nn.Module):
         return F.layer_norm(x.movedim(1, -1), self.weight.shape, self.weight, self.bias, self.eps).movedim(-1, 1)
 
 
-__getattr__ = refused.getter(__name__)
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -67,7 +67,7 @@ class OBBTask(DetectTask):
     loss_class = v8OBBLoss
     loss_names = v8OBBLoss.names
     metrics = OBBMetrics
-    val_batches = 1
+    val_batch_factor = 1
     suppress = staticmethod(partial(non_max_suppression, rotated=True))
     evaluator_class = OBBEvaluator
 
