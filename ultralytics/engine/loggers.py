@@ -96,7 +96,7 @@ class TensorBoard(LogSink):
                     self._writer.add_scalar(name, value, epoch)
             self._writer.flush()
         except (OSError, ImportError) as exc:
-            LOGGER.warning("nothing more is written for TensorBoard: %s", exc)
+            LOGGER.warning(f"nothing more is written for TensorBoard: {exc}")
             self.enabled = False
 
     def close(self) -> None:

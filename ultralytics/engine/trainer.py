@@ -130,7 +130,7 @@ class Trainer:
                 if self.last.exists()
                 else "nothing was saved"
             )
-            LOGGER.warning("interrupted in epoch %d; %s", self.epoch + 1, hint)
+            LOGGER.warning(f"interrupted in epoch {self.epoch + 1}; {hint}")
             raise
         finally:
             self.train_loader = self.validator = None  # and with them their workers
@@ -165,7 +165,7 @@ class Trainer:
         start_run_dir(self.save_dir, self.args)
         if self.args.plots:
             self.task.plot_labels(self.train_loader.dataset, self.save_dir)
-        LOGGER.info("training on %s, results in %s", self.device, self.save_dir)
+        LOGGER.info(f"training on {self.device}, results in {self.save_dir}")
         for note in self.runtime.notes:
             LOGGER.warning(note)
         if self._resume:
@@ -181,7 +181,7 @@ class Trainer:
             return self.args.batch
         side = round_to_stride(self.args.imgsz * (1 + self.args.multi_scale), self.model.max_stride)
         size = largest_batch(self.device, lambda n: step_memory(self.model, n, side, self.runtime))
-        LOGGER.info("batch=-1: using %d", size)
+        LOGGER.info(f"batch=-1: using {size}")
         return size
 
     def build_loaders(self) -> None:
@@ -216,7 +216,7 @@ class Trainer:
                     raise
             # Out of the handler: its exception holds the tensors that fill the memory, and so does the last graph.
             self.loss = self.loss_items = self.tloss = None
-            LOGGER.warning("CUDA out of memory at batch=%d: starting again with half of it", self.batch_size)
+            LOGGER.warning(f"CUDA out of memory at batch={self.batch_size}: starting again with half of it")
             self.setup(self.batch_size // 2)
         self._resume = None
         if not is_finite(self.model):
@@ -255,7 +255,7 @@ class Trainer:
                     bar.set_description(text, refresh=False)
                 self.callbacks.run("on_train_batch_end", self)
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
-                    LOGGER.info("time limit of %g h reached", self.args.time)
+                    LOGGER.info(f"time limit of {self.args.time:g} h reached")
                     self.stop = True
                 if self.stop:
                     break
@@ -305,7 +305,7 @@ class Trainer:
             return True
         self.skipped += 1
         self.nonfinite_since_step += 1
-        LOGGER.warning("epoch %d: non-finite %s, batch skipped (%d so far)", self.epoch + 1, what, self.skipped)
+        LOGGER.warning(f"epoch {self.epoch + 1}: non-finite {what}, batch skipped ({self.skipped} so far)")
         if self.nonfinite_since_step >= MAX_NONFINITE or not is_finite(self.model):
             self.roll_back(what)
         return False
@@ -319,8 +319,9 @@ class Trainer:
             )
         if self.rollbacks == MAX_ROLLBACKS:
             raise TrainingError(f"epoch {self.epoch + 1}: non-finite {what} again and again; {advice}")
-        LOGGER.warning("non-finite %s, rolling back to the weights of %s; should it happen again, %s",
-                       what, self.last, advice)  # fmt: skip
+        LOGGER.warning(
+            f"non-finite {what}, rolling back to the weights of {self.last}; should it happen again, {advice}"
+        )
         self.restore_weights(load_checkpoint(self.last))
         self.set_epoch()
         self.rollbacks += 1
@@ -341,11 +342,8 @@ class Trainer:
             if not self.best_fitness or self.fitness > self.best_fitness:  # as long as it is 0, no epoch is worse
                 self.best_fitness, self.best_epoch = self.fitness, self.epoch
             if self.args.val and self.args.patience and self.epoch - self.best_epoch >= self.args.patience:
-                LOGGER.info(
-                    "early stopping: no improvement since epoch %d (patience=%d)",
-                    self.best_epoch + 1,
-                    self.args.patience,
-                )
+                best, patience = self.best_epoch + 1, self.args.patience
+                LOGGER.info(f"early stopping: no improvement since epoch {best} (patience={patience})")
                 self.stop = True
         self.seconds += perf_counter() - started
 
@@ -388,7 +386,7 @@ class Trainer:
         model = self.ema.ema
         if self.args.save:
             model.load_state_dict(load_checkpoint(self.best).state_dict)
-            LOGGER.info("the best weights, %s, of epoch %d:", self.best, self.best_epoch + 1)
+            LOGGER.info(f"the best weights, {self.best}, of epoch {self.best_epoch + 1}:")
         # As YOLO(best.pt).val() does it, `half` included.
         network = deepcopy(model).fuse(verbose=False).to(inference_dtype(self.args, self.device))
         with (recorder := routing.Recorder(network))():  # what the routers of DynamicConv choose meanwhile
@@ -407,7 +405,7 @@ class Trainer:
             reduced.training = None
             save_checkpoint(self.last, reduced)
         self.callbacks.run("on_fit_epoch_end", self)  # once more, as in the public package, with the final metrics
-        LOGGER.info("%d epochs in %.2f hours, results in %s", self.epoch + 1, self.seconds / 3600, self.save_dir)
+        LOGGER.info(f"{self.epoch + 1} epochs in {self.seconds / 3600:.2f} hours, results in {self.save_dir}")
         return metrics
 
     # Checkpoints -----------------------------------------------------------------------------------------------------

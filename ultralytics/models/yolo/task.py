@@ -32,7 +32,10 @@ class Evaluator(Protocol):
     """What measures a validation batch by batch; detect/evaluator.py has one for boxes and what comes with them."""
 
     def postprocess(self, preds: Preds) -> list:
-        """Outputs of the network to one prediction an image, as the task's `postprocess` gives them."""
+        """Outputs of the network in eval mode to one prediction an image, as the task's `postprocess` gives them.
+
+        Here and not in the loop, as an evaluator may measure with options of its own, such as a higher `max_det`.
+        """
 
     def update(self, preds: list, batch: Batch) -> None:
         """Compare the predictions of a batch with its labels."""
@@ -70,30 +73,50 @@ class Task(ABC):
 
     @classmethod  # noqa: B027 (most tasks follow all options)
     def check_options(cls, options: Options, method: str) -> None:
-        """Refuse, by a ConfigError, options that the task cannot follow in train, val, predict or export."""
+        """Refuse, by a ConfigError, options that the task cannot follow in `method`: train, val, predict or export.
+
+        Asked first, when nothing has been read yet. An option that changes nothing for the task must not pass in
+        silence, if the user has set it: its name is then in `options.given`.
+        """
 
     @classmethod
     def load_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
-        """Describe the dataset that `data=` names: `names`, `nc`, `channels` and its splits (`splits` must exist)."""
+        """Describe the dataset that `data=` names, whose `splits` must exist (DatasetError).
+
+        The mapping has `names` by index, `nc`, `nc_in_files`, `channels` and the paths of its splits, and whatever else
+        the dataset YAML says; what a task needs there, such as `kpt_shape`, it checks here.
+        """
         return load_data_yaml(path, splits)
 
     # The network -------------------------------------------------------------------------------------------------
 
     def build_model(self, yaml: dict[str, Any]) -> BaseModel:
-        """Build the network of a model YAML for the classes of the dataset."""
+        """Build the network of a model YAML, without weights, for the classes of the dataset.
+
+        A head that depends on more than their number, such as the keypoints of an object, is told here. Raises
+        ModelError, naming the row that is at fault.
+        """
         return self.model_class(yaml, nc=self.data["nc"], verbose=self.options.verbose)
 
     def check_model(self, model: nn.Module) -> None:  # noqa: B027 (classes are checked for every task)
         """Refuse, by a ConfigError, to measure a network on a dataset that it was not made for."""
 
     def criterion(self, model: BaseModel) -> Criterion:
-        """Loss of the network: `criterion(preds, batch) -> (scalar to minimize, parts in the order of loss_names)`."""
+        """Loss of the network: `criterion(preds, batch)` gives a scalar to minimize and its parts, detached.
+
+        `preds` is what the network returns, raw while training, and `batch` is on whatever device the loader left it.
+        The parts are those of `loss_names`, in that order, and become the columns train/… and val/… of results.csv.
+        """
         return self.loss_class(model)
 
     # From files to batches ---------------------------------------------------------------------------------------
 
     def label_format(self) -> LabelFormat:
-        """Way of a label file's rows to the targets of a batch."""
+        """Way from the rows of a label file to the targets of a batch: parser, instances, targets.
+
+        It may depend on options and dataset, as the masks of segment do on `mask_ratio`. A task without label files
+        overrides `dataset` instead, as classify does.
+        """
         return BOXES
 
     def dataset(
@@ -134,26 +157,47 @@ class Task(ABC):
 
     @abstractmethod
     def postprocess(self, preds: Preds, nc: int) -> list:
-        """Outputs of a network of `nc` classes in eval mode to one prediction an image, in pixels of the input."""
+        """Outputs of a network in eval mode, or of an exported one, to one prediction an image.
+
+        What a prediction is, the task decides: its own `to_result`, `plot_predictions` and evaluator read it. Boxes and
+        points are in pixels of the network's input, of `nc` classes the more certain first.
+        """
 
     @abstractmethod
     def to_result(self, pred: Any, input_shape: tuple[int, int], frame: Frame, model: nn.Module) -> Results:
-        """One prediction of `postprocess` on the original image; `input_shape` (H, W) is what the network saw."""
+        """One prediction of `postprocess` on the original image, as model.predict() returns it.
+
+        `input_shape` (H, W) is what the network saw, with margins; `frame` has the image (h, w, 3) BGR and where it is
+        from, `model` the names of the classes. Coordinates are scaled to the original image and clipped to it.
+        """
 
     # Measuring and drawing ---------------------------------------------------------------------------------------
 
     def evaluator(self, dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> Evaluator:
-        """Evaluator of a validation; `final`: not one of those between epochs, which log one row and write nothing."""
+        """Evaluator of one validation of a network of `nc` classes.
+
+        Between epochs `final` is False: only one row is logged, and nothing is written. The last one, and that of
+        model.val(), draws and writes into `save_dir` what the options `plots`, `save_json` and `save_txt` ask for.
+        """
         return self.evaluator_class(self, dataset, save_dir, nc, final)
 
     @abstractmethod
     def plot_labels(self, dataset: YOLODataset, save_dir: Path) -> None:
-        """Draw labels.jpg: what the training data hold."""
+        """Draw labels.jpg in `save_dir`: what the training data hold, such as objects per class and their sizes.
+
+        It is there before the first batch, so that a dataset that was read wrongly is seen before it costs a night.
+        """
 
     @abstractmethod
     def plot_batch(self, batch: Batch, fname: Path) -> None:
-        """Draw the images of a batch with their labels."""
+        """Draw the images of a batch with their labels, as train_batch0.jpg to train_batch2.jpg show them.
+
+        The batch is as the loader gives it, images (B, 3, H, W) uint8 RGB, with every augmentation, on the CPU.
+        """
 
     @abstractmethod
     def plot_predictions(self, batch: Batch, preds: list, fname: Path) -> None:
-        """Draw the images of a batch with the predictions that are reasonably certain."""
+        """Draw the images of a validation batch with its predictions, as `postprocess` gives them.
+
+        Only those that are reasonably certain: at the low `conf` of a validation an image is covered by boxes.
+        """
