@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT))
 
 from ultralytics import YOLO  # noqa: E402
 from ultralytics.cfg import parse_overrides  # noqa: E402
-from ultralytics.data.config import load_data_yaml  # noqa: E402
 from ultralytics.data.labels.files import list_images  # noqa: E402
+from ultralytics.data.utils import load_data_yaml  # noqa: E402
 from ultralytics.nn.routing import Routing  # noqa: E402
 
 SETTINGS = {"batch": 8, "device": "cpu", "workers": 0, "plots": False, "verbose": False, "project": "runs/frozen"}

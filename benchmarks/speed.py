@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from ultralytics.cfg import get_options  # noqa: E402
-from ultralytics.data.config import load_data_yaml  # noqa: E402
+from ultralytics.data.build import build_loader  # noqa: E402
 from ultralytics.data.dataset import build_dataset  # noqa: E402
-from ultralytics.data.loader import build_loader  # noqa: E402
+from ultralytics.data.utils import load_data_yaml  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402
 
 NAMES = ("yolov8n", "yolov8n-DynamicConv", "yolov8n-C2f-DynamicConv", "yolov8n-C2f-FasterBlock", "yolov8n-ghost")

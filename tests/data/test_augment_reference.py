@@ -7,11 +7,11 @@ from scipy import stats
 
 from ultralytics.cfg import get_options
 from ultralytics.data import augment as A
-from ultralytics.data.config import load_data_yaml
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.instances import Instances, Sample
 from ultralytics.data.labels.files import list_images
 from ultralytics.data.labels.scan import scan
+from ultralytics.data.utils import load_data_yaml
 
 # Mean and standard error within images, over four passes of the training split of `bccd` at 320 pixels: default options
 # but for the colors, which are off; partners from all images; mean sides per image as fractions of the image.

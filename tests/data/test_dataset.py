@@ -13,11 +13,11 @@ from scipy import stats
 
 from ultralytics.data import dataset as D
 from ultralytics.data.cache import loading as pictures
-from ultralytics.data.config import load_data_yaml
 from ultralytics.data.labels.files import list_images
 from ultralytics.data.labels.rows import parse_box_rows
 from ultralytics.data.labels.scan import scan
 from ultralytics.data.labels.store import LabelStore
+from ultralytics.data.utils import load_data_yaml
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.letterbox import rect_shapes
 

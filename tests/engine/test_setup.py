@@ -9,8 +9,8 @@ from torch import nn
 from tests.engine.runs import untimed
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
+from ultralytics.data.build import build_loader
 from ultralytics.data.dataset import build_dataset
-from ultralytics.data.loader import build_loader
 from ultralytics.engine import setup, state
 from ultralytics.engine import trainer as trainer_module
 from ultralytics.engine.runtime import resolve_runtime

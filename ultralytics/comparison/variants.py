@@ -10,8 +10,8 @@ from typing import Any
 
 from ultralytics.cfg import Options, get_options, resolve_yaml
 from ultralytics.cfg.options import check_values
-from ultralytics.data.config import load_data_yaml
 from ultralytics.data.labels.files import list_images
+from ultralytics.data.utils import load_data_yaml
 from ultralytics.models.yolo import task_class
 from ultralytics.nn.tasks import find_task, yaml_model_load
 from ultralytics.utils.errors import CheckpointError, ConfigError

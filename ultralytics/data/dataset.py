@@ -15,12 +15,12 @@ from ultralytics.data.augment import AugmentSettings, MixProbs, Transform, seede
 from ultralytics.data.augment import augment as augment_sample
 from ultralytics.data.cache.loading import DecodeBuffer, ImageLoader
 from ultralytics.data.cache.whole import available_memory
-from ultralytics.data.config import DatasetInfo
 from ultralytics.data.instances import Instances, Sample, Size
 from ultralytics.data.labels.files import labels_cache, list_images
 from ultralytics.data.labels.rows import RowParser, parse_box_rows
 from ultralytics.data.labels.scan import scan
 from ultralytics.data.labels.store import LabelStore
+from ultralytics.data.utils import DatasetInfo
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.letterbox import pad as pad_to

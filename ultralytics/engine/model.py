@@ -119,7 +119,7 @@ class YOLO:
         `source` and `options` as for `predict`. Draws `file`, layers x experts, unless it is None; logs which experts
         are dead or identical. ModelError for a network without routers.
         """
-        from ultralytics.data.sources import load_source
+        from ultralytics.data.loaders import load_source
         from ultralytics.nn import routing
 
         self._layers("routing")

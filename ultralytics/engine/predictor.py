@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import Options
-from ultralytics.data.sources import Frame, Source, load_source
+from ultralytics.data.loaders import Frame, Source, load_source
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
 from ultralytics.engine.runtime import Stopwatch, in_batches, speed_line

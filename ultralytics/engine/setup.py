@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ultralytics.cfg import Options, get_options
-from ultralytics.data.config import DatasetInfo
-from ultralytics.data.loader import Loader, build_loader
+from ultralytics.data.build import Loader, build_loader
+from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.runtime import RuntimeSettings
 from ultralytics.models.yolo.task import Task
 from ultralytics.nn.tasks import BaseModel

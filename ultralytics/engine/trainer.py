@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ultralytics.cfg import Options
-from ultralytics.data.loader import Loader, build_loader
+from ultralytics.data.build import Loader, build_loader
 from ultralytics.engine import state
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.loggers import LogSink, ResultsTable, TensorBoard, named_losses, progress_line, quiet

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ultralytics.cfg import Options
-from ultralytics.data.loader import Loader, build_loader
+from ultralytics.data.build import Loader, build_loader
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.runtime import Stopwatch, speed_line
 from ultralytics.engine.setup import load_data

@@ -21,7 +21,7 @@ _OWN_HEAD = "heads are Detect, Segment, Pose, OBB and Classify; a new one subcla
 _OPTIONS = "options are arguments of train(), val(), predict() and export(), their defaults rows of cfg/default.yaml"
 _FORMATS = 'files are written by YOLO.export(format="onnx" or "torchscript") and opened by YOLO("file.onnx")'
 _TRAIN = "use YOLO(...).train(), val() and predict(); a task of your own is a class as in models/yolo/detect/task.py"
-_DATA = "labels are read by ultralytics.data.dataset.YOLODataset, loaders made by ultralytics.data.loader"
+_DATA = "labels are read by ultralytics.data.dataset.YOLODataset, loaders made by ultralytics.data.build"
 _AUGMENT = "augmentations are functions of Sample (data/augment.py); your own go to train(augmentations=[...])"
 _SPEED = "speed is measured by compare.py and benchmarks/speed.py"
 _BLOCKS = (
@@ -44,7 +44,11 @@ _TABLE = (  # homes below `ultralytics`, names in each of them, what to do inste
     ("cfg", "entrypoint", "the scripts train.py, val.py and detect.py take name=value words"),
     ("cfg", "TASK2DATA TASK2MODEL TASK2METRIC", "every task's class has its own, as in models/yolo/detect/task.py"),
     ("cfg", "get_save_dir", "use increment_path of ultralytics.utils.files"),
-    ("data", "build utils base loaders YOLODataset build_dataloader build_yolo_dataset load_inference_source", _DATA),
+    ("data.build", "build_dataloader build_yolo_dataset load_inference_source ContiguousDistributedSampler", _DATA),
+    ("data.utils", "check_det_dataset check_cls_dataset", "use load_data_yaml of ultralytics.data.utils"),
+    ("data.utils", "IMG_FORMATS VID_FORMATS", "use those of ultralytics.data.images"),
+    ("data.loaders", "LoadImagesAndVideos LoadStreams", "use load_source of ultralytics.data.loaders"),
+    ("data", "base YOLODataset build_dataloader build_yolo_dataset load_inference_source", _DATA),
     (
         "data",
         "converter split split_dota",

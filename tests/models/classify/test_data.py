@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from ultralytics.cfg import get_options
-from ultralytics.data.loader import build_loader
+from ultralytics.data.build import build_loader
 from ultralytics.models.yolo.classify.data import build_class_dataset, center_crop, fixed_torch_seed
 from ultralytics.utils.errors import ConfigError
 

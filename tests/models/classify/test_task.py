@@ -12,7 +12,7 @@ import torch
 from tests.steps import as_batch, assert_reference_steps, reference_arrays
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
-from ultralytics.data.sources import Frame
+from ultralytics.data.loaders import Frame
 from ultralytics.models.yolo.classify.task import ClassifyTask
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import v8ClassificationLoss

@@ -9,9 +9,9 @@ import torch
 
 from ultralytics.cfg import get_options
 from ultralytics.data.augment import flip, mosaic4, paste
-from ultralytics.data.config import load_data_yaml
 from ultralytics.data.instances import Sample
 from ultralytics.data.labels.rows import RowError, parse_polygon_rows
+from ultralytics.data.utils import load_data_yaml
 from ultralytics.models.yolo.obb.data import RotatedInstances, normalized_xywhr, rotated_targets
 from ultralytics.models.yolo.obb.task import OBBTask
 from ultralytics.utils.ops import min_area_rect

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg import Options
-from ultralytics.data.config import DatasetInfo, load_data_yaml
 from ultralytics.data.dataset import BOXES, Batch, LabelFormat, YOLODataset, build_dataset
-from ultralytics.data.sources import Frame, stack_if_tensors
+from ultralytics.data.loaders import Frame, stack_if_tensors
+from ultralytics.data.utils import DatasetInfo, load_data_yaml
 from ultralytics.engine.results import Results
 from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils.letterbox import letterbox_batch

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.cfg import CFG_DIR
-from ultralytics.data.config import DatasetInfo, load_data_yaml, places
 from ultralytics.data.images import IMG_FORMATS, check_image
 from ultralytics.data.labels.cache import load_cache, save_cache, scan_key
 from ultralytics.data.labels.rows import ParsedRows
 from ultralytics.data.labels.scan import ScanResult, report_scan, scan_files
 from ultralytics.data.labels.store import LabelStore
+from ultralytics.data.utils import DatasetInfo, load_data_yaml, places
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg import Options
-from ultralytics.data.config import DatasetInfo
 from ultralytics.data.dataset import Batch
-from ultralytics.data.sources import Frame, stack_if_tensors
+from ultralytics.data.loaders import Frame, stack_if_tensors
+from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.classify.data import ClassDataset, build_class_dataset, center_crop, crop_to_tensor
 from ultralytics.models.yolo.classify.folders import load_class_folders

@@ -7,10 +7,10 @@ from math import prod
 import numpy as np
 import torch
 
-from ultralytics.data.config import DatasetInfo
 from ultralytics.data.dataset import box_targets
 from ultralytics.data.instances import Instances, Sample, Size
 from ultralytics.data.labels.rows import TOLERANCE, ParsedRows, RowError, Rows, check_rows, distinct
+from ultralytics.data.utils import DatasetInfo
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.ops import is_kpt_shape

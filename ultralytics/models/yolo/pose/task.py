@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.data.config import DatasetInfo
 from ultralytics.data.dataset import Batch, LabelFormat, YOLODataset
 from ultralytics.data.labels.files import label_path
-from ultralytics.data.sources import Frame
+from ultralytics.data.loaders import Frame
+from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
 from ultralytics.models.yolo.detect.task import DetectTask, filter_confident

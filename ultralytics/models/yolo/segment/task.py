@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ultralytics.data.dataset import Batch, LabelFormat
 from ultralytics.data.labels.rows import parse_polygon_rows
-from ultralytics.data.sources import Frame
+from ultralytics.data.loaders import Frame
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
 from ultralytics.models.yolo.detect.task import PLOT_CONF, DetectTask

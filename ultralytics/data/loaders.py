@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, pillow_to_bgr, read_image
 from ultralytics.data.labels.files import read_list
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import DatasetError, SourceError
 
 _STREAMS = ("http://", "https://", "rtsp://", "rtmp://", "tcp://", "udp://", "screen")
@@ -226,3 +226,6 @@ def stack_if_tensors(frames: list[Frame], stride: int) -> Tensor | None:
     shapes = {frame.tensor.shape if frame.tensor is not None else () for frame in frames}
     fit = len(shapes) == 1 and all(shape and not any(side % stride for side in shape[1:]) for shape in shapes)
     return torch.stack([frame.tensor for frame in frames]) if fit else None
+
+
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

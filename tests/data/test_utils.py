@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.data import config
-from ultralytics.data.config import load_data_yaml
+from ultralytics.data import utils
 from ultralytics.data.shapes.scenes import Recipe
+from ultralytics.data.utils import load_data_yaml
 from ultralytics.utils.errors import ConfigError, DatasetError
 
 
@@ -17,7 +17,7 @@ def home(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     (tmp_path / "tree" / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path / "home")
-    monkeypatch.setattr(config, "SOURCE_TREE", tmp_path / "tree")
+    monkeypatch.setattr(utils, "SOURCE_TREE", tmp_path / "tree")
     return tmp_path / "home"
 
 

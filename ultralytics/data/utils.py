@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from ultralytics.cfg import resolve_yaml
 from ultralytics.data.shapes.generate import generate
+from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import load_yaml
 
@@ -121,3 +122,6 @@ def _names(data: dict, file: Path) -> dict[int, str]:
         if name is None or isinstance(name, list | dict):  # an empty entry, or a list in the list
             raise DatasetError(f"{file}: the name of class {index} is {name!r}, expected text")
     return {i: str(names[i]) for i in range(len(names))}
+
+
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

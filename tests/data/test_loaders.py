@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ultralytics.data import sources
-from ultralytics.data.sources import Frame, load_source
+from ultralytics.data import loaders
+from ultralytics.data.loaders import Frame, load_source
 from ultralytics.utils.errors import SourceError
 
 BGR = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -190,7 +190,7 @@ def test_vid_stride_takes_every_nth_frame(tmp_path):
 def test_videos_are_decoded_frame_by_frame_and_closed(tmp_path, monkeypatch):
     log = []
     path = save_video(tmp_path / "v.avi")
-    monkeypatch.setattr(sources.cv2, "VideoCapture", lambda path: Watched(path, log))
+    monkeypatch.setattr(loaders.cv2, "VideoCapture", lambda path: Watched(path, log))
     stream = iter(load_source(path))
     next(stream)
     assert log == ["grab"]
@@ -201,7 +201,7 @@ def test_videos_are_decoded_frame_by_frame_and_closed(tmp_path, monkeypatch):
 def test_camera_by_number(tmp_path, monkeypatch):
     path = save_video(tmp_path / "v.avi", 3)
     opened = []
-    monkeypatch.setattr(sources.cv2, "VideoCapture", lambda which: opened.append(which) or real_capture(str(path)))
+    monkeypatch.setattr(loaders.cv2, "VideoCapture", lambda which: opened.append(which) or real_capture(str(path)))
     for source in (0, "0"):
         frame = next(iter(load_source(source)))
         assert (frame.path, frame.is_video) == ("0", True)
@@ -257,7 +257,7 @@ def test_a_single_broken_file_is_an_error(tmp_path, name):
 def test_a_video_that_ends_early_is_said_so(tmp_path, caplog, monkeypatch, stop):
     path = save_video(tmp_path / "v.avi", 5)
     announced = 50 if stop else 5
-    monkeypatch.setattr(sources.cv2, "VideoCapture", lambda path: Watched(path, [], announced))
+    monkeypatch.setattr(loaders.cv2, "VideoCapture", lambda path: Watched(path, [], announced))
     assert len(list(load_source(path))) == 5
     assert any("ends after 5 of 50 frames" in message for message in caplog.messages) == stop
 

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ultralytics.data.dataset import Batch, YOLODataset
+from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
 
 PREFETCH = 2  # batches that each worker loads ahead
@@ -76,3 +77,6 @@ def build_loader(
 def _init_worker(_: int) -> None:
     """One thread a worker: there are as many workers as processors may be kept busy."""
     cv2.setNumThreads(0)
+
+
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

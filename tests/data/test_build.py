@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ultralytics.data import dataset as D
+from ultralytics.data.build import build_loader
 from ultralytics.data.cache import loading as pictures
-from ultralytics.data.loader import build_loader
 from ultralytics.utils.errors import DatasetError
 
 MIXED = {"mosaic": 0.7, "mixup": 0.3, "cutmix": 0.3, "scale": 0.4, "hsv_v": 0.4, "fliplr": 0.5, "epochs": 3}
