@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn import Addmodules, diagnostics, modules
+from ultralytics import utils
+from ultralytics.nn import Addmodules, diagnostics, features, modules
 from ultralytics.nn.fuse import fold_all, foldable
-from ultralytics.utils import LOGGER, refused
+from ultralytics.utils import LOGGER, IterableSimpleNamespace, refused
 from ultralytics.utils.checkpoint import Checkpoint
 from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint  # of that name is the published one below
 from ultralytics.utils.errors import ModelError
@@ -165,6 +166,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
 
             m_ = diagnostics.build_layer(m, args, kwargs, n, has_rule)
             m_.i, m_.f, m_.c2, m_.has_rule = i, f, c2, has_rule
+            m_.type, m_.np = f"{m.__module__}.{m.__qualname__}", sum(p.numel() for p in m_.parameters())
             layers.append(m_)
             save.update(x % i for x in ([f] if isinstance(f, int) else f) if x != -1)
             ch = [c2] if i == 0 else [*ch, c2]
@@ -236,6 +238,7 @@ class BaseModel(nn.Module):
     """
 
     imgsz = 640  # pixels a side at which `info` counts GFLOPs, unless told otherwise
+    loss_name = "v8DetectionLoss"  # class in utils/loss.py
 
     def __init__(self, cfg: Cfg, ch: int, nc: int | None, verbose: bool) -> None:
         super().__init__()
@@ -251,6 +254,7 @@ class BaseModel(nn.Module):
         self.model, self.save = parse_model(self.yaml, ch, verbose)
         self.names = {i: str(i) for i in range(self.nc)}
         self.args: Any = None  # options of a training run, which the loss reads
+        self.criterion: Any = None  # made by the first call of `loss`
 
     @property
     def task(self) -> str:
@@ -301,16 +305,38 @@ class BaseModel(nn.Module):
         # On the CPU even where the network is built on meta, which has no values.
         head.stride = torch.tensor([PROBE_SIZE / feat.shape[-1] for feat in maps], device="cpu")
 
-    def forward(self, x: Tensor) -> Any:
-        """Images (B, C, H, W) in 0..1 to what the head makes of them.
+    def forward(self, x: Tensor | dict[str, Any]) -> Any:
+        """Images (B, C, H, W) in 0..1 to what the head makes of them; of a batch, which is a dict, the `loss`.
 
         In training mode the raw output, which the loss takes; in eval mode (decoded, raw). The head has the shapes.
         """
+        if isinstance(x, dict):
+            return self.loss(x)
         outputs: list[Any] = []
         for layer in self.model:
             x = layer(gather(layer.f, x, outputs))
             outputs.append(x if layer.i in self.save else None)  # None: the memory is free again
         return x
+
+    def predict(self, x: Tensor, profile: bool = False, *, embed: Sequence[int] | None = None) -> Any:
+        """Output for images; `profile` logs what every layer costs, `embed` gives vectors of these layers instead."""
+        if embed is not None:
+            return features.embed(self, x, embed)
+        return features.profile(self, x) if profile else self(x)
+
+    def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:
+        """Loss of a batch, a scalar, and its detached parts; `preds` are the outputs for `batch["img"]`, if known."""
+        if self.criterion is None:
+            self.criterion = self.init_criterion()
+        return self.criterion(self(batch["img"]) if preds is None else preds, batch)
+
+    def init_criterion(self) -> Any:
+        """A new loss of the network's task, weighted as `args` say, and where they say nothing by the defaults."""
+        if self.args is None or isinstance(self.args, dict):
+            self.args = IterableSimpleNamespace(**(utils.DEFAULT_CFG_DICT | (self.args or {})))
+        from ultralytics.utils import loss  # here, as OpenCV comes with it
+
+        return getattr(loss, self.loss_name)(self)
 
     def fuse(self, verbose: bool = True) -> "BaseModel":
         """Fold every norm into the convolution before it, for good; outputs in eval mode stay the same."""
@@ -330,11 +356,19 @@ class BaseModel(nn.Module):
         """(layers, parameters, gradients, GFLOPs at `imgsz`, by default that of the task), see model_info."""
         return model_info(self, detailed, verbose, imgsz or self.imgsz)
 
-    def load(self, weights: Checkpoint | Mapping[str, Tensor], verbose: bool = False, seed: int = 0) -> Transfer:
-        """Take over what a state dict or Checkpoint has for this network (nn/transfer/); logs each row if `verbose`.
+    def load(
+        self, weights: Checkpoint | Mapping[str, Any] | nn.Module, verbose: bool = False, seed: int = 0
+    ) -> Transfer:
+        """Take over what weights have for this network (nn/transfer/); logs each row if `verbose`.
 
-        Entries without a counterpart keep their values. `seed` decides the noise that makes experts differ.
+        They are a Checkpoint, a state dict, another network, or a dict with that as `model`. Entries without a
+        counterpart keep their values. `seed` decides the noise that makes experts differ.
         """
+        if isinstance(weights, Mapping) and isinstance(weights.get("model"), nn.Module):
+            weights = weights["model"]
+        if isinstance(weights, nn.Module):
+            yaml, names = getattr(weights, "yaml", None), getattr(weights, "names", None)
+            weights = Checkpoint(weights.state_dict(), yaml, names=names)
         done = transfer(self, weights, seed)
         LOGGER.info(str(done))
         for line in done.details() if verbose else done.summary():
@@ -381,6 +415,7 @@ class SegmentationModel(DetectionModel):
     """A network that detects instances with their masks."""
 
     head_task = "segment"
+    loss_name = "v8SegmentationLoss"
 
     def __init__(self, cfg: Cfg = "yolov8n-seg.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
         super().__init__(cfg, ch, nc, verbose)
@@ -390,6 +425,7 @@ class OBBModel(DetectionModel):
     """A network that detects rotated boxes."""
 
     head_task = "obb"
+    loss_name = "v8OBBLoss"
 
     def __init__(self, cfg: Cfg = "yolov8n-obb.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
         super().__init__(cfg, ch, nc, verbose)
@@ -399,6 +435,7 @@ class PoseModel(DetectionModel):
     """A network that detects instances with their keypoints: as many as the YAML's `kpt_shape` or the data's says."""
 
     head_task = "pose"
+    loss_name = "v8PoseLoss"
 
     def __init__(
         self,
@@ -424,6 +461,7 @@ class ClassificationModel(BaseModel):
     """A network whose head gives the whole image one class. Weights and norms are as PyTorch initializes them."""
 
     imgsz = 224
+    loss_name = "v8ClassificationLoss"
 
     def __init__(self, cfg: Cfg = "yolov8n-cls.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
         super().__init__(cfg, ch, nc, verbose)

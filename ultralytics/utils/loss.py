@@ -465,6 +465,9 @@ class v8ClassificationLoss:
 
     names = ("loss",)
 
+    def __init__(self, model: nn.Module | None = None) -> None:
+        """Take a network, as the other losses do; nothing is asked of it."""
+
     def __call__(self, preds: Tensor | tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss to call `backward` on, a scalar, and the same detached, (1,), in the order of `names`.
 

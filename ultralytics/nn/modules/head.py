@@ -44,6 +44,7 @@ class Detect(nn.Module):
         super().__init__()
         self.nc = nc
         self.nl = len(ch)
+        self.no = nc + 4 * self.reg_max  # numbers of an anchor point
         self.register_buffer("stride", torch.zeros(self.nl), persistent=False)  # pixels; the model measures it
         box, cls = max(16, ch[0] // 4, 4 * self.reg_max), max(ch[0], min(nc, 100))  # hidden channels, of all levels
         self.cv2 = nn.ModuleList([branch(c, box, 4 * self.reg_max) for c in ch])
