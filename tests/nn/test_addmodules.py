@@ -68,7 +68,7 @@ class Conv(nn.Module):
 class C2f(nn.Module):
     """Not the core's."""
 
-class EMA(nn.Module):
+class MyEMA(nn.Module):
     def __init__(self, channels, factor=8):
         super().__init__()
         self.gate = nn.Conv2d(channels, channels, 1, groups=factor)
@@ -76,7 +76,7 @@ class EMA(nn.Module):
     def forward(self, x):
         return x * self.gate(x).sigmoid()
 
-class CBAM(EMA):
+class MyCBAM(MyEMA):
     pass
 
 class Stack(nn.Module):
@@ -93,8 +93,8 @@ nc: 2
 scales: {n: [0.5, 0.5, 64]}
 backbone:
   - [-1, 1, Conv, [64, 3, 2]]
-  - [-1, 1, EMA, []]
-  - [-1, 1, CBAM, [4]]
+  - [-1, 1, MyEMA, []]
+  - [-1, 1, MyCBAM, [4]]
   - [-1, 4, Stack, [100]]
   - [-1, 6, C2f, [64, True]]
 head:
@@ -107,7 +107,7 @@ def test_a_block_of_ones_own_with_a_pasted_branch(tree):
     tree.append("Addmodules/OwnBlocks.py", OWN)  # no __all__, and names of the core in it
     tree.append("Addmodules/__init__.py", "from .OwnBlocks import *\n")
     branch = """\
-            elif m in {EMA, CBAM}:
+            elif m in {MyEMA, MyCBAM}:
                 c2 = ch[f]
                 args = [c2, *args]
             elif m is Stack:
@@ -128,8 +128,8 @@ def test_a_block_of_ones_own_with_a_pasted_branch(tree):
     """
     lines = output(tree.run(REPORT + textwrap.dedent(code)))
     assert lines[1:] == [
-        "['modules.conv.Conv', 'Addmodules.OwnBlocks.EMA', 'Addmodules.OwnBlocks.CBAM', 'Addmodules.OwnBlocks.Stack', "
-        "'modules.block.C2f', 'modules.head.Detect']",
+        "['modules.conv.Conv', 'Addmodules.OwnBlocks.MyEMA', 'Addmodules.OwnBlocks.MyCBAM', "
+        "'Addmodules.OwnBlocks.Stack', 'modules.block.C2f', 'modules.head.Detect']",
         "8 4 32 2 3",
         "16",
     ]

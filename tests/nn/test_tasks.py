@@ -166,12 +166,15 @@ def test_every_module_may_be_given_its_arguments_by_name(name):
     """All that have a default, with it: the same network as without them."""
     cls = getattr(tasks, name)
     required = {"ConvBnAct": {"kernel_size": 3}}.get(name, {})
-    optional = [p for p in inspect.signature(cls).parameters.values() if p.default is not p.empty and p.name != "n"]
+    parameters = inspect.signature(cls).parameters.values()
+    optional = [p for p in parameters if p.default is not p.empty and p.name != "n"]
     named = required | {p.name: p.default for p in optional if not isinstance(p.default, type)}
-    args, origin = ([], [0, 0]) if cls is tasks.Concat else ([8], -1)
-    built, plain = (layers([-1, 1, "Conv", [8]], [origin, 1, name, [*args, a]])[1] for a in (named, required))
+    joins = name in ("Concat", "WeightedSum")
+    channels = [16] if any(p.default is p.empty for p in parameters if p.kind is not p.VAR_KEYWORD) else []
+    args, origin = ([channels * 2] if joins and channels else channels, [0, 0] if joins else -1)
+    built, plain = (layers([-1, 1, "Conv", [16]], [origin, 1, name, [*args, a]])[1] for a in (named, required))
     shapes, plain_shapes = ({k: t.shape for k, t in m.state_dict().items()} for m in (built, plain))
-    assert isinstance(built, cls) and named and shapes == plain_shapes
+    assert isinstance(built, cls) and shapes == plain_shapes
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,16 @@ def foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
         for conv_name, norm_name in pairs:
             conv, norm = parent._modules.get(conv_name), parent._modules.get(norm_name)
             takes_affine = isinstance(conv, nn.Conv2d) or hasattr(conv, "fold_affine")
-            # A norm without running statistics computes them from each batch: nothing to fold.
-            if takes_affine and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None:
+            # A subclass may do more, as timm's, which has an activation in it; a norm without running statistics
+            # computes them from each batch.
+            is_plain = isinstance(norm, nn.BatchNorm2d) and type(norm).forward is nn.BatchNorm2d.forward
+            if takes_affine and is_plain and norm.running_var is not None:
                 yield parent, conv_name, norm_name
 
 
 def fold_all(model: nn.Module) -> None:
-    """Fold every norm that can be, in place; the norms disappear, and of parallel convolutions one remains."""
-    for module in list(model.modules()):
-        if hasattr(module, "fuse_convs"):  # RepConv and its like, which need their norms for it
-            module.fuse_convs()
-            module.forward = module.forward_fuse
+    """Fold every norm that can be, in place; the norms disappear, and of parallel branches one convolution remains."""
+    merge_branches(model)  # first: they need their norms for it
     for parent, conv_name, norm_name in list(foldable(model)):
         fold(getattr(parent, conv_name), getattr(parent, norm_name))
         if hasattr(parent, "forward_fuse"):
@@ -42,6 +41,17 @@ def fold_all(model: nn.Module) -> None:
             parent.forward = parent.forward_fuse
         else:
             setattr(parent, norm_name, nn.Identity())  # the places of the others in the Sequential stay
+
+
+def merge_branches(module: nn.Module) -> None:
+    """Let every block that offers `reparameterize()`, a name that timm's blocks know as well, become what it can."""
+    if hasattr(module, "reparameterize"):
+        module.reparameterize()
+    elif hasattr(module, "fuse_convs"):  # RepConv and its like, as pasted files have them
+        module.fuse_convs()
+        module.forward = module.forward_fuse
+    for child in list(module.children()):  # those that are still there
+        merge_branches(child)
 
 
 @torch.no_grad()

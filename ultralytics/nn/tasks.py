@@ -92,6 +92,13 @@ try:
         C2f_DynamicConv,
         C2f_GhostResidual_DynamicConv,
         C2f_FasterBlock,
+        DCNv2,
+        GSConv,
+        ODConv,
+        ODConvBnAct,
+        RFAConv,
+        SPDConv,
+        VoVGSCSP,
     }
     # Those among them that take the repeat count of the row, scaled by the depth: Module(c1, c2, n, *args).
     repeat_modules = {
@@ -103,6 +110,7 @@ try:
         C2f_DynamicConv,
         C2f_GhostResidual_DynamicConv,
         C2f_FasterBlock,
+        VoVGSCSP,
     }
 except NameError as exc:
     raise diagnostics.unknown_name(exc.name) from exc

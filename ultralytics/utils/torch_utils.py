@@ -4,13 +4,14 @@ import copy
 import math
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import CheckpointError, DeviceError, NoGPUError
 from ultralytics.utils.ops import make_divisible  # noqa: F401 (published here as well)
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 Device = int | str | torch.device | list | tuple | None
 
@@ -150,12 +154,10 @@ def get_num_gradients(model: nn.Module) -> int:
 def get_flops(model: nn.Module, imgsz: int | Sequence[int] = 640, ch: int | None = None) -> float:
     """GFLOPs of one image of `ch` channels and size `imgsz` or (height, width): 2 for each multiply-add.
 
-    Matrix products and convolutions count, dynamic ones included; norms, activations and pooling do not. Runs on the
-    meta device, where nothing is computed, unless a block needs real values. Without `ch` the channels are those of the
-    network's YAML, or of its first convolution.
+    Matrix products and convolutions count, dynamic and deformable ones included; norms, activations and pooling do
+    not. Runs on the meta device, where nothing is computed, unless a block needs real values. Without `ch` the channels
+    are those of the network's YAML, or of its first convolution.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # brings triton along where that is installed
-
     model = unwrap_model(model)
     if ch is None:
         yaml = getattr(model, "yaml", None)
@@ -165,7 +167,7 @@ def get_flops(model: nn.Module, imgsz: int | Sequence[int] = 640, ch: int | None
 
     def count(network: nn.Module, image: Tensor) -> float:
         network.eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), flop_counter() as counter:
             network(image)
         return counter.get_total_flops() / 1e9
 
@@ -174,6 +176,19 @@ def get_flops(model: nn.Module, imgsz: int | Sequence[int] = 640, ch: int | None
     except Exception:  # whatever is wrong with the network itself comes up again here
         like = next(model.parameters())
         return count(copy.deepcopy(model), torch.zeros(1, ch, height, width, device=like.device, dtype=like.dtype))
+
+
+def flop_counter() -> "FlopCounterMode":
+    """Context that counts floating point operations, those of torchvision's deformable convolution too."""
+    from torch.utils.flop_counter import FlopCounterMode  # brings triton along where that is installed
+
+    def deformable(x: torch.Size, weight: torch.Size, *_: Any, out_shape: torch.Size, **__: Any) -> int:
+        return 2 * out_shape.numel() * weight[1:].numel()  # as of a plain convolution; sampling counts as nothing
+
+    known = {}
+    if "torchvision" in sys.modules:  # without it the operator cannot be called
+        known[torch.ops.torchvision.deform_conv2d] = deformable
+    return FlopCounterMode(display=False, custom_mapping=known)
 
 
 def _on_meta(model: nn.Module) -> nn.Module:

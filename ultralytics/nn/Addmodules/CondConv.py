@@ -29,6 +29,11 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def project(linear: nn.Linear, x: Tensor) -> Tensor:
+    """What a linear layer makes of (B, in_features), at least in float32."""
+    return F.linear(x, at_least_float32(linear.weight), at_least_float32(linear.bias))
+
+
 class Router(nn.Linear):
     """Routing weights of each image, one an expert, from the means of its channels: (B, C, H, W) to (B, E).
 
@@ -41,6 +46,8 @@ class Router(nn.Linear):
     The means of channels behind an activation differ far more from each other than from image to image, and the weights
     that a router makes of them hardly differ at all. With `standardize` it sees instead how each mean deviates from
     what it is over the images of training, in running statistics, so that batches of one image can be trained on.
+
+    A subclass may put a layer between the means of `channels` and the `in_features` that logits are made of.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class Router(nn.Linear):
         temperature: float = 1.0,
         anneal_epochs: int = 0,
         standardize: bool = False,
+        channels: int | None = None,
     ) -> None:
         if router not in ROUTERS:
             raise ValueError(f"router must be one of {', '.join(ROUTERS)}, not {router!r}")
@@ -70,10 +78,12 @@ class Router(nn.Linear):
         self.first_temperature, self.anneal_epochs = float(temperature), anneal_epochs
         # Weight of every expert while weight and bias are 0, about so at initialization.
         self.even_weight = 0.5 if router == "sigmoid" else 1 / num_experts
+        self.gain = 1.0  # what a kernel is scaled by besides, while all is 0: a subclass may weight more than experts
         # A buffer, so that the average of a training run, its checkpoints and a resumed run have it too.
         self.register_buffer("temperature", torch.tensor(float(temperature)) if router == "softmax" else None)
-        self.register_buffer("running_mean", torch.zeros(in_features) if standardize else None)
-        self.register_buffer("running_var", torch.ones(in_features) if standardize else None)
+        channels = channels or in_features
+        self.register_buffer("running_mean", torch.zeros(channels) if standardize else None)
+        self.register_buffer("running_var", torch.ones(channels) if standardize else None)
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Set the temperature of an epoch, counted from 0; the trainer calls this before each of `epochs`."""
@@ -82,23 +92,37 @@ class Router(nn.Linear):
             left = max(1 - epoch / steps, 0)
             self.temperature.fill_(1 + left * (self.first_temperature - 1))
 
+    def zero(self) -> None:
+        """Give every image the same weights."""
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, E) in 0..1, float32 whatever the rest is in."""
         with without_autocast(x.device):
-            pooled = x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))  # (B, C)
-            if self.running_mean is not None:  # means as deviations from their running mean, in standard deviations
-                mean, var = at_least_float32(self.running_mean), at_least_float32(self.running_var)
-                if self.training and self.weight.requires_grad:  # in a frozen row they are as fixed as its weights
-                    with torch.no_grad():  # of a mixture, MOMENTUM of it this batch and the rest all before
-                        step = pooled.mean(0) - mean
-                        spread = MOMENTUM * (1 - MOMENTUM) * step**2  # of the two means of the mixture
-                        var = torch.lerp(var, pooled.var(0, correction=0), MOMENTUM) + spread
-                        mean = mean + MOMENTUM * step
-                        self.running_mean.copy_(mean)
-                        self.running_var.copy_(var)
-                pooled = (pooled - mean) * (var + EPS).rsqrt()
-            logits = F.linear(pooled, at_least_float32(self.weight), at_least_float32(self.bias))
-            return logits.sigmoid() if self.temperature is None else (logits / self.temperature).softmax(1)
+            return self.weights(self.pool(x))
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Means (B, C) over the places of a map, float32; standardized where that is asked for."""
+        pooled = x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+        if self.running_mean is None:
+            return pooled
+        # Means as deviations from their running mean, in standard deviations.
+        mean, var = at_least_float32(self.running_mean), at_least_float32(self.running_var)
+        if self.training and self.weight.requires_grad:  # in a frozen row they are as fixed as its weights
+            with torch.no_grad():  # of a mixture, MOMENTUM of it this batch and the rest all before
+                step = pooled.mean(0) - mean
+                spread = MOMENTUM * (1 - MOMENTUM) * step**2  # of the two means of the mixture
+                var = torch.lerp(var, pooled.var(0, correction=0), MOMENTUM) + spread
+                mean = mean + MOMENTUM * step
+                self.running_mean.copy_(mean)
+                self.running_var.copy_(var)
+        return (pooled - mean) * (var + EPS).rsqrt()
+
+    def weights(self, features: Tensor) -> Tensor:
+        """Weights (B, E) of the experts in 0..1 for features (B, in_features)."""
+        logits = project(self, features)
+        return logits.sigmoid() if self.temperature is None else (logits / self.temperature).softmax(1)
 
 
 class CondConv2d(nn.Module):
@@ -233,21 +257,31 @@ class CondConv2d(nn.Module):
 
     def _by_constant_kernels(self, x: Tensor, routing_weights: Tensor) -> Tensor:
         """Convolution by the experts as they are, which works on any batch without knowing its size."""
-        alpha = routing_weights.to(x.dtype)
-        experts = self.weight.view(-1, *self.weight_shape)  # (E, C_out, C_in/g, kh, kw)
-        geometry = self.stride, self.padding, self.dilation, self.groups
-        if self.weight_shape[1] == 1:
+        geometry = self.stride, self.padding, self.dilation
+        y = self._sum_experts(x, routing_weights, self.weight_shape[1:], *geometry)
+        return self._add_biases(y, routing_weights)
+
+    def _sum_experts(
+        self, x: Tensor, routing_weights: Tensor, kernel: tuple[int, int, int], *geometry: int | tuple[int, int]
+    ) -> Tensor:
+        """Sum of the convolutions by all experts, weighted for each image; `kernel` is (C/g, kh, kw) of x (B, C, H, W).
+
+        `geometry` is stride, padding, dilation.
+        """
+        alpha, experts = routing_weights.to(x.dtype), self.weight.view(-1, self.out_channels, *kernel)
+        if kernel[0] == 1:
             # Depthwise, which is fast: one convolution for each expert is several times cheaper than stacking.
-            maps = [F.conv2d(x, experts[e], None, *geometry) for e in range(self.num_experts)]
-            y = sum(alpha[:, e, None, None, None] * expert_map for e, expert_map in enumerate(maps))
-        else:
-            # Every input channel E times, weighted for each expert, and the experts' kernels side by side on them.
-            weighted = x.unsqueeze(2) * alpha[:, None, :, None, None]  # (B, C_in, E, H, W)
-            weighted = weighted.reshape(-1, self.in_channels * self.num_experts, *x.shape[2:])
-            stacked = experts.permute(1, 2, 0, 3, 4).reshape(self.out_channels, -1, *self.kernel_size)
-            y = F.conv2d(weighted, stacked, None, *geometry)
+            maps = [F.conv2d(x, expert, None, *geometry, self.groups) for expert in experts]
+            return sum(alpha[:, e, None, None, None] * expert_map for e, expert_map in enumerate(maps))
+        # Every input channel E times, weighted for each expert, and the experts' kernels side by side on them.
+        weighted = (x.unsqueeze(2) * alpha[:, None, :, None, None]).flatten(1, 2)  # (B, C * E, H, W)
+        stacked = experts.permute(1, 2, 0, 3, 4).reshape(self.out_channels, -1, *kernel[1:])
+        return F.conv2d(weighted, stacked, None, *geometry, self.groups)
+
+    def _add_biases(self, y: Tensor, routing_weights: Tensor) -> Tensor:
+        """The map with the experts' biases, weighted for each image, and the shift of a folded norm."""
         if self.bias is not None:
-            y = y + (alpha @ self.bias)[:, :, None, None]
+            y = y + (routing_weights.to(y.dtype) @ self.bias)[:, :, None, None]
         return y if self.shift is None else y + self.shift[:, None, None]
 
     def _pad_same(self, x: Tensor) -> Tensor:

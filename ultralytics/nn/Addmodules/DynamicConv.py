@@ -56,18 +56,21 @@ class DynamicConv(nn.Module):
         **router: Any,
     ) -> None:
         super().__init__()
-        self.out_channels = out_features
-        self.routing = Router(in_features, num_experts, **router)
-        self.cond_conv = CondConv2d(
-            in_features, out_features, kernel_size, stride, padding, dilation, groups, bias, num_experts
-        )
+        geometry = kernel_size, stride, padding, dilation, groups, bias, num_experts
+        self.assemble(Router(in_features, num_experts, **router), CondConv2d(in_features, out_features, *geometry))
+
+    @torch.no_grad()
+    def assemble(self, routing: Router, cond_conv: CondConv2d) -> None:
+        """Take these parts, and scale the experts so that outputs have the variance of one static convolution."""
+        self.routing, self.cond_conv, self.out_channels = routing, cond_conv, cond_conv.out_channels
         # (C_out, C_in/g, kh, kw) of the static convolution that this one can `expand` from.
-        self.kernel_shape = self.cond_conv.weight_shape
+        self.kernel_shape = cond_conv.weight_shape
         # Experts drawn alike and mixed evenly sum up to the variance of one convolution; with 4 and sigmoid they do
         # without this, and are timm's.
-        with torch.no_grad():
-            for bank in self.cond_conv.parameters():
-                bank.mul_(1 / (self.routing.even_weight * num_experts**0.5))
+        scale = 1 / (routing.even_weight * cond_conv.num_experts**0.5)
+        cond_conv.weight.mul_(scale / routing.gain)
+        if cond_conv.bias is not None:
+            cond_conv.bias.mul_(scale)
 
     def routing_weights(self, x: Tensor) -> Tensor:
         """Weights (B, E) of the experts for each image, in 0..1, float32 whatever the rest is in."""
@@ -88,9 +91,9 @@ class DynamicConv(nn.Module):
         kernel exactly. Raises ValueError where the shapes do not fit, or a bias has no place.
         """
         fraction = 1 / (self.routing.out_features * self.routing.even_weight)  # so that the mixture adds up to 1
-        self.cond_conv.fill_experts(weight * fraction, None if bias is None else bias * fraction, noise, generator)
-        nn.init.zeros_(self.routing.weight)
-        nn.init.zeros_(self.routing.bias)
+        bias = None if bias is None else bias * fraction
+        self.cond_conv.fill_experts(weight * (fraction / self.routing.gain), bias, noise, generator)
+        self.routing.zero()
 
     def fold_affine(self, scale: Tensor, shift: Tensor) -> None:
         """Compute y * scale + shift, both (C_out,), exactly."""

@@ -12,5 +12,19 @@ the norm out: fuse() then folds it into the convolution. Without one the block s
 Then a model YAML may name it. Of two files that export one name the later import wins, and tasks.py warns.
 """
 
+from .BiFPN import *  # noqa: F403
+from .CARAFE import *  # noqa: F403
+from .DCNv2 import *  # noqa: F403
 from .DynamicConv import *  # noqa: F403
+from .DySample import *  # noqa: F403
+from .EMA import *  # noqa: F403
 from .FasterBlock import *  # noqa: F403
+from .GSConv import *  # noqa: F403
+from .LSKA import *  # noqa: F403
+from .MLCA import *  # noqa: F403
+from .ODConv import *  # noqa: F403
+from .RFAConv import *  # noqa: F403
+from .ScConv import *  # noqa: F403
+from .SimAM import *  # noqa: F403
+from .SPDConv import *  # noqa: F403
+from .TripletAttention import *  # noqa: F403

@@ -361,7 +361,7 @@ class SCDown(nn.Module):
 
 
 class RepVGGDW(nn.Module):
-    """Depthwise 7x7 and 3x3 convolutions side by side, summed; `fuse_convs` makes them one (arXiv 2405.14458)."""
+    """Depthwise 7x7 and 3x3 convolutions side by side, summed; `reparameterize` makes them one (arXiv 2405.14458)."""
 
     def __init__(self, ed: int) -> None:
         """`ed` channels in and out."""
@@ -375,11 +375,11 @@ class RepVGGDW(nn.Module):
         return self.act(self.conv(x) + self.conv1(x))
 
     def forward_fuse(self, x: Tensor) -> Tensor:
-        """The same after `fuse_convs`."""
+        """The same after `reparameterize`."""
         return self.act(self.conv(x))
 
     @torch.no_grad()
-    def fuse_convs(self) -> None:
+    def reparameterize(self) -> None:
         """Replace both convolutions by one that computes their sum in eval mode; not trained any more."""
         if not hasattr(self, "conv1"):
             return
@@ -390,7 +390,7 @@ class RepVGGDW(nn.Module):
         del self.conv1
         self.forward = self.forward_fuse
 
-    fuse = fuse_convs
+    fuse = fuse_convs = reparameterize  # the published names
 
 
 class CIB(nn.Module):

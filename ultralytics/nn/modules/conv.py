@@ -162,7 +162,7 @@ class Focus(nn.Module):
 class RepConv(nn.Module):
     """A 3x3 and a 1x1 convolution side by side, with `bn` the normalized input as well, summed (arXiv 2101.03697).
 
-    `fuse_convs` makes them one convolution, for inference. `k` and `p` are 3 and 1, `d` and `deploy` change nothing.
+    `reparameterize` makes them one, for inference. `k` and `p` are 3 and 1, `d` and `deploy` change nothing.
     """
 
     default_act = nn.SiLU()
@@ -194,11 +194,11 @@ class RepConv(nn.Module):
         return self.act(y if self.bn is None else y + self.bn(x))
 
     def forward_fuse(self, x: Tensor) -> Tensor:
-        """The same after `fuse_convs`."""
+        """The same after `reparameterize`."""
         return self.act(self.conv(x))
 
     @torch.no_grad()
-    def fuse_convs(self) -> None:
+    def reparameterize(self) -> None:
         """Replace all branches by one convolution `conv` that computes their sum in eval mode; not trained any more."""
         if hasattr(self, "conv"):
             return
@@ -215,6 +215,8 @@ class RepConv(nn.Module):
         del self.conv1, self.conv2, self.bn
         self.conv = conv
         self.forward = self.forward_fuse
+
+    fuse_convs = reparameterize  # the published name
 
 
 class ChannelAttention(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .structure import Node, Shape
 
+GATES = ("channel", "filter", "spatial")  # heads of the router of an ODConv, beside that for its experts
 EPS = 1e-3  # of every norm of the YOLO family; a state dict does not say
 
 
@@ -20,6 +21,12 @@ class Kernel:
     weight: str  # "model.1.conv.weight"
     shape: Shape  # (C_out, C_in / groups, kh, kw)
     norm: str | None  # path of a norm behind it that has to be folded in, as the network has no place for it
+
+    def is_routed(self, given: Mapping[str, Tensor]) -> bool:
+        """Whether it differs from image to image: more experts than one, or other weights, of what comes in."""
+        experts = given.get(f"{self.path}routing.weight", torch.zeros(1))
+        others = [given.get(f"{self.path}routing.{head}.weight", torch.zeros(1)) for head in GATES]
+        return bool((len(experts) > 1 and experts.any()) or any(weight.any() for weight in others))
 
     def tensors(self, given: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Kernel (C_out, C_in / groups, kh, kw) and bias (C_out,) in float32.
@@ -37,13 +44,25 @@ class Kernel:
             bias = sum(biases) if biases else None
         else:
             weight, bias = own["weight"], own.get("bias")
-        weight = weight.view(self.shape)
+        weight = weight.view(self.shape) * gates(own, self.shape)
         if self.norm:  # y = (x * weight + bias - mean) / std * gamma + beta as one convolution
             norm = {name: given[self.norm + name].float() for name in ("weight", "bias", "running_mean", "running_var")}
             scale = norm["weight"] * torch.rsqrt(norm["running_var"] + EPS)
             weight = weight * scale.view(-1, 1, 1, 1)
             bias = norm["bias"] + scale * ((0 if bias is None else bias) - norm["running_mean"])
         return weight, bias
+
+
+def gates(own: Mapping[str, Tensor], shape: Shape) -> Tensor:
+    """Factor of a kernel of `shape`: what an ODConv weights it by besides, where the features of its router are 0."""
+    found = {head: own[f"routing.{head}.bias"].sigmoid() for head in GATES if f"routing.{head}.bias" in own}
+    factor = torch.ones(shape)
+    if "channel" in found:  # of all input channels, while a kernel has those of its group
+        channel = found["channel"].view(-1, 1, shape[1], 1, 1)  # (g, 1, C_in / g, 1, 1)
+        factor = (factor.unflatten(0, (len(channel), -1)) * channel).flatten(0, 1)
+    if "filter" in found:
+        factor = factor * found["filter"].view(-1, 1, 1, 1)
+    return factor * found["spatial"].view(shape[2:]) if "spatial" in found else factor
 
 
 def find_kernel(source: Node, shape: Shape) -> Kernel | None:

@@ -67,8 +67,7 @@ class _Mover:
         generator = torch.Generator().manual_seed(seed)
         rerouted = []
         for path, kernel in self.kernels.items():
-            router = self.given.get(f"{kernel.path}routing.weight")
-            if router is not None and len(router) > 1 and router.any():
+            if kernel.is_routed(self.given):
                 rerouted.append(path.rstrip("."))  # one kernel cannot stand for those it mixes for every image
             weight, bias = kernel.tensors(self.given)
             bias = bias if f"{path}cond_conv.bias" in self.state else None
