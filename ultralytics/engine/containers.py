@@ -70,6 +70,9 @@ class Predictions:
 class Probs(Predictions):
     """Probabilities of the classes for the whole image, (nc,)."""
 
+    def __init__(self, probs: Array, orig_shape: tuple[int, int] | None = None) -> None:
+        super().__init__(probs, orig_shape)
+
     @property
     def top1(self) -> int:
         """The most probable class."""
@@ -99,8 +102,8 @@ class Keypoints(Predictions):
     Visibility is the probability that the point can be seen. Points of a single object (K, D) become (1, K, D).
     """
 
-    def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
-        super().__init__(data[None] if data.ndim == 2 else data, orig_shape)  # (K, D) -> (1, K, D)
+    def __init__(self, keypoints: Array, orig_shape: tuple[int, int]) -> None:
+        super().__init__(keypoints[None] if keypoints.ndim == 2 else keypoints, orig_shape)  # (K, D) -> (1, K, D)
 
     @property
     def xy(self) -> Array:
@@ -128,8 +131,8 @@ class RowsWithConf(Predictions):
 
     size: int
 
-    def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
-        data = data[None] if data.ndim == 1 else data  # a single row (m,) -> (1, m)
+    def __init__(self, boxes: Array, orig_shape: tuple[int, int]) -> None:
+        data = boxes[None] if boxes.ndim == 1 else boxes  # a single row (m,) -> (1, m)
         if data.ndim != 2 or data.shape[1] - self.size not in (2, 3):
             expected = f"(n, {self.size + 2}) or, with track ids, (n, {self.size + 3})"
             raise ValueError(f"{type(self).__name__.lower()} have shape {tuple(data.shape)}: expected {expected}")
@@ -233,8 +236,8 @@ class Masks(Predictions):
     A single mask (h, w) becomes (1, h, w).
     """
 
-    def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
-        super().__init__(data[None] if data.ndim == 2 else data, orig_shape)  # (h, w) -> (1, h, w)
+    def __init__(self, masks: Array, orig_shape: tuple[int, int]) -> None:
+        super().__init__(masks[None] if masks.ndim == 2 else masks, orig_shape)  # (h, w) -> (1, h, w)
 
     @cached_property
     def xy(self) -> list[np.ndarray]:

@@ -92,6 +92,7 @@ class Predictor:
                 for pred, frame in zip(preds, self.batch, strict=True)
             ]
         for result in self.results:
+            result.save_dir = self.save_dir and str(self.save_dir)
             result.speed = watch.per_image(len(images))
             self._spent.update(result.speed)
         return tuple(images.shape)
@@ -109,7 +110,7 @@ class Predictor:
         if self.writer:
             self.writer.write(frame, result)
         if self.args.show:
-            result.show(1 if frame.is_video else 0, **plot_settings(self.args))
+            result.show(wait=1 if frame.is_video else 0, **plot_settings(self.args))
 
 
 class Writer:

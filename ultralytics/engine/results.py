@@ -1,23 +1,19 @@
 """Predictions for one image, to read, draw and save."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from ultralytics.engine.containers import OBB, Array, Boxes, Index, Keypoints, Masks, Predictions, Probs, RowsWithConf
+from ultralytics.utils import LOGGER, DataExportMixin
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.files import import_extra
 from ultralytics.utils.ops import clip_boxes, xyxy2xywh
 from ultralytics.utils.plotting import Annotator, class_name, colors, image_name, write_image, writing
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["OBB", "Boxes", "Keypoints", "Masks", "Probs", "Results"]
 
@@ -25,11 +21,12 @@ TOP5_BACKGROUND = (64, 64, 64)  # BGR, behind the classes of a classified image
 CROP_GAIN, CROP_PAD = 1.02, 10  # sides of a crop: those of its box times the gain, plus pixels
 
 
-class Results:
+class Results(DataExportMixin):
     """Predictions for one image.
 
-    `orig_img` (H, W, 3) BGR as it was read from `path`, `names` of the classes, `speed` in milliseconds by stage.
-    `len`, indexing and iteration are over the objects.
+    `orig_img` (H, W, 3) BGR as it was read from `path`, `names` of the classes, `speed` in milliseconds by stage,
+    `save_dir` the folder that the call which made it writes to, or None. `len`, indexing and iteration are over the
+    objects.
     """
 
     # Attributes that hold one row per object, or None; `len` is that of the first that is not None.
@@ -42,10 +39,9 @@ class Results:
         names: Mapping[int, str],
         boxes: Array | None = None,
         masks: Array | None = None,
-        *,
-        obb: Array | None = None,
-        keypoints: Array | None = None,
         probs: Array | None = None,
+        keypoints: Array | None = None,
+        obb: Array | None = None,
         speed: dict[str, float | None] | None = None,
     ) -> None:
         self.orig_img = orig_img
@@ -58,15 +54,19 @@ class Results:
         self.keypoints = None if keypoints is None else Keypoints(keypoints, self.orig_shape)
         self.probs = None if probs is None else Probs(probs, self.orig_shape)
         self.speed = speed or dict.fromkeys(("preprocess", "inference", "postprocess"))
+        self.save_dir: str | None = None
 
     def new(self) -> "Results":
         """Results of the same image without any objects."""
-        return Results(self.orig_img, self.path, self.names, speed=self.speed)
+        result = Results(self.orig_img, self.path, self.names, speed=self.speed)
+        result.save_dir = self.save_dir
+        return result
 
     def update(
         self,
         boxes: Array | None = None,
         masks: Array | None = None,
+        probs: Array | None = None,
         obb: Array | None = None,
         keypoints: Array | None = None,
     ) -> None:
@@ -75,6 +75,8 @@ class Results:
             self.boxes = Boxes(clip_boxes(boxes, self.orig_shape), self.orig_shape)
         if masks is not None:
             self.masks = Masks(masks, self.orig_shape)
+        if probs is not None:
+            self.probs = Probs(probs, self.orig_shape)
         if obb is not None:
             self.obb = OBB(obb, self.orig_shape)
         if keypoints is not None:
@@ -132,6 +134,8 @@ class Results:
             return ", ".join(f"{name} {conf:.2f}" for _, name, conf in self._top5()) + ", "
         if not len(self):
             return "(no detections), "
+        if self._boxes is None:  # masks or keypoints alone, of no class
+            return ""
         counts = sorted(Counter(self._boxes.cls.tolist()).items())
         return "".join(f"{n} {class_name(self.names, c)}{'s' * (n > 1)}, " for c, n in counts)
 
@@ -170,81 +174,93 @@ class Results:
             rows.append(row)
         return rows
 
-    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """`summary` as JSON text."""
-        return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)
-
-    def to_df(self, normalize: bool = False, decimals: int = 5) -> "pd.DataFrame":
-        """`summary` as a pandas DataFrame; DependencyError without pandas."""
-        return import_extra("pandas", "dev").DataFrame(self.summary(normalize, decimals))
-
     def plot(
         self,
         conf: bool = True,
         line_width: float | None = None,
         font_size: float | None = None,
+        font: str | None = None,
         pil: bool = False,
-        img: np.ndarray | Image.Image | None = None,
-        *,
+        img: np.ndarray | Tensor | Image.Image | None = None,
+        kpt_radius: float | None = None,
+        kpt_line: bool = True,
         labels: bool = True,
         boxes: bool = True,
         masks: bool = True,
-        kpt_line: bool = True,
-        kpt_radius: float | None = None,
-        color_mode: str = "class",
+        probs: bool = True,
+        show: bool = False,
         save: bool = False,
         filename: str | Path | None = None,
+        color_mode: str = "class",
+        txt_color: tuple[int, int, int] = (255, 255, 255),
     ) -> np.ndarray | Image.Image:
         """The image (or `img`, of the same size) with the objects: (H, W, 3) BGR, or with `pil` a PIL image.
 
         Keypoints are discs of `kpt_radius` pixels, by `kpt_line` joined to limbs. `color_mode` "class" gives each class
-        its color, "instance" each object. `save` also writes it, see `save()`.
+        its color and each keypoint of an object its own, "instance" each object, which is known by its track id if it
+        has one. `font` is the path of a font file, `txt_color` BGR. `save` also writes the plot, see `save()`, and
+        `show` opens a window.
         """
         if color_mode not in ("class", "instance"):
             raise ConfigError(f"color_mode={color_mode!r}: expected 'class' or 'instance'")
         detections = self._boxes.numpy() if self._boxes is not None else ()
-        palette = [colors(box.cls[0] if color_mode == "class" else i, bgr=True) for i, box in enumerate(detections)]
+        palette = self._palette(color_mode)
         drawn, texts = detections if boxes else (), []
         for box in drawn:
             track = f"id:{int(box.id[0])} " if box.is_track else ""
             texts.append(track + class_name(self.names, box.cls[0]) + (f" {box.conf[0]:.2f}" if conf else ""))
 
-        image = (self.orig_img if img is None else img).copy()
-        annotator = Annotator(image, line_width, font_size, example="".join(texts))
+        image = self.orig_img if img is None else img
+        image = image.clone() if isinstance(image, Tensor) else image.copy()
+        annotator = Annotator(image, line_width, font_size, font, example="".join(texts))
         if masks and self.masks is not None:
-            annotator.masks(list(zip(self.masks.on_image(), palette, strict=True)))
+            annotator.masks(self.masks.on_image(), palette)
         # Objects are sorted by confidence; drawn from the last to the first, the most confident one ends up on top.
         if self.keypoints is not None:
             for points, color in reversed(list(zip(self.keypoints.numpy().data, palette, strict=True))):
-                annotator.keypoints(points, color, kpt_radius, kpt_line)
-        layers = list(zip(drawn, texts, palette, strict=False))[::-1]
-        for box, _, color in layers:
+                one = color if color_mode == "instance" else None
+                annotator.kpts(points, radius=kpt_radius, kpt_line=kpt_line, kpt_color=one)
+        layers = list(zip(drawn, texts, palette, strict=False))
+        for box, _, color in reversed(layers):
             annotator.box_label(box.corners()[0], color=color)
         for box, text, color in layers if labels else ():  # after all boxes, so that no line crosses a text
-            annotator.label(box.corners()[0], text, color)
-        if self.probs is not None and labels:
+            annotator.label(box.corners()[0], text, color, txt_color)
+        if self.probs is not None and probs and labels:
             lines = [name + (f" {score:.2f}" if conf else "") for _, name, score in self._top5()]
             margin = annotator.font_size // 2
-            annotator.text((margin, margin), "\n".join(lines), box_color=TOP5_BACKGROUND)
+            annotator.text((margin, margin), "\n".join(lines), txt_color, box_color=TOP5_BACKGROUND)
         if save:
             write_image(filename or f"results_{image_name(self.path)}", annotator.result())
+        if show:
+            self._show(annotator.result())
         return annotator.result(pil)
 
-    def show(self, wait: int = 0, **drawing: object) -> None:
-        """Show the plot in a window for at least `wait` milliseconds (0: until a key is pressed or it is closed).
+    def _palette(self, color_mode: str) -> list[tuple[int, int, int]]:
+        """Color of each object, BGR; by its number where it has no class."""
+        if self._boxes is None:
+            return [colors(i, bgr=True) for i in range(len(self))]
+        boxes = self._boxes.numpy()
+        by_instance = boxes.id if boxes.is_track else range(len(boxes))
+        return [colors(i, bgr=True) for i in (boxes.cls if color_mode == "class" else by_instance)]
 
-        `drawing` goes to `plot`. Raises DeviceError where there is no display.
-        """
+    def _show(self, image: np.ndarray, wait: int = 0) -> None:
         from ultralytics.utils.display import show_image
 
-        show_image(self.path, self.plot(**drawing), wait)
+        show_image(self.path, image, wait)
 
-    def save(self, filename: str | Path | None = None, **drawing: object) -> str:
+    def show(self, *args: object, wait: int = 0, **drawing: object) -> None:
+        """Show the plot in a window for at least `wait` milliseconds (0: until a key is pressed or it is closed).
+
+        All else goes to `plot`. Raises DeviceError where there is no display.
+        """
+        self._show(self.plot(*args, **drawing), wait)
+
+    def save(self, filename: str | Path | None = None, *args: object, **drawing: object) -> str:
         """Write the plot, without a `filename` to results_<name of the image> in the current folder; returns the path.
 
-        `drawing` goes to `plot`.
+        All else goes to `plot`.
         """
-        return str(write_image(filename or f"results_{image_name(self.path)}", self.plot(**drawing)))
+        return str(write_image(filename or f"results_{image_name(self.path)}", self.plot(*args, **drawing)))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
         """Append a row `class x y w h [confidence] [track id]` per object, 0..1; no objects, no file. Returns the path.
@@ -254,7 +270,7 @@ class Results:
         are rows `0.93 name` of the five most probable classes.
         """
         path, lines = Path(txt_file), []
-        if not len(self):
+        if not len(self) or (self._boxes is None and self.probs is None):  # masks alone have no class
             return str(path)
         if self.probs is not None:
             lines = [f"{conf:.2f} {name}\n" for _, name, conf in self._top5()]
@@ -279,6 +295,8 @@ class Results:
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
         """Write the crop of each box to save_dir/<class>/<file_name>.jpg, the next to <file_name>-2.jpg and so on."""
+        if self.probs is not None:
+            LOGGER.warning(f"{self.path}: nothing is cropped, as a classified image has no boxes")
         height, width = self.orig_shape
         for box in self._boxes or ():
             x, y, w, h = xyxy2xywh(box.xyxy)[0].tolist()

@@ -1,5 +1,8 @@
 """Small tools that know nothing of networks, datasets or loops; here the log and a few that custom code imports."""
 
+import csv
+import io
+import json
 import logging
 import os
 import platform
@@ -8,9 +11,12 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.utils import refused
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOGGER = logging.getLogger("ultralytics")
 
@@ -67,6 +73,30 @@ class SimpleClass:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+class DataExportMixin:
+    """Base of classes with a `summary`, a list of dictionaries, one a row: gives it as a table or as text."""
+
+    def to_df(self, normalize: bool = False, decimals: int = 5) -> "pd.DataFrame":
+        """`summary` as a pandas DataFrame; DependencyError without pandas."""
+        from ultralytics.utils.files import import_extra
+
+        return import_extra("pandas", "dev").DataFrame(self.summary(normalize=normalize, decimals=decimals))
+
+    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
+        """`summary` as CSV text with a row of names; what is nested, such as a box, is one cell."""
+        rows = self.summary(normalize=normalize, decimals=decimals)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+        if rows:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
+        """`summary` as JSON text."""
+        return json.dumps(self.summary(normalize=normalize, decimals=decimals), indent=2, ensure_ascii=False)
 
 
 def _full_name(value: object) -> str:

@@ -1,9 +1,11 @@
 """Draws boxes, masks, keypoints and labels onto an image, in colors of the classes that can be told apart."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image
 
 from ultralytics.utils.fonts import font_file, shorten, text_mask
@@ -20,6 +22,7 @@ PALETTE: tuple[tuple[int, int, int], ...] = tuple(
 )
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 Color = tuple[int, int, int]
+DEFAULT_FONT = "Arial.ttf"  # the public package's, which stands for: choose one
 
 
 def colors(i: int, bgr: bool = False) -> Color:
@@ -56,7 +59,7 @@ COCO_LIMBS: dict[str, tuple[tuple[int, int], ...]] = {
     "right leg": ((12, 14), (14, 16)),
 }
 MASK_OPACITY = 0.45
-MIN_VISIBLE = 0.25  # keypoints of a lower probability to be visible are not drawn
+MAX_COVERED = 0.3  # of a label by earlier ones: beyond it neither could be read, and the later is left out
 MIN_FONT = 7  # pixels: smaller letters are no letters
 SHIFT = 4  # bits behind the binary point of coordinates for OpenCV
 LIMIT = 2**15  # pixels: OpenCV's coordinates overflow far beyond it
@@ -68,16 +71,32 @@ class Annotator:
     Colors are BGR. `line_width` and `font_size` are pixels and follow the size of the image if not given; `font` is
     the path of a font file. Without it each text gets one that can spell it, the same for all if one font can spell
     `example`, which holds all characters to come. Boxes are xyxy in pixels, or four corners (4, 2) of a rotated one.
+    `pil` changes nothing: one way of drawing serves both kinds of image, and `result(pil=True)` gives a PIL image.
     """
 
     def __init__(
         self,
-        im: np.ndarray | Image.Image,
+        im: np.ndarray | torch.Tensor | Image.Image,
         line_width: float | None = None,
         font_size: float | None = None,
         font: str | None = None,
+        pil: bool = False,
         example: str = "",
     ) -> None:
+        self.fromarray(im)
+        mean = (self.height + self.width) / 2
+        self.lw = max(round(line_width or max(mean * 0.003, min(mean / 150, 2))), 1)
+        self.font_size = max(round(font_size or min(max(mean * 0.024, 11), self.height / 2)), MIN_FONT)
+        self.font = None if font == DEFAULT_FONT else font
+        self.example = example
+        self._labels: list[tuple[int, int, int, int]] = []  # areas xyxy that labels cover
+
+    def fromarray(self, im: np.ndarray | torch.Tensor | Image.Image) -> None:
+        """Draw on another image from now on. ValueError for a tensor that is no (H, W, 3) uint8."""
+        if isinstance(im, torch.Tensor):
+            if im.ndim != 3 or im.shape[2] != 3 or im.dtype != torch.uint8:
+                raise ValueError(f"a tensor of shape {tuple(im.shape)} {im.dtype}: expected (H, W, 3) torch.uint8, BGR")
+            im = im.numpy(force=True)
         if isinstance(im, Image.Image):
             self.im = np.array(im.convert("RGB"))[..., ::-1].copy()
         elif im.ndim == 2 or im.shape[2] == 1:
@@ -86,12 +105,6 @@ class Annotator:
             im = np.ascontiguousarray(im)  # as OpenCV wants it; the same array where it is
             self.im = im if im.flags.writeable else im.copy()
         self.height, self.width = self.im.shape[:2]
-        mean = (self.height + self.width) / 2
-        self.lw = max(round(line_width or max(mean * 0.003, min(mean / 150, 2))), 1)
-        self.font_size = max(round(font_size or min(max(mean * 0.024, 11), self.height / 2)), MIN_FONT)
-        self.font = font
-        self.example = example
-        self._labels: list[tuple[int, int, int, int]] = []  # areas xyxy that labels cover
 
     def box_label(
         self,
@@ -118,12 +131,15 @@ class Annotator:
         if label:
             self.label(corners, label, color, txt_color)
 
-    def masks(self, masks: Sequence[tuple[np.ndarray, Color]]) -> None:
+    def masks(
+        self, masks: Sequence[np.ndarray] | torch.Tensor, colors: Sequence[Color], alpha: float = MASK_OPACITY
+    ) -> None:
         """Draw translucent areas with a smooth edge and a thin line on it, the first on top.
 
-        A mask is (h, w) of 0 and 1 and covers the whole image, at any resolution.
+        A mask is (h, w) of 0 and 1 and covers the whole image, at any resolution; `alpha` is the opacity, 0..1.
         """
-        for mask, color in reversed(masks):
+        arrays = masks.numpy(force=True) if isinstance(masks, torch.Tensor) else masks
+        for mask, color in reversed(list(zip(arrays, colors, strict=True))):
             # Fraction of each pixel that the mask covers, (H, W); blurred so that the steps of a coarse mask go.
             soft = cv2.resize(mask.astype(np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR)
             enlarged = max(self.height / mask.shape[0], self.width / mask.shape[1])
@@ -135,26 +151,39 @@ class Annotator:
             if not len(rows):
                 continue
             window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # blending is most of the work
-            area, opacity = self.im[window], coverage[window][..., None] * MASK_OPACITY
+            area, opacity = self.im[window], coverage[window][..., None] * alpha
             area[:] = np.rint(area + (np.array(color, np.float32) - area) * opacity)
             contours, _ = cv2.findContours((coverage > 0.5).view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(self.im, contours, -1, color, max(self.lw // 2, 1), cv2.LINE_AA)
 
-    def keypoints(self, points: np.ndarray, color: Color, radius: float | None = None, limbs: bool = True) -> None:
+    def kpts(
+        self,
+        kpts: np.ndarray | torch.Tensor,
+        shape: tuple[int, int] | None = None,
+        radius: float | None = None,
+        kpt_line: bool = True,
+        conf_thres: float = 0.25,
+        kpt_color: Color | None = None,
+    ) -> None:
         """Draw points (K, 2 or 3), x, y in pixels and perhaps visibility, as discs; seventeen of them are a person.
 
-        A person has `limbs`, each part of the body in a color of its own; other points are `color` inside.
+        A person has limbs (`kpt_line`), each part of the body in a color of its own; other points have a color each,
+        so that left and right can be told, or all are `kpt_color`. Points of a visibility of at most `conf_thres` are
+        not drawn, nor, where the `shape` (height, width) of the image is given, those on its edges, which are unknown.
         """
-        shown = (points[:, 2] > MIN_VISIBLE) if points.shape[1] == 3 else (points[:, :2] >= 0).all(1)
+        points = kpts.numpy(force=True) if isinstance(kpts, torch.Tensor) else kpts
+        shown = (points[:, 2] > conf_thres) if points.shape[1] == 3 else (points[:, :2] >= 0).all(1)
         shown &= np.isfinite(points).all(1)
+        if shape is not None:
+            shown &= (points[:, :2] % (shape[1], shape[0]) != 0).all(1)
         pixels = np.round((np.nan_to_num(points[:, :2]) - 0.5).clip(-LIMIT, LIMIT) * 2**SHIFT)  # as in `box`
         places = [tuple(map(int, place)) for place in pixels]
-        point_colors = [color] * len(points)
+        point_colors = [kpt_color or colors(i, bgr=True) for i in range(len(points))]
         if len(points) == COCO_SHAPE[0]:  # a person: lines first, so that the discs lie on them
             for part, pairs in enumerate(COCO_LIMBS.values()):
                 for a, b in pairs:
-                    point_colors[b] = colors(part, bgr=True)
-                    if limbs and shown[a] and shown[b]:
+                    point_colors[b] = kpt_color or colors(part, bgr=True)
+                    if kpt_line and shown[a] and shown[b]:
                         cv2.line(self.im, places[a], places[b], point_colors[b], self.lw, cv2.LINE_AA, SHIFT)
         size = radius or self.lw + 1
         for place, visible, inside in zip(places, shown, point_colors, strict=True):
@@ -169,7 +198,10 @@ class Annotator:
         color: Color = (128, 128, 128),
         txt_color: Color = (255, 255, 255),
     ) -> None:
-        """Draw the label of a box: above it, else inside or below, in the image and clear of other labels."""
+        """Draw the label of a box: above it, else inside or below, in the image and clear of other labels.
+
+        Where others leave no room for it, it is left out: call this for the most important box first.
+        """
         corners = np.asarray(box).reshape(-1, 2)  # (2 or 4, 2)
         # Begin at the highest corner: beside those of the bounds a rotated box's label would not touch it.
         top = corners[np.lexsort((corners[:, 0], corners[:, 1].round()))[0]]
@@ -184,7 +216,9 @@ class Annotator:
         mask = text_mask(shorten(label, font, size, room), font, size)  # (h, w)
 
         height, width = mask.shape[0], mask.shape[1] + 2 * pad
-        x, y = self._place(pixels, width, height)
+        x, y, covered = self._place(pixels, width, height)
+        if covered > MAX_COVERED * width * height:
+            return
         self._labels.append((x, y, x + width, y + height))
         cv2.rectangle(self.im, (x, y), (x + width - 1, y + height - 1), color, cv2.FILLED)
         self._blend(mask, x + pad, y, readable(txt_color, color))
@@ -210,9 +244,42 @@ class Annotator:
             self._blend(mask, x + self.lw * (box_color is not None), y, txt_color)
             y += len(mask)
 
+    def rectangle(
+        self, xy: Sequence[float], fill: Color | None = None, outline: Color | None = None, width: int = 1
+    ) -> None:
+        """Draw a box xyxy, filled, with an outline of `width` pixels, or both."""
+        x1, y1, x2, y2 = (round(float(v)) for v in xy)
+        if fill is not None:
+            cv2.rectangle(self.im, (x1, y1), (x2, y2), fill, cv2.FILLED)
+        if outline is not None:
+            cv2.rectangle(self.im, (x1, y1), (x2, y2), outline, width)
+
     def result(self, pil: bool = False) -> np.ndarray | Image.Image:
         """The image, (H, W, 3) BGR uint8, or as a PIL image in RGB."""
         return Image.fromarray(self.im[..., ::-1]) if pil else self.im
+
+    def save(self, filename: str | Path = "image.jpg") -> None:
+        """Write the image in the format of the suffix."""
+        from ultralytics.utils.plotting import write_image
+
+        write_image(filename, self.im)
+
+    def show(self, title: str | None = None) -> None:
+        """Show the image in a window; DeviceError where there is no display."""
+        from ultralytics.utils.display import show_image
+
+        show_image(title or "image", self.im)
+
+    @staticmethod
+    def get_txt_color(color: Color = (128, 128, 128), txt_color: Color = (255, 255, 255)) -> Color:
+        """Text color that can be read on `color`: `txt_color`, else black or white."""
+        return readable(txt_color, color)
+
+    @staticmethod
+    def get_bbox_dimension(bbox: Sequence[float]) -> tuple[float, float, float]:
+        """Width, height and area of a box xyxy."""
+        x1, y1, x2, y2 = bbox
+        return x2 - x1, y2 - y1, (x2 - x1) * (y2 - y1)
 
     def _clip(self, corners: np.ndarray) -> tuple[int, int, int, int] | None:
         """Pixels xyxy of a box (2, 2), drawn with its whole line inside the image; None if nothing of it is there."""
@@ -224,8 +291,11 @@ class Annotator:
         y1, y2 = (round(min(max(y, inset), self.height - 1 - inset)) for y in (y1, y2))
         return x1, y1, x2, y2
 
-    def _place(self, box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int]:
-        """Left top corner for a label of a box xyxy: in the image, covering as little of earlier labels as can be."""
+    def _place(self, box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int]:
+        """Left top corner for a label of a box xyxy: in the image, covering the fewest pixels of earlier labels.
+
+        Those are the third number.
+        """
         x1, y1, x2, y2 = box
         edge = self.lw // 2
         left, right = x1 - edge, x2 + edge + 1 - width
@@ -237,7 +307,9 @@ class Annotator:
         start, labels = np.array(inside)[:, None], np.array(self._labels).reshape(-1, 4)  # (k, 1, 2), (n, 4)
         end = start + np.array((width, height))
         overlap = np.minimum(end, labels[:, 2:]) - np.maximum(start, labels[:, :2])  # (k, n, 2)
-        return inside[overlap.clip(0).prod(2).sum(1).argmin()]  # the first of equals
+        covered = overlap.clip(0).prod(2).sum(1)
+        best = covered.argmin()  # the first of equals
+        return *inside[best], int(covered[best])
 
     def _blend(self, mask: np.ndarray, x: int, y: int, color: Color) -> None:
         """Paint `color` through an opacity mask whose left top corner is (x, y); what lies outside is cut off."""

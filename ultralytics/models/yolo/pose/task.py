@@ -19,7 +19,7 @@ from ultralytics.models.yolo.detect.task import DetectTask, filter_confident
 from ultralytics.models.yolo.pose.data import attach_keypoints, check_keypoints, keypoint_targets, parse_keypoint_rows
 from ultralytics.nn.tasks import BaseModel, PoseModel
 from ultralytics.utils import LOGGER
-from ultralytics.utils.annotator import Annotator, colors
+from ultralytics.utils.annotator import Annotator
 from ultralytics.utils.coco import keypoints_annotation
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.loss import v8PoseLoss
@@ -152,7 +152,7 @@ class PoseTask(DetectTask):
     def plot_batch(self, batch: Batch, fname: Path) -> None:
         """Draw the images of a batch with their boxes and keypoints."""
         index, cls, boxes = batch["batch_idx"], batch["cls"].flatten(), batch["bboxes"]
-        names, below = self.data["names"], draw_keypoints(batch["keypoints"], cls)
+        names, below = self.data["names"], draw_keypoints(batch["keypoints"])
         plot_images(batch["img"], index, cls, boxes, None, batch["im_file"], names, fname, below=below)
 
     def plot_predictions(self, batch: Batch, preds: list[Tensor], fname: Path) -> None:
@@ -162,7 +162,7 @@ class PoseTask(DetectTask):
         points = rows[:, 6:].unflatten(1, (batch["keypoints"].shape[1], -1)).clone()  # (n, K, D)
         points[..., :2] /= torch.tensor((width, height))
         boxes, cls = xyxy2xywhn(rows[:, :4], width, height), rows[:, 5]
-        names, below = self.data["names"], draw_keypoints(points, cls)
+        names, below = self.data["names"], draw_keypoints(points)
         plot_images(batch["img"], index, cls, boxes, rows[:, 4], batch["im_file"], names, fname, below=below)
 
 
@@ -181,13 +181,13 @@ def warn_invalid_visibility(dataset: YOLODataset, split: str) -> None:
         )
 
 
-def draw_keypoints(points: Tensor, cls: Tensor) -> Callable[[Annotator, np.ndarray], None]:
-    """Function that draws the keypoints (N, K, D), x and y in 0..1, of objects of the classes (N,)."""
+def draw_keypoints(points: Tensor) -> Callable[[Annotator, np.ndarray], None]:
+    """Function that draws the keypoints (N, K, D), x and y in 0..1, for `plot_images`."""
 
     def draw(annotator: Annotator, objects: np.ndarray) -> None:
         for j in objects:
             pixels = points[j].float().numpy().copy()
             pixels[:, :2] *= (annotator.width, annotator.height)
-            annotator.keypoints(pixels, colors(cls[j], bgr=True))
+            annotator.kpts(pixels)
 
     return draw

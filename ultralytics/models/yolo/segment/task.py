@@ -151,6 +151,6 @@ def draw_masks(masks: Tensor, cls: Tensor) -> Callable[[Annotator, np.ndarray], 
     """Function that draws the masks (N, h, w) of objects of the classes (N,), for `plot_images`."""
 
     def draw(annotator: Annotator, objects: np.ndarray) -> None:
-        annotator.masks([(masks[j].numpy().astype(np.uint8), colors(cls[j], bgr=True)) for j in objects])
+        annotator.masks(masks[objects], [colors(cls[j], bgr=True) for j in objects])
 
     return draw
