@@ -321,6 +321,11 @@ def test_registering_never_takes_a_name_of_the_core(sets):
     assert tasks.Conv is Conv
 
 
+def test_registering_may_take_the_name_of_a_further_block_of_the_public_package(sets):
+    mine = register_module(type("SPP", (Wide,), {}))
+    assert tasks.find_module("SPP") is mine
+
+
 def test_registering_a_name_twice(sets, warnings):
     register_module(Wide)
     register_module(copy.copy(Wide))

@@ -2,9 +2,10 @@
 
 A block of your own becomes known in four steps, see Addmodules/__init__.py; the last of them is in this file.
 """
-# ruff: noqa: F401, F403, F405 (add-ons come in by `import *`, so that a new one needs no line here; YAMLs name heads)
+# ruff: noqa: F401, F403, F405 (add-ons come in by `import *`, so that a new one needs no import here; YAMLs name heads)
 
-# Before all other imports: a pasted file may carry its own Conv or C2f, and no name below is ever replaced by them.
+# Before all other imports: a pasted file may carry its own Conv or C2f, and a name that this file imports or defines is
+# never replaced. Names of OTHER_CHANNEL_MODULES, such as SPP, and those of earlier add-ons are.
 from .Addmodules import *
 
 # isort: split
@@ -21,7 +22,7 @@ from ultralytics.nn import Addmodules, diagnostics, features, modules
 from ultralytics.nn.fuse import fold_all, foldable
 from ultralytics.utils import LOGGER, IterableSimpleNamespace, refused
 from ultralytics.utils.checkpoint import Checkpoint
-from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint  # of that name is the published one below
+from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint  # `load_checkpoint` below is the public one
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.torch_utils import model_info
@@ -112,7 +113,7 @@ try:
         C2f_FasterBlock,
         VoVGSCSP,
     }
-except NameError as exc:
+except NameError as exc:  # a class was put into a set and not imported: the error says which file has it
     raise diagnostics.unknown_name(exc.name) from exc
 channel_modules.update(modules.OTHER_CHANNEL_MODULES)  # the public package's further blocks
 repeat_modules.update(modules.OTHER_REPEAT_MODULES)
@@ -121,8 +122,8 @@ repeat_modules.update(modules.OTHER_REPEAT_MODULES)
 def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
     """Build the layers of a model YAML `d`, a row [from, repeats, module, args] each, for images of `ch` channels.
 
-    Returns them and the sorted numbers of those whose output is needed later than by the next layer. `d["scale"]` is
-    filled in where it is missing. Raises ModelError naming the YAML and the row.
+    Returns the layers, and the sorted indices of those whose output is read by a later row than the next one.
+    `d["scale"]` is filled in where it is missing. Raises ModelError naming the YAML and the row.
     """
     depth, width, max_channels = scaling(d)
 
@@ -130,7 +131,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
         return make_divisible(min(c, max_channels) * width, 8)
 
     nc = d.get("nc")  # noqa: F841 (branches pasted below ask for it)
-    c2, ch, layers, save = ch, [ch], [], set()  # ch[i]: channels layer i gives; before the first, those of the image
+    c2, ch, layers, save = ch, [ch], [], set()  # now ch[i]: channels layer i gives; first those of the image
     if verbose:
         LOGGER.info(TABLE_HEAD)
     for i, row in enumerate(rows(d)):
@@ -158,11 +159,12 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
                 c2 = sum(ch[x] for x in diagnostics.require_several_inputs(m, f))
             elif issubclass(m, Detect):
                 levels = [ch[x] for x in diagnostics.require_several_inputs(m, f)]
-                if issubclass(m, Segment):  # [nc, prototypes, channels before them]: only these are scaled
+                if issubclass(m, Segment):  # [nc, nm, npr]: only npr is scaled
                     args[2:3] = map(scaled, args[2:3])
                     kwargs.update({key: scaled(c) for key, c in kwargs.items() if key == "npr"})
                 # A row with arguments by name may have left out any of the others: the channels go by name, too.
                 args, kwargs = (args, {**kwargs, "ch": levels}) if kwargs else ([*args, levels], kwargs)
+                # c2 stays that of the row before: a head is the last one, no row asks what it gives.
             elif issubclass(m, Classify):
                 diagnostics.check_channels(m, f, args)
                 c2 = args[0]
@@ -176,7 +178,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
             m_.i, m_.f, m_.c2, m_.has_rule = i, f, c2, has_rule
             m_.type, m_.np = f"{m.__module__}.{m.__qualname__}", sum(p.numel() for p in m_.parameters())
             layers.append(m_)
-            save.update(x % i for x in ([f] if isinstance(f, int) else f) if x != -1)
+            save.update(x % i for x in ([f] if isinstance(f, int) else f) if x != -1)  # % i: `from` may be negative
             ch = [c2] if i == 0 else [*ch, c2]
             if verbose:
                 LOGGER.info(table_row(m_, n, name, args, kwargs))
@@ -227,7 +229,7 @@ def register_module(cls: type[nn.Module], repeats: bool = False) -> type[nn.Modu
     """
     name, before = cls.__name__, globals().get(cls.__name__)
     if before is not None and (name not in known_modules() or before.__module__.startswith(modules.__name__)):
-        raise ModelError(f"{name} is a name of the core, which add-ons never replace: give the class another name")
+        raise ModelError(f"{name} is a name of the core in nn/tasks.py, and those stay: give the class another name")
     if before is not None and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__):
         diagnostics.warn_replaced(name, before, cls)
     globals()[name] = cls
@@ -294,7 +296,7 @@ class BaseModel(nn.Module):
         """Measure the strides of the head on an empty image.
 
         Raises ModelError naming the row of a layer that cannot take what comes in, or gives other channels than
-        parse_model told the layers behind it.
+        parse_model told the layers after it.
         """
         *layers, head = self.model.eval()  # the norms must not learn from an empty image
         if head.nc != self.nc:
@@ -316,7 +318,8 @@ class BaseModel(nn.Module):
     def forward(self, x: Tensor | dict[str, Any]) -> Any:
         """Images (B, C, H, W) in 0..1 to what the head makes of them; of a batch, which is a dict, the `loss`.
 
-        In training mode the raw output, which the loss takes; in eval mode (decoded, raw). The head has the shapes.
+        In training mode the raw output, which the loss takes; in eval mode (decoded, raw). The head's docstring has the
+        shapes.
         """
         if isinstance(x, dict):
             return self.loss(x)
@@ -347,7 +350,7 @@ class BaseModel(nn.Module):
         return getattr(loss, self.loss_name)(self)
 
     def fuse(self, verbose: bool = True) -> "BaseModel":
-        """Fold every norm into the convolution before it, for good; outputs in eval mode stay the same."""
+        """Fold norms into the convolutions before them where that is possible; outputs in eval mode stay the same."""
         if not self.is_fused():
             fold_all(self)
             if verbose:
@@ -480,6 +483,8 @@ class ClassificationModel(BaseModel):
             self.info()
 
 
+# For weights files that are opened without a Task, which has its own `model_class` (nn/weights.py): a task that is not
+# here, such as one of your own, is opened as a DetectionModel.
 MODEL_CLASSES: dict[str, type[BaseModel]] = {
     "detect": DetectionModel,
     "segment": SegmentationModel,
