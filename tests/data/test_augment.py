@@ -42,7 +42,8 @@ def test_warp_turns_by_right_angles_to_the_pixel(turns: int, angle: float) -> No
         np.array(((1, 0, -48), (0, 1, -48), (0, 0, 1.0))),
         np.array(((cos, sin, 0), (-sin, cos, 0), (0, 0, 1))),
     )
-    np.testing.assert_array_equal(A.warp(img, np.linalg.inv(middle) @ turn @ middle, SIZE), np.rot90(img, turns))
+    found = A.draw(((img, 0, 0),), SIZE, np.linalg.inv(middle) @ turn @ middle, SIZE)
+    np.testing.assert_array_equal(found, np.rot90(img, turns))
 
 
 @pytest.mark.parametrize("seed", range(15))

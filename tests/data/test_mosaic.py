@@ -2,11 +2,22 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from scipy import stats
 
-from ultralytics.data.augment import MIN_VISIBLE, MIN_VISIBLE_POLYGON, cutmix, mixup, mosaic4
+from ultralytics.data.augment import (
+    MIN_VISIBLE,
+    MIN_VISIBLE_POLYGON,
+    cutmix,
+    draw,
+    mixup,
+    mosaic4,
+    on_whole_pixels,
+    random_matrix,
+    random_perspective,
+)
 from ultralytics.data.instances import Instances, Sample
 from ultralytics.data.polygons import resample
 
@@ -22,7 +33,7 @@ def four(painted) -> list[Sample]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_mosaic_boxes_lie_on_the_colors(four: list[Sample], assert_boxes_on_colors, seed: int) -> None:
-    canvas = mosaic4(four, SIZE, np.random.default_rng(seed))
+    canvas = mosaic4(four, SIZE, np.random.default_rng(seed)).draw()
     assert canvas.size == (128, 128)
     assert_boxes_on_colors(canvas, slack=0)
 
@@ -33,7 +44,7 @@ def test_mosaic_images_meet_at_a_uniform_point_of_the_middle_half() -> None:
     rng = np.random.default_rng(0)
     points = []
     for _ in range(1000):
-        img = mosaic4(gray, SIZE, rng).img[..., 0]
+        img = mosaic4(gray, SIZE, rng).draw().img[..., 0]
         rows, columns = np.nonzero(img == 3)
         x, y = columns.min(), rows.min()
         points.append((x, y))
@@ -127,3 +138,40 @@ def test_cutmix_changes_as_many_images_as_the_reference(k: int, changed: int) ->
     ours *= 39 / 40  # an image cut into itself does not look changed
     expected, spread = changed / 1600, np.sqrt(changed / 1600**2 + changed * 2 / 3200**2)
     assert abs(ours / 3200 - expected) < 3 * spread
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_boxes_lie_on_the_colors_of_a_mosaic_that_was_scaled_and_moved(
+    painted, options, assert_boxes_on_colors, seed: int
+) -> None:
+    side = 160
+    four = [
+        painted(size, [(24, 20, 60, 56)], [i]) for i, size in enumerate(((160, 160), (120, 160), (160, 90), (60, 160)))
+    ]
+    rng = np.random.default_rng(seed)
+    found = random_perspective(mosaic4(four, side, rng), (side, side), options(scale=0.5, translate=0.1), rng)
+    # Half a pixel for the last one that is half covered, half a pixel where a short side ends between pixels.
+    assert_boxes_on_colors(found, slack=1.01)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_images_are_drawn_straight_as_a_canvas_would_be_warped(options, seed: int) -> None:
+    """In the inside of the images: along their edges a warp mixes them with what lies beside."""
+    side, rng = 128, np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    waves = [np.stack([np.sin(x / a) + np.cos(y / b) for a, b in ((9, 14), (17, 8), (12, 30))], -1) for _ in range(4)]
+    nothing = Instances(np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
+    four = [Sample((wave * 60 + 128).astype(np.uint8), nothing, "", (side, side)) for wave in waves]
+    mosaic = mosaic4(four, side, rng)
+    matrix = random_matrix(mosaic.size, (side, side), rng.uniform(0.5, 1.5), options(translate=0.2), rng)
+    matrix = on_whole_pixels(matrix, mosaic.center, (side, side))
+    straight = draw(mosaic.tiles, mosaic.size, matrix, (side, side)).astype(int)
+    to_centers = np.array(((1, 0, -0.5), (0, 1, -0.5), (0, 0, 1)))
+    warped = cv2.warpAffine(
+        mosaic.draw().img, (to_centers @ matrix @ np.linalg.inv(to_centers))[:2], (side, side), borderValue=(114,) * 3
+    )
+    edges = np.zeros((2 * side, 2 * side), np.uint8)
+    for img, left, top in mosaic.tiles:
+        edges[max(top + 3, 0) : top + img.shape[0] - 3, max(left + 3, 0) : left + img.shape[1] - 3] = 255
+    inside = cv2.warpAffine(edges, matrix[:2], (side, side)) == 255
+    assert inside.mean() > 0.2 and np.abs(straight - warped)[inside].max() <= 3

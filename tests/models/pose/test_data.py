@@ -136,7 +136,7 @@ def test_points_off_the_canvas_are_on_its_border_and_not_visible():
 
 def test_images_that_are_joined():
     parts = [sample(seed=seed) for seed in range(4)]
-    joined = mosaic4(parts, 200, np.random.default_rng(3))
+    joined = mosaic4(parts, 200, np.random.default_rng(3)).draw()
     assert len(joined.instances) == 4 and joined.instances.keypoints.shape == (4, 3, 3)
     assert joined.instances.flip_idx == FLIP
     for points in joined.instances.keypoints:
