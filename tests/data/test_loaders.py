@@ -232,6 +232,12 @@ def test_broken_files_among_others_are_skipped_and_named(tmp_path, caplog):
         assert word in reasons
 
 
+def test_a_pattern_finds_a_file_once_however_links_lead_to_it(tmp_path):
+    save(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
+    assert names(str(tmp_path / "**" / "*.png")) == ["1.png"]
+
+
 def test_missing_file_in_a_list_is_skipped(tmp_path):
     source = load_source([tmp_path / "gone.jpg", save(tmp_path / "a.png")])
     assert [Path(frame.path).name for frame in source] == ["a.png"]

@@ -119,12 +119,25 @@ def test_one_shape_is_rectangular_and_several_are_square(predict, inputs, folder
 
 
 def test_pictures_in_memory_go_together(predict, inputs, picture):
-    pictures = [picture] * (predictor_module.IN_MEMORY + 1)
+    pictures = [picture] * (predictor_module.TOGETHER + 1)
     assert len(predict(pictures)) == len(pictures)
     assert [x.shape[0] for x in inputs] == [16, 1]
     inputs.clear()
     predict(pictures[:3], batch=1)
     assert [x.shape[0] for x in inputs] == [1, 1, 1]
+
+
+def test_a_list_of_paths_goes_together_too(predict, inputs, folder):
+    """As in the public package: pictures of several shapes, given as a list, are letterboxed to one square."""
+    paths = [str(folder / f"{i}.png") for i in range(5)]
+    assert [r.path for r in predict(paths)] == paths
+    assert [tuple(x.shape) for x in inputs] == [(5, 3, 160, 160)]
+    inputs.clear()
+    predict(paths, batch=1)
+    assert [tuple(x.shape) for x in inputs] == [(1, 3, 128, 160)] * 4 + [(1, 3, 160, 128)]
+    inputs.clear()
+    predict([str(folder)])  # a folder, which may be large, is predicted on one by one
+    assert len(inputs) == 5
 
 
 def test_a_tensor_that_fits_goes_to_the_network_as_it_is(predict, inputs):
@@ -152,6 +165,7 @@ def test_options_that_choose_boxes(predict, picture):
     assert 0 < len(sure) < len(every) and sure.conf.min() > 0.35
     assert within(predict(picture, iou=0.4)[0].boxes, same_class=True) <= 0.4
     assert within(predict(picture, agnostic_nms=True)[0].boxes, same_class=False) <= 0.7
+    assert torch.equal(predict(picture, single_cls=True)[0].boxes.data, every.data)  # which is for train and val
     assert torch.equal(predict(picture, max_det=7)[0].boxes.data, every.data[:7])
     two = predict(picture, classes=[0, 2])[0].boxes
     assert torch.equal(two.data, every.data[every.cls != 1]) and (every.cls == 1).any()

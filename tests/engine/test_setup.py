@@ -47,16 +47,28 @@ ALL = {"model.0", "model.1.model.0", "model.1.model.1", "model.1.model.2", "mode
         ([2], {"model.2"}),
         ("model.1.model", {"model.1.model.0", "model.1.model.1", "model.1.model.2"}),
         (["model.1.model.2", 0], {"model.1.model.2", "model.0"}),
+        (["1.model.2."], {"model.1.model.2"}),
+        (["2"], {"model.2"}),  # and not model.1.model.2
+        (["bias"], set()),  # of every layer: its weight is still trained
     ],
-    ids=["none", "0", "[]", "1", "[2]", "name", "name-and-number"],
+    ids=["none", "0", "[]", "1", "[2]", "name", "name-and-number", "from-the-number-on", "a-number-as-text", "any"],
 )
-def test_freeze_takes_numbers_of_layers_and_parts_of_names(layers, frozen):
+def test_freeze_takes_numbers_of_layers_and_whole_names(layers, frozen):
     model = Nested()
     setup.freeze(model, layers)
     assert trainable(model) == ALL - frozen
 
 
-@pytest.mark.parametrize("layers", [4, [3], "model.9.", ["model.0.", "none"]], ids=str)
+def test_a_frozen_name_is_no_part_of_another():
+    model = DetectionModel("yolov8n.yaml", verbose=False)
+    setup.freeze(model, ["2.cv1", "0.conv", "dfl"])
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {
+        f"model.{n}" for n in ("2.cv1.conv.weight", "2.cv1.bn.weight", "2.cv1.bn.bias", "0.conv.weight")
+    } | {"model.22.dfl.conv.weight"}
+
+
+@pytest.mark.parametrize("layers", [4, [3], "model.9.", ["model.0.", "none"], ["odel.0"], ["model.1.model.", "3.0"]])
 def test_freezing_what_is_not_there(layers):
     with pytest.raises(ConfigError, match=r"freeze=.*; the network has the layers 0 to 2, and parameters such as"):
         setup.freeze(Nested(), layers)

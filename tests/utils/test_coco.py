@@ -8,8 +8,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
-from ultralytics.utils.coco import coco_ground_truth, evaluate_coco, save_predictions, to_coco_predictions
+from ultralytics.utils.coco import (
+    coco_ground_truth,
+    evaluate_coco,
+    run_lengths,
+    save_predictions,
+    to_coco_predictions,
+)
 from ultralytics.utils.errors import DatasetError, DependencyError
 from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
 from ultralytics.utils.nms import non_max_suppression
@@ -169,3 +178,19 @@ def test_agreement_on_a_networks_output(golden):
         images.append((f"{i}.jpg", (224, 224), batch["batch.cls"][own, 0], batch["batch.bboxes"][own]))
     metrics = assert_agree(images, detections, {0: "RBC", 1: "WBC", 2: "Platelets"})
     assert metrics.box.map50 > 0.85
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, max_side=40), elements=st.integers(0, 1)))
+def test_run_lengths_are_those_of_a_coco_library(masks):
+    library = pytest.importorskip("faster_coco_eval")
+    encoded = library.mask.encode(np.asfortranarray(masks.transpose(1, 2, 0)))
+    expected = [{"size": [int(side) for side in code["size"]], "counts": code["counts"].decode()} for code in encoded]
+    assert run_lengths(torch.from_numpy(masks)) == expected
+
+
+def test_long_runs_take_several_characters():
+    mask = torch.zeros(1, 300, 400)
+    mask[0, 100:200, 150:250] = 1
+    library = pytest.importorskip("faster_coco_eval")
+    (code,) = run_lengths(mask)
+    np.testing.assert_array_equal(library.mask.decode(code), mask[0].numpy())

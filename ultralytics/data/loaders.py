@@ -1,5 +1,6 @@
 """Sources to predict on: files, folders, patterns, lists, arrays, tensors, videos, cameras, as a stream of frames."""
 
+import csv
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,10 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, pillow_to_bgr, read_image
-from ultralytics.data.labels.files import read_list
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import DatasetError, SourceError
 
+_LISTS = (".txt", ".csv")
 _STREAMS = ("http://", "https://", "rtsp://", "rtmp://", "tcp://", "udp://", "screen")
 
 
@@ -103,13 +104,14 @@ Item = ImageFile | Video | MemoryImage
 class Source:
     """Frames of several items, in their order, decoded as they are asked for.
 
-    `in_memory` tells whether all items are images in memory, so that nothing has to be read. Files that cannot be read
-    are skipped, logged and kept in `skipped` as (file, reason); if nothing else is there, iterating raises SourceError.
+    `together` tells whether they were given together, as a list of images or as images in memory, and so are predicted
+    on in batches. Files that cannot be read are skipped, logged and kept in `skipped` as (file, reason); if nothing
+    else is there, iterating raises SourceError.
     """
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[Item], together: bool = False) -> None:
         self._items = items
-        self.in_memory = all(isinstance(item, MemoryImage) for item in items)
+        self.together = together or all(isinstance(item, MemoryImage) for item in items)
         self.skipped: list[tuple[str, str]] = []
 
     def __len__(self) -> int:
@@ -135,13 +137,14 @@ class Source:
 def load_source(source: Any, vid_stride: int = 1) -> Source:
     """Frames to predict on, from whatever a user may pass as `source`.
 
-    A path, folder (all in its subfolders if it holds no image itself), pattern such as `shots/**/*.jpg`, .txt list,
-    image, video or camera number; an array (H, W, 3) BGR, (H, W) gray or (H, W, 4) BGRA, uint8; a Pillow image; a
-    tensor ([B,] 3, H, W) RGB, uint8 or 0..1; a list of such. Raises SourceError for anything else, and for files and
-    folders that do not exist.
+    A path, folder (all in its subfolders if it holds no image itself), pattern such as `shots/**/*.jpg`, image, video,
+    camera number, or a .txt or .csv list of such paths; an array (H, W, 3) BGR, (H, W) gray or (H, W, 4) BGRA, uint8; a
+    Pillow image; a tensor ([B,] 3, H, W) RGB, uint8 or 0..1; a list of such. Raises SourceError for anything else, and
+    for files and folders that do not exist.
     """
     items: list[Item] = []
-    for one in source if isinstance(source, list | tuple) else [source]:
+    given = source if isinstance(source, list | tuple) else [source]
+    for one in given:
         index = len(items)  # by which images without a name are numbered
         if isinstance(one, str | Path):
             items += _path_items(str(one), vid_stride)
@@ -159,7 +162,8 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
         raise SourceError("The list of sources is empty")
     if len(items) == 1 and isinstance(items[0], ImageFile) and not os.path.lexists(items[0].path):
         raise SourceError(f"{items[0].path}: no such file or folder; give the path of one as source=")
-    return Source(items)
+    single = len(items) == len(given) and not any(isinstance(item, Video) for item in items)  # each is one image
+    return Source(items, together=single and given is source)
 
 
 def _path_items(text: str, stride: int) -> list[Item]:
@@ -169,13 +173,8 @@ def _path_items(text: str, stride: int) -> list[Item]:
     if path.is_dir():
         # Subfolders count only where the folder itself holds no image.
         where, files = f"the folder {text}", _media(path.iterdir()) or _media(path.rglob("*"))
-    elif exists and path.suffix.lower() == ".txt":
-        try:
-            files = read_list(path)
-        except DatasetError as exc:
-            raise SourceError(str(exc)) from exc
-        if not files:
-            raise SourceError(f"{path}: the list is empty")
+    elif exists and path.suffix.lower() in _LISTS:
+        return _listed_items(path, stride)
     elif exists:  # by this name, whatever its name ends in
         files = [path]
     elif text.isdecimal():
@@ -183,8 +182,10 @@ def _path_items(text: str, stride: int) -> list[Item]:
     elif text.lower().startswith(_STREAMS):
         raise SourceError(f"{text}: screens and network streams are not read; save images or a video to a file first")
     elif glob.has_magic(text):
-        found = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        where, files = f"the pattern {text}", _media(map(Path, found))
+        found = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        if "**" in text:  # a link that leads back up is followed forty times
+            found = {(os.path.realpath(file.parent), file.name): file for file in found}.values()
+        where, files = f"the pattern {text}", _media(found)
     else:
         files = [path]
     if not files:
@@ -192,6 +193,36 @@ def _path_items(text: str, stride: int) -> list[Item]:
         raise SourceError(f"No image or video in {where}; their names end in {', '.join(sorted(known))}")
     paths = [os.path.abspath(file) for file in files]  # noqa: PTH100 (links stay as they are)
     return [Video(p, stride) if Path(p).suffix.lower()[1:] in VID_FORMATS else ImageFile(p) for p in paths]
+
+
+def _listed_items(path: Path, stride: int) -> list[Item]:
+    """Items of a list of paths: the lines of a .txt, the cells of a .csv, whose first row may be the word `source`.
+
+    An entry is an image, a video, a folder or a pattern; a relative one counts from the list's folder, or else the
+    current one. One that does not exist is an item that cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        rows = list(csv.reader(lines)) if path.suffix.lower() == ".csv" else [[line] for line in lines]
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
+        raise SourceError(f"{path}: the list of sources cannot be read as UTF-8 text: {exc}") from exc
+    if path.suffix.lower() == ".csv" and rows[:1] == [["source"]]:
+        rows = rows[1:]
+    items: list[Item] = []
+    for entry in filter(None, (cell.strip() for row in rows for cell in row)):
+        if entry.lower().endswith(_LISTS):
+            raise SourceError(f"{path}: {entry} is another list; write its entries here")
+        beside = os.path.join(path.parent, entry)  # noqa: PTH118 (a Path would drop the `./` and the `//` of addresses)
+        elsewhere = not entry.startswith("./") and not _leads_somewhere(beside) and _leads_somewhere(entry)
+        items += _path_items(entry if elsewhere or entry.lower().startswith(_STREAMS) else beside, stride)
+    if not items:
+        raise SourceError(f"{path}: the list is empty")
+    return items
+
+
+def _leads_somewhere(text: str) -> bool:
+    """Whether a path exists or a pattern has a match."""
+    return os.path.lexists(text) or (glob.has_magic(text) and any(glob.iglob(text, recursive=True)))  # noqa: PTH207
 
 
 def _media(paths: Iterable[Path]) -> list[Path]:

@@ -85,12 +85,12 @@ def resample(polygons: Sequence[np.ndarray], n: int = 1000) -> Polygons:
     between = (index - count) * last / np.maximum(n - count - 1, 1)
     at = np.sort(np.where(index < count, index, between), axis=1)
     below = np.minimum(at.astype(np.int64), last - 1)
-    part = (at - below).astype(np.float32)
+    part = at - below
     below += (np.cumsum(sizes) - sizes)[:, None]
-    vertices = np.concatenate(closed).T.astype(np.float32, order="C")  # (2, V)
+    vertices = np.concatenate(closed).T.astype(np.float64, order="C")  # (2, V)
     start = vertices.take(below.ravel(), axis=1)
     points = start + part.ravel() * (vertices.take(below.ravel() + 1, axis=1) - start)  # (2, k * n)
-    return Polygons(points.T, np.full(len(sizes), n))
+    return Polygons(points.astype(np.float32).T, np.full(len(sizes), n))
 
 
 def fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -20,7 +20,7 @@ from ultralytics.utils.files import increment_path, unused_name
 from ultralytics.utils.plotting import image_name, writing
 
 STAGES = ("preprocess", "inference", "postprocess")
-IN_MEMORY = 16  # images that are in memory already form batches of this size unless `batch` says otherwise
+TOGETHER = 16  # images of a list, and images in memory, form batches of up to this size unless `batch` says otherwise
 
 
 class Predictor:
@@ -54,11 +54,11 @@ class Predictor:
     def stream(self, model: nn.Module, source: object) -> Iterator[Results]:
         """Results in order, each as soon as its batch is done; nothing older is kept."""
         self.source = load_source(source, vid_stride=self.args.vid_stride)
-        together = self.source.in_memory and "batch" not in self.args.given
+        together = self.source.together and "batch" not in self.args.given
         self.callbacks.run("on_predict_start", self)
         shape: tuple[int, ...] = ()
         try:
-            for batch in in_batches(self.source, IN_MEMORY if together else self.args.batch):
+            for batch in in_batches(self.source, TOGETHER if together else self.args.batch):
                 self.batch = batch
                 self.callbacks.run("on_predict_batch_start", self)
                 shape = self._predict(model)

@@ -152,9 +152,11 @@ def resume_point(path: Path, given: dict[str, object]) -> ResumePoint:
 
 
 def freeze(model: BaseModel, layers: int | list | str | None) -> None:
-    """Stop the training of layers: the first n, those of a list of numbers, or those named by a part of their name.
+    """Stop the training of layers: the first n, those of a list of numbers, or those of a name.
 
-    What the network does not have is a ConfigError.
+    A name is that of a module or parameter from its layer on, such as model.22.dfl or 2.cv1, or without a number one
+    that modules have anywhere, such as bn. Whole names: 2.cv1 is not a part of 12.cv1. What the network does not have
+    is a ConfigError.
     """
     chosen = range(layers) if isinstance(layers, int) else layers if isinstance(layers, list) else [layers]
     parameters = dict(model.named_parameters())
@@ -162,7 +164,14 @@ def freeze(model: BaseModel, layers: int | list | str | None) -> None:
         if isinstance(layer, int):
             known, names = layer < len(model.model), [n for n in parameters if n.startswith(f"model.{layer}.")]
         else:
-            known = names = [n for n in parameters if layer in n]
+            name = layer.strip(".")
+            if name.partition(".")[0].isdecimal():
+                name = f"model.{name}"
+            if name.startswith("model."):
+                names = [n for n in parameters if f"{n}.".startswith(f"{name}.")]
+            else:
+                names = [n for n in parameters if f".{name}." in f".{n}."]
+            known = names
         if not known:  # a layer without parameters is known, too
             raise ConfigError(
                 f"freeze={layers}: there is no {layer!r}; the network has the layers 0 to {len(model.model) - 1}, and "

@@ -53,10 +53,29 @@ def to_coco_predictions(
 
 def run_lengths(masks: torch.Tensor) -> list[Row]:
     """COCO's compressed run lengths, `segmentation` of a prediction, of masks (n, h, w) of 0 and 1."""
-    library = import_extra("faster_coco_eval", "coco")
-    # The encoder takes masks (h, w, n) with the pixels of a column side by side.
-    encoded = library.mask.encode(np.asfortranarray(masks.cpu().numpy().astype(np.uint8).transpose(1, 2, 0)))
-    return [{"size": list(map(int, code["size"])), "counts": code["counts"].decode()} for code in encoded]
+    codes = []
+    for mask in masks.cpu().numpy().astype(bool):
+        pixels = mask.ravel(order="F")  # column by column
+        changes = np.flatnonzero(np.diff(pixels, prepend=False))
+        counts = np.diff(changes, prepend=0, append=pixels.size)  # of 0, of 1, of 0, ...
+        codes.append({"size": list(mask.shape), "counts": _compressed(counts)})
+    return codes
+
+
+def _compressed(counts: np.ndarray) -> str:
+    """Run lengths as COCO's text: from the fourth on less the last but one, five bits a character, the low ones first.
+
+    A sixth bit says that more follow; the highest bit of the last character is the sign.
+    """
+    values = np.concatenate((counts[:3], counts[3:] - counts[1:-2])).tolist()
+    text = []
+    for value in values:
+        rest, more = value, True
+        while more:
+            bits, rest = rest & 31, rest >> 5
+            more = rest != (-1 if bits & 16 else 0)
+            text.append(chr(48 + bits + 32 * more))
+    return "".join(text)
 
 
 def save_predictions(path: str | Path, predictions: list[Row]) -> None:

@@ -53,6 +53,21 @@ def test_rows():
 
 
 @pytest.mark.parametrize(
+    ("visibility", "taken"), [(-1, False), (-0.02, False), (-0.01, True), (-0.009, True), (5, True)]
+)
+@pytest.mark.parametrize(("x", "inside"), [(-0.02, False), (-0.005, True), (1.005, True), (1.02, False)])
+def test_points_and_visibilities_that_the_public_package_takes(visibility, taken, x, inside):
+    """What its check of label files said of these rows: a value under -0.01 or a place beyond 1.01 spoils the row."""
+    for point, good in (((0.3, 0.3, visibility), taken), ((x, 0.3, 2), inside)):
+        row = [*ROW[:-3], *point]
+        if good:
+            np.testing.assert_allclose(parse_keypoint_rows([row], 2, (3, 3)).extra[0, -3:], point, atol=1e-7)
+        else:
+            with pytest.raises(RowError, match="visibility must not be negative"):
+                parse_keypoint_rows([row], 2, (3, 3))
+
+
+@pytest.mark.parametrize(
     ("row", "reason"),
     [
         (ROW[:-1], r"13 numbers, but by kpt_shape \[3, 3\] a row is `class x y w h` and `x y v` of 3 points, 14"),

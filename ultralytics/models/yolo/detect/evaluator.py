@@ -34,6 +34,8 @@ class DetectEvaluator:
             if final:
                 LOGGER.info(f"an image has {objects} objects: max_det is raised from {options.max_det} to {objects}")
             options = options.replace(max_det=objects)
+        if options.single_cls:  # boxes of any two classes are of one
+            options = options.replace(agnostic_nms=True)
         if options.single_cls and nc == 1:  # trained like that: what the files call the one class, it does not know
             options = options.replace(classes=None)
         self.task, self.options = type(task)(options, task.data), options

@@ -51,7 +51,7 @@ class DetectTask(Task):
             o.conf,
             o.iou,
             classes=o.classes,
-            agnostic=o.agnostic_nms or o.single_cls,
+            agnostic=o.agnostic_nms,
             multi_label=multi_label,
             max_det=o.max_det,
             nc=nc,

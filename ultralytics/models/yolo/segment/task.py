@@ -22,7 +22,7 @@ from ultralytics.nn.tasks import SegmentationModel
 from ultralytics.utils.annotator import Annotator, colors
 from ultralytics.utils.coco import mask_annotation, run_lengths
 from ultralytics.utils.loss import v8SegmentationLoss
-from ultralytics.utils.masks import process_mask, process_mask_native, resize_masks
+from ultralytics.utils.masks import MASK_CHUNK, process_mask, process_mask_native, resize_masks, scale_masks
 from ultralytics.utils.metrics import MASK, SegmentMetrics, mask_iou
 from ultralytics.utils.ops import scale_boxes, xyxy2xywhn
 from ultralytics.utils.plotting import plot_images
@@ -64,11 +64,15 @@ class SegmentEvaluator(DetectEvaluator):
         return {MASK.tp: mask_iou(resize_masks(truth, tuple(masks.shape[1:])), masks).numpy()}
 
     def to_original(self, pred: MaskDetections, batch: Batch, i: int) -> Results:
-        """Boxes and masks on the original image."""
-        input_shape, shape, ratio_pad = tuple(batch["img"].shape[-2:]), batch["ori_shape"][i], batch["ratio_pad"][i]
+        """Boxes and masks on the original image.
+
+        As in the public package, a pixel there is of a mask only if all those of the network's input are that it is
+        interpolated from, so that masks written by a validation are thinner than those of a prediction.
+        """
         result = super().to_original(pred.rows[:, :6], batch, i)
-        boxes = result.boxes.xyxy.to(pred.rows)
-        result.update(masks=process_mask_native(pred.proto, pred.rows[:, 6:], boxes, shape, input_shape, ratio_pad))
+        masks = pred.masks(tuple(batch["img"].shape[-2:])).split(MASK_CHUNK)
+        shape, ratio_pad = batch["ori_shape"][i], batch["ratio_pad"][i]
+        result.update(masks=torch.cat([scale_masks(part[None].float(), shape, ratio_pad)[0].byte() for part in masks]))
         return result
 
     def json_rows(self, result: Results) -> list[dict]:
