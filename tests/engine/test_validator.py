@@ -140,7 +140,7 @@ def test_what_is_said(val, caplog):
 def test_pictures_are_left_where_asked_for(val, tmp_path):
     assert val().save_dir == tmp_path / "runs" / "exp" and not (tmp_path / "runs").exists()
     folder = val(plots=True, batch=2).save_dir
-    curves = {"P_curve.png", "R_curve.png", "F1_curve.png", "PR_curve.png"}
+    curves = {"BoxP_curve.png", "BoxR_curve.png", "BoxF1_curve.png", "BoxPR_curve.png"}
     matrices = {"confusion_matrix.png", "confusion_matrix_normalized.png"}
     batches = {f"val_batch{i}_{what}.jpg" for i in range(2) for what in ("labels", "pred")}
     assert {path.name for path in folder.iterdir()} == curves | matrices | batches

@@ -3,8 +3,9 @@
 Legend: N detections and M objects of a dataset, C classes that have ground truth.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -33,17 +34,17 @@ class Metric:
     `prec_values` (C, 1000) over the recall, both 0..1 as in `px` (1000,), are of IoU 0.50.
     """
 
-    p: np.ndarray
-    r: np.ndarray
-    f1: np.ndarray
-    all_ap: np.ndarray
-    ap_class_index: np.ndarray
-    p_curve: np.ndarray
-    r_curve: np.ndarray
-    f1_curve: np.ndarray
-    px: np.ndarray
-    prec_values: np.ndarray
-    nc: int
+    p: np.ndarray = field(default_factory=partial(np.zeros, 0))
+    r: np.ndarray = field(default_factory=partial(np.zeros, 0))
+    f1: np.ndarray = field(default_factory=partial(np.zeros, 0))
+    all_ap: np.ndarray = field(default_factory=partial(np.zeros, (0, 10)))
+    ap_class_index: np.ndarray = field(default_factory=partial(np.zeros, 0, int))
+    p_curve: np.ndarray = field(default_factory=partial(np.zeros, (0, 1000)))
+    r_curve: np.ndarray = field(default_factory=partial(np.zeros, (0, 1000)))
+    f1_curve: np.ndarray = field(default_factory=partial(np.zeros, (0, 1000)))
+    px: np.ndarray = field(default_factory=lambda: CURVE_POINTS)
+    prec_values: np.ndarray = field(default_factory=partial(np.zeros, (0, 1000)))
+    nc: int = 0
 
     columns: ClassVar[tuple[str, ...]] = ("precision", "recall", "mAP50", "mAP50-95")  # names of `mean_results`
 
@@ -57,6 +58,17 @@ class Metric:
         self.maps[self.ap_class_index] = self.ap
         # Confidence of the highest mean F1.
         self.conf = float(self.px[smooth(self.f1_curve.sum(0), SMOOTHING).argmax()])
+
+    def update(self, results: Sequence[np.ndarray]) -> None:
+        """Take the measurements of `ap_per_class(...)[2:]` in place of those that are there."""
+        for part, value in zip(fields(self), results, strict=False):
+            setattr(self, part.name, value)
+        self.nc = max(self.nc, int(self.ap_class_index.max(initial=-1)) + 1)
+        self.__post_init__()
+
+    def fitness(self) -> float:
+        """Objective of training: mAP50-95."""
+        return self.map
 
     def mean_results(self) -> list[float]:
         """Mean precision, recall, AP50 and AP50-95."""

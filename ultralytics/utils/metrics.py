@@ -6,7 +6,7 @@ classes that have ground truth. Rotated boxes are center x and y, width, height,
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.utils import refused
+from ultralytics.utils import LOGGER, DataExportMixin, refused
 from ultralytics.utils.ap import Curve, Metric, ap_per_class, compute_ap, smooth  # noqa: F401 (two only published here)
 from ultralytics.utils.ops import xywh2xyxy
 
@@ -207,7 +207,7 @@ def match_predictions(
     return match_greedily(np.where(same_class, iou.astype(np.float32), np.float32(-1)), thresholds) >= 0
 
 
-class ConfusionMatrix:
+class ConfusionMatrix(DataExportMixin):
     """Counts of predicted (rows) against true classes (columns); the last of each is the background.
 
     `matrix` (nc + 1, nc + 1): a detection without object counts in the last column, an object that nothing detects in
@@ -252,6 +252,35 @@ class ConfusionMatrix:
         np.add.at(self.matrix, (predicted[~matched], self.nc), 1)
         np.add.at(self.matrix, (self.nc, np.delete(true, taken[matched])), 1)
 
+    def tp_fp(self) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers (nc,) of true and of false positives by class, the background apart."""
+        true, predicted = self.matrix.diagonal()[: self.nc], self.matrix.sum(1)[: self.nc]
+        return true, predicted - true
+
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, str | float]]:
+        """A row for every predicted class, a column for every true one; `normalize` gives fractions of the latter."""
+        values = self.matrix / np.maximum(self.matrix.sum(0, keepdims=True), 1e-9) if normalize else self.matrix
+        names = [*self.names.values(), "background"][: len(values)]
+        return [
+            {"Predicted": name, **dict(zip(names, row, strict=True))}
+            for name, row in zip(names, values.astype(float).round(decimals).tolist(), strict=True)
+        ]
+
+    def print(self) -> None:
+        """Log the counts, a row for every predicted class."""
+        for row in self.matrix:
+            LOGGER.info(" ".join(map(str, row)))
+
+    def plot(
+        self, normalize: bool = True, save_dir: str | Path = "", on_plot: Callable[[Path], None] | None = None
+    ) -> None:
+        """Draw confusion_matrix.png or confusion_matrix_normalized.png in a folder; `on_plot` gets the file."""
+        from ultralytics.utils.charts.metrics import plot_confusion_matrix
+
+        file = plot_confusion_matrix(self.matrix, self.names, save_dir, normalize)
+        if on_plot:
+            on_plot(file)
+
 
 # Metrics of a validation ---------------------------------------------------------------------------------------------
 
@@ -271,7 +300,7 @@ MASK = MetricSet("M", "tp_m", "Mask", "seg")
 POSE = MetricSet("P", "tp_p", "Pose", "pose")
 
 
-class DetMetrics:
+class DetMetrics(DataExportMixin):
     """Metrics of a validation, from statistics that are added image by image.
 
     Detection matches by box IoU alone. A task that matches the same detections a second time, by mask or by keypoints,
@@ -293,7 +322,7 @@ class DetMetrics:
         # Names of `mean_results()`, as in results.csv, and of `curves_results`.
         self.keys = [f"metrics/{column}({s.letter})" for s in sets for column in Metric.columns]
         self.curves = [f"{kind}({s.letter})" for s in sets for kind in kinds]
-        self._stats: dict[str, list[np.ndarray]] = defaultdict(list)
+        self.stats: dict[str, list[np.ndarray]] = defaultdict(list)  # of the images added so far
         self.process()
 
     def update_stats(self, stats: dict[str, np.ndarray]) -> None:
@@ -303,13 +332,22 @@ class DetMetrics:
         detections, `target_cls` (M,) of its objects, `target_img` the classes among them, each once.
         """
         for key, value in stats.items():
-            self._stats[key].append(value)
+            self.stats[key].append(value)
 
-    def process(self) -> None:
-        """Measure all images added so far."""
+    def clear_stats(self) -> None:
+        """Forget the images added so far; what was measured stays."""
+        self.stats.clear()
+
+    def process(
+        self, save_dir: str | Path = ".", plot: bool = False, on_plot: Callable[[Path], None] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Measure all images added so far, whose statistics are returned.
+
+        With `plot` the curves are drawn in `save_dir`, BoxF1_curve.png and so on; `on_plot` gets each file.
+        """
         empty = dict.fromkeys(("conf", "pred_cls", "target_cls", "target_img"), np.zeros(0))
         empty |= {s.tp: np.zeros((0, len(IOU_THRESHOLDS))) for s in self.sets}
-        stats = {key: np.concatenate(self._stats[key]) if self._stats[key] else none for key, none in empty.items()}
+        stats = {k: np.concatenate(self.stats[k]) if self.stats.get(k) else none for k, none in empty.items()}
         nc = len(self.names)
         self.nt_per_class = np.bincount(stats["target_cls"].astype(int), minlength=nc)  # objects
         self.nt_per_image = np.bincount(stats["target_img"].astype(int), minlength=nc)  # images
@@ -320,6 +358,14 @@ class DetMetrics:
             setattr(self, s.attribute, self.results[s.letter])
         self.ap_class_index = self.box.ap_class_index
         self.maps = sum(metric.maps for metric in self.results.values())
+        if plot:
+            from ultralytics.utils.charts.metrics import plot_curves
+
+            for s in self.sets:
+                for file in plot_curves(self.results[s.letter], self.names, save_dir, s.title):
+                    if on_plot:
+                        on_plot(file)
+        return stats
 
     @property
     def fitness(self) -> float:
@@ -344,8 +390,8 @@ class DetMetrics:
         """Four curves of each set, a line for every class with ground truth."""
         return [curve for metric in self.results.values() for curve in metric.curves_results]
 
-    def summary(self, decimals: int = 5) -> list[dict[str, str | int | float]]:
-        """The table per class: a row for every class with ground truth."""
+    def summary(self, normalize: bool = True, decimals: int = 5) -> list[dict[str, str | int | float]]:
+        """The table per class: a row for every class with ground truth. All are fractions, `normalize` or not."""
         rows = []
         for i, c in enumerate(self.ap_class_index.tolist()):
             row = {"Class": self.names[c], "Images": int(self.nt_per_image[c]), "Instances": int(self.nt_per_class[c])}
@@ -385,10 +431,12 @@ class OBBMetrics(DetMetrics):
 TOP = 5  # the deepest rank that counts
 
 
-class ClassifyMetrics:
+class ClassifyMetrics(DataExportMixin):
     """Metrics of a classifier's validation, added batch by batch; `speed` is in milliseconds per image."""
 
     keys = ("metrics/accuracy_top1", "metrics/accuracy_top5")
+    curves: tuple[str, ...] = ()  # there are none over a confidence
+    curves_results: tuple[Curve, ...] = ()
 
     def __init__(self, names: dict[int, str] | None = None) -> None:
         self.names = names or {}
@@ -404,15 +452,18 @@ class ClassifyMetrics:
         hits = first == targets[:, None]
         self._ranks.append(np.where(hits.any(1), hits.argmax(1), TOP))
         self._targets.append(targets)
-        self.confusion_matrix.process_cls_preds(first[:, 0], targets)
+        if self.names:
+            self.confusion_matrix.process_cls_preds(first[:, 0], targets)
 
-    def process(self) -> None:
-        """Measure all images added so far."""
+    def process(self, targets: Sequence[Tensor] = (), pred: Sequence[Tensor] = ()) -> None:
+        """Measure all images added so far and, batch by batch, those of true classes (n,) and ranked ones (n, k)."""
+        for true, first in zip(targets, pred, strict=True):
+            self.update_stats(first.numpy(force=True), true.numpy(force=True))
         ranks = np.concatenate([np.empty(0, int), *self._ranks])
-        targets = np.concatenate([np.empty(0, int), *self._targets])
-        self.nt_per_class = np.bincount(targets, minlength=len(self.names))  # images
+        true = np.concatenate([np.empty(0, int), *self._targets])
+        self.nt_per_class = np.bincount(true, minlength=len(self.names))  # images
         self.top1, self.top5 = (float((ranks < k).mean()) if len(ranks) else 0.0 for k in (1, TOP))
-        of_class = [ranks[targets == c] for c in range(len(self.names))]
+        of_class = [ranks[true == c] for c in range(len(self.names))]
         self.per_class = np.array([[(r < k).mean() if len(r) else 0.0 for k in (1, TOP)] for r in of_class])  # (nc, 2)
 
     @property
@@ -429,8 +480,8 @@ class ClassifyMetrics:
         """Accuracies by name, and the fitness."""
         return {**dict(zip(self.keys, self.mean_results(), strict=True)), "fitness": self.fitness}
 
-    def summary(self, decimals: int = 5) -> list[dict[str, float]]:
-        """Both accuracies, as the one row of a table."""
+    def summary(self, normalize: bool = True, decimals: int = 5) -> list[dict[str, float]]:
+        """Both accuracies, as the one row of a table. They are fractions, `normalize` or not."""
         return [{"top1_acc": round(self.top1, decimals), "top5_acc": round(self.top5, decimals)}]
 
 

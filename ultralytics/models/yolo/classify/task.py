@@ -64,10 +64,8 @@ class ClassifyEvaluator:
             for c in np.flatnonzero(metrics.nt_per_class).tolist():
                 LOGGER.info(row, self.names[c][:22], metrics.nt_per_class[c], *metrics.per_class[c])
         if self.final and options.plots:
-            from ultralytics.utils.charts.metrics import plot_confusion_matrix
-
             for normalize in (False, True):
-                plot_confusion_matrix(metrics.confusion_matrix.matrix, self.names, metrics.save_dir, normalize)
+                metrics.confusion_matrix.plot(normalize, metrics.save_dir)
         return metrics
 
 

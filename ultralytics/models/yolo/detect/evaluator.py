@@ -115,10 +115,12 @@ class DetectEvaluator:
     def finish(self, speed: dict[str, float]) -> DetMetrics:
         """Metrics of everything gathered, logged and, if final, drawn and written as asked for."""
         self.metrics.speed = speed
-        self.metrics.process()
+        plots = self.final and self.options.plots
+        self.metrics.process(self.save_dir, plot=plots)
         self._log()
-        if self.final and self.options.plots:
-            self._plot()
+        if plots:
+            for normalize in (False, True):
+                self.metrics.confusion_matrix.plot(normalize, self.save_dir)
         if self.final and self.options.save_json:
             self.save_json()
         return self.metrics
@@ -136,16 +138,6 @@ class DetectEvaluator:
                 LOGGER.info(row, self.names[c][:22], *counts, *metrics.class_result(i))
         if not totals:
             LOGGER.warning("the images have no labels: nothing can be measured on them")
-
-    def _plot(self) -> None:
-        """Draw curves over the confidence, and the confusion matrix in counts and in fractions."""
-        from ultralytics.utils.charts.metrics import plot_confusion_matrix, plot_curves
-
-        for kind in self.metrics.sets:
-            prefix = kind.title if len(self.metrics.sets) > 1 else ""
-            plot_curves(self.metrics.results[kind.letter], self.names, self.save_dir, prefix)
-        for normalize in (False, True):
-            plot_confusion_matrix(self.metrics.confusion_matrix.matrix, self.names, self.save_dir, normalize)
 
     def save_json(self) -> None:
         """Write predictions.json and, where the extra is installed, log COCO's own numbers on the original images."""
