@@ -31,7 +31,8 @@ warmup_epochs=3.0 warmup_momentum=0.8 warmup_bias_lr=0.1 box=7.5 cls=0.5 dfl=1.5
 hsv_v=0.4 degrees=0.0 translate=0.1 scale=0.5 shear=0.0 perspective=0.0 flipud=0.0 fliplr=0.5 bgr=0.0 mosaic=1.0
 mixup=0.0 cutmix=0.0 cfg= format=torchscript dynamic=False simplify=True opset=
 copy_paste=0.0 copy_paste_mode=flip overlap_mask=True mask_ratio=4 retina_masks=False
-pose=12.0 kobj=1.0 dropout=0.0 auto_augment=randaugment erasing=0.4
+pose=12.0 kobj=1.0 iou_loss=ciou inner_ratio=0.0 focaler= nwd=0.0 nwd_c=12.8 cls_loss=bce assign_iou=ciou
+dropout=0.0 auto_augment=randaugment erasing=0.4
 """
 
 
@@ -153,6 +154,12 @@ ACCEPTED = [
     ("opset", "17", 17),
     ("auto_augment", "AugMix", "augmix"),
     ("auto_augment", "", None),
+    ("iou_loss", "WIoU3", "wiou3"),
+    ("inner_ratio", 0, 0.0),
+    ("inner_ratio", 1.25, 1.25),
+    ("focaler", (0, 0.95), [0.0, 0.95]),
+    ("focaler", "", None),
+    ("nwd", 1, 1.0),
 ]
 
 
@@ -193,6 +200,13 @@ INVALID = [
     ("fraction", 1.1, "a number above 0, up to 1"),
     ("multi_scale", 2, "True, False or a number from 0 to 1"),
     ("freeze", -1, "a layer's name"),
+    ("iou_loss", 3, "the name of a loss"),
+    ("cls_loss", "b c", "the name of a loss"),
+    ("inner_ratio", 0.4, "0 or a number from 0.5 to 1.5"),
+    ("inner_ratio", 2, "0 or a number from 0.5 to 1.5"),
+    ("focaler", [0.5], r"[d, u], two numbers from 0 to 1 or None"),
+    ("nwd", 1.1, "a number from 0 to 1"),
+    ("nwd_c", 0, "a number above 0"),
     ("freeze", [0.5], "a layer's name"),
     ("classes", "car", "an integer of at least 0"),
     ("classes", [-1], "an integer of at least 0"),

@@ -20,7 +20,7 @@ from ultralytics.comparison.ledger import COLUMNS, Ledger, Record
 from ultralytics.comparison.variants import choose, plan_runs, read_variants, run_name
 from ultralytics.engine.loggers import ResultsTable
 from ultralytics.utils.errors import CheckpointError, ConfigError
-from ultralytics.utils.files import load_yaml
+from ultralytics.utils.files import load_yaml, parse_value
 
 ROOT = Path(__file__).parents[2]
 RECORD = Record(
@@ -101,6 +101,16 @@ def test_options_of_other_tasks_make_another_run_where_they_are_given(planned):
     assert planned(mask_ratio=4, pose=12.0)[0].key == run.key
     for other in ({"mask_ratio": 2}, {"overlap_mask": False}, {"copy_paste": 0.5}, {"angle": 2.0}):
         assert planned(**other)[0].key != run.key
+
+
+def test_losses_are_variants(study, network):
+    models = parse_value(f"{{ciou: {network}, wiou: {{model: {network}, iou_loss: wiou3}}}}")
+    variants = read_variants(models)
+    assert [(v.label, v.own) for v in variants] == [("ciou", {}), ("wiou", {"iou_loss": "wiou3"})]
+    plain, wise = plan_runs(variants, [0], study)
+    assert (plain.key, wise.options.iou_loss) == ("48a8f132", "wiou3") and wise.key != plain.key
+    with pytest.raises(ConfigError, match="iou_loss=wiou: expected"):
+        plan_runs(read_variants({"a": {"model": str(network), "iou_loss": "wiou"}}), [0], study)
 
 
 def test_classifiers_have_no_boxes_to_rank_by(planned):

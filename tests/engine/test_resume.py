@@ -9,7 +9,7 @@ import torch
 from benchmarks.resume import differences, kill_again_and_again, run
 from tests.engine.runs import assert_same_weights, rows_of, untimed
 from ultralytics import YOLO
-from ultralytics.utils.checkpoint import load_checkpoint
+from ultralytics.utils.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.metrics import DetMetrics
 
@@ -47,6 +47,7 @@ def interrupted(train, network, in_epoch: int, in_batch: int, **options) -> Path
         {"optimizer": "AdamW", "multi_scale": 0.3, "cache": True},
         {"rect": True, "close_mosaic": 2, "cos_lr": True},
         {"mixup": 0.5, "cutmix": 0.5, "amp": "bf16"},
+        {"iou_loss": "wiou3", "cls_loss": "slide", "inner_ratio": 0.7, "nwd": 0.3},
         {"channels_last": True, "optimizer": "NAdam", "dropout": True},
         {"anneal": True},
     ],
@@ -70,6 +71,42 @@ def test_resumed_equals_uninterrupted(train, network, options):
         assert_same_weights(whole.last.with_name(name), last.with_name(name))
     assert untimed(whole.save_dir) == untimed(last.parent.parent)
     assert [row["epoch"] for row in rows_of(last.parent.parent)] == ["1", "2", "3", "4"]
+
+
+def test_the_state_of_a_loss_is_resumed(train, network):
+    """That of wiou3 moves slowly: here it is set to what no training would make of it."""
+    means = []
+
+    def note(trainer):
+        means.append(trainer.criterion.bbox_loss.iou_loss.loss.mean.item())
+
+    def cut_with_another_mean(trainer):
+        if trainer.epoch == 1:
+            raise PowerCutError
+        trainer.criterion.bbox_loss.iou_loss.loss.mean.fill_(0.25)
+
+    model = YOLO(network)
+    with pytest.raises(PowerCutError):
+        train(model, iou_loss="wiou3", callbacks={"on_train_epoch_end": cut_with_another_mean})
+    saved = load_checkpoint(model.trainer.last).training["criterion"]
+    assert saved["bbox_loss"]["iou_loss.loss.mean"] == 0.25
+    again = YOLO(model.trainer.last)
+    again.add_callback("on_train_start", note)
+    again.add_callback("on_train_epoch_end", note)
+    again.train(resume=True)
+    assert means[0] == 0.25 and means[1] != 0.25 and means[1] == pytest.approx(0.25, rel=1e-3)
+
+
+def test_a_run_from_before_an_option_existed_is_resumed(train, network):
+    last = interrupted(train, network, 1, 0)
+    checkpoint = load_checkpoint(last)
+    for name in ("iou_loss", "nwd_c", "cls_loss"):
+        del checkpoint.args[name]
+    del checkpoint.training["criterion"]
+    save_checkpoint(last, checkpoint)
+    model = YOLO(last)
+    model.train(resume=True)
+    assert model.trainer.args.iou_loss == "ciou" and len(rows_of(last.parent.parent)) == 2
 
 
 def test_workers_change_nothing(train, network):

@@ -10,6 +10,7 @@ from ultralytics.cfg.types import (
     FLAG_OR_PATH,
     FRACTION,
     INVALID,
+    LOSS_NAME,
     PATH,
     SOURCE,
     TEXT,
@@ -123,12 +124,19 @@ class Options:
     warmup_epochs: float  # epochs of warm-up; may be a fraction
     warmup_momentum: float  # momentum at the start of warm-up
     warmup_bias_lr: float  # learning rate of biases at the start of warm-up
-    box: float  # gain of the box loss (CIoU; obb: probabilistic IoU)
+    box: float  # gain of the box loss (iou_loss; obb: probabilistic IoU)
     cls: float  # gain of the classification loss
     dfl: float  # gain of the distribution focal loss
     pose: float  # pose: gain of the keypoint location loss
     kobj: float  # pose: gain of the keypoint visibility loss
     angle: float  # obb: gain of the angle loss
+    iou_loss: str  # loss of boxes: iou, giou, diou, ciou, eiou, siou, shapeiou, mpdiou, piou, piou2, wiou1 or wiou3
+    inner_ratio: float  # Inner-IoU: sides of the boxes that overlap, 0.5 to 1.5 times their own; 0: off
+    focaler: list[float] | None  # Focaler-IoU: [d, u], the IoU below which a box counts as 0 and above which as 1
+    nwd: float  # fraction of the normalized Wasserstein distance in the box loss, for small objects
+    nwd_c: float  # its constant in pixels, about the mean size of the objects
+    cls_loss: str  # loss of class scores: bce, focal, qfl, vfl or slide
+    assign_iou: str  # overlap by which objects are assigned: nwd, or 1 - a loss of the list of iou_loss
 
     # Hyper-parameters: augmentation of training images
     hsv_h: float  # maximum hue shift, as a fraction of the color circle
@@ -245,6 +253,16 @@ OPTIONS: dict[str, OptionType] = {
     **dict.fromkeys(("lr0", "lrf", "weight_decay", "warmup_epochs", "warmup_bias_lr"), number(0)),
     **dict.fromkeys(("box", "cls", "dfl", "pose", "kobj", "angle"), number(0)),
     **dict.fromkeys(("momentum", "warmup_momentum"), number(0, 0.9999)),
+    **dict.fromkeys(("iou_loss", "cls_loss", "assign_iou"), LOSS_NAME),
+    "inner_ratio": OptionType(
+        ("0", "a number from 0.5 to 1.5"),
+        read=lambda value: (
+            value if (value := number(0, 1.5).read(value)) is INVALID or not 0 < value < 0.5 else INVALID
+        ),
+    ),
+    "focaler": optional(list_of(FRACTION, 2, "[d, u], two numbers from 0 to 1")),
+    "nwd": FRACTION,
+    "nwd_c": number(0, above=True),
     # Hyper-parameters: augmentation of training images
     **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate", "scale"), FRACTION),
     **dict.fromkeys(("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"), FRACTION),

@@ -130,6 +130,11 @@ TEXT = OptionType(
     read=lambda value: str(value) if isinstance(value, (str, PurePath)) and str(value) else INVALID,
     parse=_parse_text,
 )
+# Which losses there are is known when one is made: users add theirs, and their table is code that needs torch.
+LOSS_NAME = OptionType(
+    ("the name of a loss",),
+    read=lambda value: value.lower() if isinstance(value, str) and value.isidentifier() else INVALID,
+)
 PATH = OptionType(("a path",), TEXT.read, _parse_text)
 FLAG_OR_PATH = any_of(FLAG, PATH, parse=lambda word: _FLAG_WORDS.get(word.lower(), _parse_text(word)))
 _ONE_DEVICE = OptionType(("an index such as 0", "cuda:0", "cpu", "mps"), _read_device)

@@ -27,8 +27,11 @@ CONDITIONS = (
     *("box", "cls", "dfl", "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective"),
     *("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"),
 )
-# The same for options that only some tasks use: part of the key where they differ from default.yaml.
-TASK_CONDITIONS = ("mask_ratio", "overlap_mask", "pose", "kobj", "angle", "copy_paste", "copy_paste_mode")
+# The same for options that only some tasks use, and for losses: part of the key where they differ from default.yaml.
+TASK_CONDITIONS = (
+    *("mask_ratio", "overlap_mask", "pose", "kobj", "angle", "copy_paste", "copy_paste_mode"),
+    *("iou_loss", "inner_ratio", "focaler", "nwd", "nwd_c", "cls_loss", "assign_iou"),
+)
 RANKED_BY = "metrics/mAP50-95(B)"
 SHARED_OPTIONS = ("data", "seed", "device", "project", "name", "exist_ok", "resume", "task", "val", "save", "cfg")
 UNSUPPORTED = {  # options of train.py that are given in another way here
@@ -143,6 +146,7 @@ def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, An
             raise ConfigError(f"models: {variant.model} is for {task.name}; compare.py ranks by the mAP of boxes")
         network = {"model": variant.model, "pretrained": variant.pretrained or False}
         options = get_options(settings, network, variant.own).resolve("train")
+        task.check_options(options, "train")  # now, not when the other variants are trained
         key = _key(variant, options, content)
         # The dataset is called as its YAML or, where that is data.yaml, as the folder.
         file = data["yaml_file"]

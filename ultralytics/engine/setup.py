@@ -139,7 +139,9 @@ def resume_point(path: Path, given: dict[str, object]) -> ResumePoint:
     if folder.name != "weights":
         raise CheckpointError(f"{path} is not in the folder weights of a run, where its results would go: move it back")
 
-    before, asked = Options(checkpoint.args, checkpoint.training["given"]), get_options(given)
+    # Options that did not exist when the run was started have their defaults.
+    before = Options(get_options().as_dict() | checkpoint.args, checkpoint.training["given"])
+    asked = get_options(given)
     values = {name: getattr(asked, name) for name in given if name not in ("resume", "model", "cfg")}
     for name, value in values.items():
         if name not in CHANGEABLE and value not in (*UNDECIDED, getattr(before, name)):

@@ -430,6 +430,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "ema_updates": self.ema.updates,
             "optimizer": self.optimizer.state_dict(),
+            "criterion": self.criterion.state_dict() if hasattr(self.criterion, "state_dict") else {},
             "scaler": self.scaler.state_dict(),
             "gradients": {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None},
             "gathered": (epoch + 1) * self.batches - 1 - self.last_step,  # batches accumulated since the last step
@@ -466,13 +467,15 @@ class Trainer:
         self.table.resume(self.start_epoch)
 
     def restore_weights(self, checkpoint: Checkpoint) -> None:
-        """Restore weights, their average and the optimizer's state, and drop gradients."""
+        """Restore weights, their average and the states of optimizer and loss, and drop gradients."""
         saved = checkpoint.training
         self.model.load_state_dict(saved["model"])
         self.ema.ema.load_state_dict(checkpoint.state_dict)
         self.ema.updates = saved["ema_updates"]
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
+        if kept := saved.get("criterion"):  # most losses keep nothing
+            self.criterion.load_state_dict(kept)
         self.optimizer.zero_grad()
 
 

@@ -4,6 +4,7 @@ Legend: B images, M objects of an image (padded), N objects of the batch, A anch
 mask coefficients.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ultralytics.utils.losses.iou import BoxPairs, IoULoss, similarity
+from ultralytics.utils.losses.scores import FocalLoss, ScorePairs, VarifocalLoss  # noqa: F401 (published here)
+from ultralytics.utils.losses.table import make_loss, register_loss  # noqa: F401 (the latter published here)
 from ultralytics.utils.masks import crop_mask
 from ultralytics.utils.metrics import bbox_iou, oks_sigmas, probiou
 from ultralytics.utils.ops import to_box_frame, xywh2xyxy
@@ -30,44 +34,6 @@ RawPreds = dict[str, Any]  # a head's raw output: "boxes" (B, 4 * reg_max, A), "
 Batch = dict[str, Any]  # "img", "batch_idx" (N,), "cls" (N, 1), "bboxes" (N, 4) xywh normalized, and more
 
 # Terms ---------------------------------------------------------------------------------------------------------------
-
-
-class FocalLoss(nn.Module):
-    """Focal loss (arXiv 1708.02002): binary cross entropy that counts less the more certain a right answer is."""
-
-    def __init__(self, gamma: float = 1.5, alpha: float = 0.25) -> None:
-        """`alpha` is the weight of positives, 1 - alpha that of negatives; 0 leaves both at 1."""
-        super().__init__()
-        self.gamma, self.alpha = gamma, alpha
-
-    def forward(self, pred: Tensor, label: Tensor) -> Tensor:
-        """Sum over the rows of their means, a scalar, of logits (n, nc) against labels (n, nc) in 0..1."""
-        label = label.to(pred.dtype)
-        prob = pred.sigmoid()
-        wrong = label * (1 - prob) + (1 - label) * prob  # how far the answer is from the label
-        loss = F.binary_cross_entropy_with_logits(pred, label, reduction="none") * wrong**self.gamma
-        if self.alpha > 0:
-            loss = loss * (label * self.alpha + (1 - label) * (1 - self.alpha))
-        return loss.mean(1).sum()
-
-
-class VarifocalLoss(nn.Module):
-    """Varifocal loss (arXiv 2008.13367): cross entropy with IoU-aware scores; only negatives are focal."""
-
-    def __init__(self, gamma: float = 2.0, alpha: float = 0.75) -> None:
-        """Negatives have the weight alpha * probability^gamma, positives their target score."""
-        super().__init__()
-        self.gamma, self.alpha = gamma, alpha
-
-    def forward(self, pred_score: Tensor, gt_score: Tensor, label: Tensor) -> Tensor:
-        """Sum over the rows of their means, a scalar, of logits (n, nc) against scores (n, nc) in 0..1.
-
-        `label` (n, nc) is 1 for positives, 0 for negatives. The cross entropy is in float32 also under autocast.
-        """
-        weight = self.alpha * pred_score.sigmoid().pow(self.gamma) * (1 - label) + gt_score * label
-        with torch.autocast(pred_score.device.type, enabled=False):
-            loss = F.binary_cross_entropy_with_logits(pred_score.float(), gt_score.float(), reduction="none")
-        return (loss * weight).mean(1).sum()
 
 
 class DFLoss(nn.Module):
@@ -92,10 +58,11 @@ class DFLoss(nn.Module):
 class BboxLoss(nn.Module):
     """Loss of the positives' boxes, each weighted by its target score."""
 
-    def __init__(self, reg_max: int = 16) -> None:
-        """`reg_max` as in `DFLoss`."""
+    def __init__(self, reg_max: int = 16, iou_loss: Callable[[BoxPairs], Tensor] | None = None) -> None:
+        """`reg_max` as in `DFLoss`; `iou_loss` gives the loss (P, 1) of pairs of boxes, by default CIoU's."""
         super().__init__()
         self.dfl_loss = DFLoss(reg_max)
+        self.iou_loss = iou_loss or IoULoss()
 
     def forward(
         self,
@@ -106,15 +73,20 @@ class BboxLoss(nn.Module):
         target_scores: Tensor,
         target_scores_sum: Tensor | float,
         fg_mask: Tensor,
+        imgsz: Tensor | None = None,
+        stride: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """CIoU loss and distribution focal loss, scalars, 0 without positives.
+        """IoU loss and distribution focal loss, scalars, 0 without positives.
 
         `pred_dist` (B, A, 4 * reg_max) logits, `pred_bboxes` and `target_bboxes` (B, A, 4) xyxy in stride units,
-        `anchor_points` (A, 2), `target_scores` (B, A, nc), `target_scores_sum` the divisor, `fg_mask` (B, A).
+        `anchor_points` (A, 2), `target_scores` (B, A, nc), `target_scores_sum` the divisor, `fg_mask` (B, A). Losses
+        that count pixels need `imgsz` (2,), height and width of the network's input, and `stride` (A, 1).
         """
         weight = target_scores[fg_mask].sum(-1, keepdim=True)  # (P, 1)
         target = target_bboxes[fg_mask]
-        loss_iou = ((1 - self.overlap(pred_bboxes[fg_mask], target)) * weight).sum() / target_scores_sum
+        strides = 1.0 if stride is None else stride.expand(*fg_mask.shape, 1)[fg_mask]  # (P, 1)
+        pairs = BoxPairs(pred_bboxes[fg_mask], target, strides, imgsz)
+        loss_iou = (self.iou_loss(pairs) * weight).sum() / target_scores_sum
 
         distance = self.target_distances(anchor_points.expand(*fg_mask.shape, 2)[fg_mask], target)
         logits = pred_dist[fg_mask].view(-1, self.dfl_loss.reg_max)  # (P * 4, reg_max)
@@ -122,8 +94,8 @@ class BboxLoss(nn.Module):
         return loss_iou, loss_dfl
 
     def overlap(self, pred: Tensor, target: Tensor) -> Tensor:
-        """CIoU (P, 1) of boxes (P, 4), pair by pair."""
-        return bbox_iou(pred, target, xywh=False, CIoU=True)
+        """IoU (P, 1) of boxes (P, 4), pair by pair."""
+        return bbox_iou(pred, target, xywh=False)
 
     def target_distances(self, points: Tensor, target: Tensor) -> Tensor:
         """Distances (P, 4) of anchor points (P, 2) to the sides of boxes (P, 4): targets of the distributions."""
@@ -134,7 +106,11 @@ VARIANCE_EPS = 0.01  # square strides: predictions that are still lines have a g
 
 
 class RotatedBboxLoss(BboxLoss):
-    """Loss of the positives' rotated boxes (B, A, 5), each weighted by its target score."""
+    """Loss of the positives' rotated boxes (B, A, 5), 1 - probiou, each weighted by its target score."""
+
+    def __init__(self, reg_max: int = 16) -> None:
+        """`reg_max` as in `DFLoss`."""
+        super().__init__(reg_max, lambda pairs: 1 - self.overlap(pairs.pred, pairs.target))
 
     def overlap(self, pred: Tensor, target: Tensor) -> Tensor:
         """Probiou (P, 1) of boxes (P, 5), pair by pair."""
@@ -184,6 +160,10 @@ class KeypointLoss(nn.Module):
 # Detection -----------------------------------------------------------------------------------------------------------
 
 
+LOSS_OPTIONS = ("iou_loss", "inner_ratio", "focaler", "nwd", "nwd_c")  # arguments of IoULoss
+STATEFUL = ("bbox_loss", "cls_loss")  # parts of a detection loss that may keep a state
+
+
 @dataclass(frozen=True)
 class Assigned:
     """Predictions of a batch and their assigned targets; coordinates of anchor points and boxes in stride units."""
@@ -195,6 +175,7 @@ class Assigned:
     boxes: Tensor  # (B, A, 4) xyxy
     target: Assignment  # its boxes are xyxy in pixels
     score_sum: Tensor  # sum of the target scores, at least 1
+    imgsz: Tensor  # (2,) height and width of the network's input in pixels
 
 
 class v8DetectionLoss:
@@ -207,13 +188,21 @@ class v8DetectionLoss:
     names: tuple[str, ...] = ("box_loss", "cls_loss", "dfl_loss")
 
     def __init__(self, model: nn.Module, tal_topk: int = 10) -> None:
-        """Read the head's strides, classes and bins, and the gains `box`, `cls`, `dfl` of `model.args`."""
+        """Read the head's strides, classes and bins, and of `model.args` the gains `box`, `cls`, `dfl` and the losses.
+
+        Of the latter, those that `model.args` does not have are the usual ones.
+        """
         head = model.model[-1]
         self.args = model.args
         self.stride: list[float] = [float(s) for s in head.stride]
         self.nc, self.reg_max = head.nc, head.reg_max
+        chosen = {n: getattr(self.args, n) for n in (*LOSS_OPTIONS, "assign_iou", "cls_loss") if hasattr(self.args, n)}
+        assign_iou = chosen.pop("assign_iou", "ciou")
+        self.cls_loss = make_loss("cls_loss", chosen.pop("cls_loss", "bce"))
+        self.bbox_loss = BboxLoss(self.reg_max, IoULoss(**chosen))
         self.assigner = TaskAlignedAssigner(tal_topk, self.nc, alpha=0.5, beta=6.0, stride=self.stride)
-        self.bbox_loss = BboxLoss(self.reg_max)
+        if assign_iou != "ciou":
+            self.assigner.similarity = similarity(assign_iou, self.bbox_loss.iou_loss.nwd_c)
 
     def __call__(self, preds: RawPreds | tuple[Tensor, RawPreds], batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the total to call `backward` on, a scalar, and the detached components in the order of `names`.
@@ -241,7 +230,8 @@ class v8DetectionLoss:
         pixels = scale_sides(boxes.detach(), strides)
         target = self.assigner(scores.detach().sigmoid(), pixels, anchor_points * strides, labels, true_boxes, mask)
         score_sum = target.target_scores.sum().clamp(min=1)
-        return Assigned(anchor_points, strides, dist, scores, boxes, target, score_sum)
+        imgsz = dist.new_tensor([height, width])
+        return Assigned(anchor_points, strides, dist, scores, boxes, target, score_sum, imgsz)
 
     def input_size(self, raw: RawPreds) -> tuple[float, float]:
         """Height and width of the network's input in pixels."""
@@ -273,13 +263,36 @@ class v8DetectionLoss:
 
     def detection_losses(self, m: Assigned) -> tuple[Tensor, Tensor, Tensor]:
         """Box, class and distribution focal loss times their gains, scalars."""
-        target = m.target
-        cls = F.binary_cross_entropy_with_logits(m.scores, target.target_scores, reduction="sum") / m.score_sum
+        target, positive = m.target, m.target.fg_mask
         true_boxes = scale_sides(target.target_bboxes, 1 / m.strides)
         box, dfl = self.bbox_loss(
-            m.dist, m.boxes, m.anchor_points, true_boxes, target.target_scores, m.score_sum, target.fg_mask
+            m.dist,
+            m.boxes,
+            m.anchor_points,
+            true_boxes,
+            target.target_scores,
+            m.score_sum,
+            positive,
+            m.imgsz,
+            m.strides,
         )
+        scores = ScorePairs(
+            m.scores,
+            target.target_scores,
+            positive,
+            overlap=lambda: self.bbox_loss.overlap(m.boxes[positive].detach(), true_boxes[positive]).squeeze(-1),
+        )
+        cls = self.cls_loss(scores).sum() / m.score_sum
         return box * self.args.box, cls * self.args.cls, dfl * self.args.dfl
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """State that the losses keep from batch to batch, saved in last.pt: buffers such as the mean of wiou3."""
+        return {name: loss.state_dict() for name in STATEFUL if isinstance(loss := getattr(self, name), nn.Module)}
+
+    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Continue from a state that `state_dict` gave."""
+        for name, values in state.items():
+            getattr(self, name).load_state_dict(values)
 
 
 def scale_sides(boxes: Tensor, factor: Tensor) -> Tensor:

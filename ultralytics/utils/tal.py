@@ -4,7 +4,8 @@ Legend: B images, M objects of an image (padded), N objects of the batch (not pa
 P pairs of an object and an anchor point inside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -98,6 +99,7 @@ class TaskAlignedAssigner(nn.Module):
         super().__init__()
         self.topk, self.num_classes, self.alpha, self.beta, self.eps = topk, num_classes, alpha, beta, eps
         self.min_side = float(stride[min(1, len(stride) - 1)])
+        self.similarity: Callable[[Tensor, Tensor], Tensor] = partial(bbox_iou, xywh=False, CIoU=True)  # -> (P, 1)
 
     @torch.no_grad()
     def forward(
@@ -165,8 +167,8 @@ class TaskAlignedAssigner(nn.Module):
         return (x > left).logical_and_(x < right).logical_and_(y > top).logical_and_(y < bottom)
 
     def overlap(self, boxes: Tensor, predictions: Tensor) -> Tensor:
-        """CIoU (P,) of objects and predictions, pair by pair, both (P, 4) xyxy."""
-        return bbox_iou(boxes, predictions, xywh=False, CIoU=True).squeeze(-1)
+        """CIoU, or what `similarity` is set to, (P,) of objects and predictions, pair by pair, both (P, 4) xyxy."""
+        return self.similarity(boxes, predictions).squeeze(-1)
 
 
 class RotatedTaskAlignedAssigner(TaskAlignedAssigner):

@@ -20,12 +20,31 @@ from ultralytics.data.loaders import Frame, stack_if_tensors
 from ultralytics.data.utils import DatasetInfo, load_data_yaml
 from ultralytics.engine.results import Results
 from ultralytics.nn.tasks import BaseModel
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.letterbox import letterbox_batch
 from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
 
 Preds = Tensor | tuple | dict  # whatever a head returns: raw in training, (decoded, raw) in eval mode
 Criterion = Callable[[Preds, Batch], tuple[Tensor, Tensor]]  # -> (scalar to call backward on, detached parts)
 Metrics = DetMetrics | ClassifyMetrics
+
+# The losses of YOLOv8, by the options that choose others: a task that has only these refuses the rest.
+USUAL_LOSSES = {
+    "iou_loss": "ciou",
+    "inner_ratio": 0.0,
+    "focaler": None,
+    "nwd": 0.0,
+    "nwd_c": 12.8,
+    "cls_loss": "bce",
+    "assign_iou": "ciou",
+}
+
+
+def refuse_losses(options: Options, reason: str, supported: Sequence[str] = ()) -> None:
+    """Refuse, by a ConfigError with the reason, options of losses but the `supported` ones that are not the usual."""
+    for name, usual in USUAL_LOSSES.items():
+        if name not in supported and (value := getattr(options, name)) != usual:
+            raise ConfigError(f"{name}={value}: {reason}; leave {name} out")
 
 
 class Evaluator(Protocol):
@@ -106,6 +125,7 @@ class Task(ABC):
 
         `preds` is what the network returns, raw while training, and `batch` is on whatever device the loader left it.
         The parts are those of `loss_names`, in that order, and become the columns train/… and val/… of results.csv.
+        One that keeps a state from batch to batch has `state_dict` and `load_state_dict`, for last.pt.
         """
         return self.loss_class(model)
 

@@ -15,7 +15,7 @@ from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.classify.data import ClassDataset, build_class_dataset, center_crop, crop_to_tensor
 from ultralytics.models.yolo.classify.folders import load_class_folders
-from ultralytics.models.yolo.task import Criterion, Preds, Task
+from ultralytics.models.yolo.task import Criterion, Preds, Task, refuse_losses
 from ultralytics.nn.tasks import BaseModel, ClassificationModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
@@ -87,6 +87,7 @@ class ClassifyTask(Task):
         for name, reason in REFUSED.items():
             if getattr(options, name):
                 raise ConfigError(f"{name}={getattr(options, name)}: {reason}")
+        refuse_losses(options, f"{UNUSED}, by cross entropy")
         if not isinstance(options.imgsz, int):
             raise ConfigError(
                 f"imgsz={options.imgsz}: classification crops squares; give one number, such as imgsz=224"

@@ -8,14 +8,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg import Options
 from ultralytics.data.dataset import Batch, LabelFormat, YOLODataset
 from ultralytics.data.labels.rows import parse_box_rows
 from ultralytics.data.loaders import Frame
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
-from ultralytics.models.yolo.task import Preds, Task
+from ultralytics.models.yolo.task import USUAL_LOSSES, Preds, Task
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.losses.iou import similarity
+from ultralytics.utils.losses.table import make_loss
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import scale_boxes, xyxy2xywhn
@@ -37,6 +41,16 @@ class DetectTask(Task):
     metric_keys = tuple(DetMetrics({0: "any"}).keys)
     suppress = staticmethod(non_max_suppression)
     header: ClassVar[tuple[str, ...]] = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
+
+    @classmethod
+    def check_options(cls, options: Options, method: str) -> None:
+        """Refuse losses that do not exist, and options of losses that would change nothing."""
+        make_loss("iou_loss", options.iou_loss), make_loss("cls_loss", options.cls_loss)
+        similarity(options.assign_iou)
+        if options.focaler and not options.focaler[0] < options.focaler[1]:
+            raise ConfigError(f"focaler={options.focaler}: expected [d, u] with d below u, such as [0.0, 0.95]")
+        if options.nwd_c != USUAL_LOSSES["nwd_c"] and not options.nwd and options.assign_iou != "nwd":
+            raise ConfigError(f"nwd_c={options.nwd_c} changes nothing without nwd: give nwd=0.5 or assign_iou=nwd, too")
 
     def label_format(self) -> LabelFormat:
         """Rows of boxes or polygons, and, where the dataset has keypoints, of boxes followed by those."""

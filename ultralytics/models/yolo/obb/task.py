@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg import Options
 from ultralytics.data.dataset import Batch, LabelFormat
 from ultralytics.data.labels.rows import parse_polygon_rows
 from ultralytics.data.loaders import Frame
@@ -16,6 +17,7 @@ from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
 from ultralytics.models.yolo.detect.task import DetectTask, filter_confident
 from ultralytics.models.yolo.obb.data import RotatedInstances, rotated_targets
 from ultralytics.models.yolo.obb.dota import save_task1, to_dota_predictions
+from ultralytics.models.yolo.task import refuse_losses
 from ultralytics.nn.tasks import OBBModel
 from ultralytics.utils.coco import save_predictions
 from ultralytics.utils.loss import v8OBBLoss
@@ -70,6 +72,14 @@ class OBBTask(DetectTask):
     val_batch_factor = 1
     suppress = staticmethod(partial(non_max_suppression, rotated=True))
     evaluator_class = OBBEvaluator
+
+    @classmethod
+    def check_options(cls, options: Options, method: str) -> None:
+        """Refuse losses of upright boxes: rotated ones have probiou."""
+        super().check_options(options, method)
+        refuse_losses(
+            options, "the loss and the overlap of rotated boxes are those of probiou", supported=("cls_loss",)
+        )
 
     def label_format(self) -> LabelFormat:
         """Rows of polygons, around which the smallest rectangles are learned."""
