@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ultralytics.cfg import get_options
+from ultralytics.cfg import DEFAULT_YAML, get_options
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import USUAL_LOSSES
 from ultralytics.nn.tasks import DetectionModel
@@ -208,3 +208,13 @@ def test_rotated_boxes_have_the_losses_of_scores():
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         task_class("detect").check_options(get_options(options), "train")
+
+
+def test_the_names_of_all_losses_are_told():
+    """In default.yaml and in both READMEs, in the order of the table."""
+    root = DEFAULT_YAML.parents[2]
+    for option in ("iou_loss", "cls_loss"):
+        *first, last = LOSSES[option]
+        assert f": {', '.join(first)} or {last}\n" in DEFAULT_YAML.read_text(encoding="utf-8")
+        for page in ("README.md", "README.zh-CN.md"):
+            assert f"`{option}=` {' '.join(LOSSES[option])}" in " ".join((root / page).read_text("utf-8").split())
