@@ -200,7 +200,7 @@ def test_refused_calls(detector, picture):
         detector(picture, model="other.pt")
     with pytest.raises(CheckpointError, match=r"there is no gone\.pt"):  # to resume, the network is not asked
         detector.train(resume="gone.pt", model="other.yaml")
-    with pytest.raises(ConfigError, match="no callback event 'on_predict_begin', the nearest are: on_predict"):
+    with pytest.raises(ConfigError, match="no callback event 'on_predict_begin'; the nearest are: on_predict"):
         detector.add_callback("on_predict_begin", print)
     with pytest.raises(ConfigError, match="no dataset: give data="):
         detector.val()

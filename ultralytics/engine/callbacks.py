@@ -52,9 +52,9 @@ class Callbacks:
         It may change the loop it receives, such as `trainer.args` before the run; what it raises ends the run.
         """
         if event not in EVENTS:
-            raise ConfigError(
-                f"there is no callback event {event!r}, the nearest are: {', '.join(nearest(event, EVENTS))}"
-            )
+            near = nearest(event, EVENTS)
+            known = f"the nearest are: {', '.join(near)}" if near else f"those are {', '.join(EVENTS)}"
+            raise ConfigError(f"there is no callback event {event!r}; {known}")
         self._functions[event].append(function)
 
     def clear(self, event: str | None = None) -> None:

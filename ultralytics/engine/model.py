@@ -1,14 +1,16 @@
 """YOLO: a network by the name of its YAML or weights, and what people do with it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ultralytics.cfg import DEFAULT_YAML, Options, get_options
+from ultralytics.cfg import DEFAULT_YAML, TASKS, Options, get_options
 from ultralytics.engine.backends import FORMATS, ExportedNetwork, is_exported
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
@@ -17,7 +19,7 @@ from ultralytics.models.yolo import task_class
 from ultralytics.nn.tasks import checkpoint_task, find_task, model_from_checkpoint, yaml_model_load
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ultralytics.utils.errors import ConfigError, SourceError
+from ultralytics.utils.errors import ConfigError, ModelError, SourceError
 from ultralytics.utils.files import nearest
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.torch_utils import select_device
@@ -33,13 +35,12 @@ KEPT_OPTIONS = ("data", "imgsz", "single_cls")  # what a checkpoint tells later 
 NOT_IMPLEMENTED = {
     "benchmark": "a comparison of formats",
     "track": "tracking",
-    "embed": "image embeddings",
     "tune": "tuning",
 }
 
 
-class YOLO:
-    """A network that trains, validates, predicts and is exported.
+class YOLO(nn.Module):
+    """A network that trains, validates, predicts and is exported; as a module of torch it holds `model`.
 
     `model` is a model YAML (a path, or a bare name such as `yolov8n-DynamicConv.yaml`), which `nc` gives another number
     of classes, or a file of weights, which has its own, or an exported .onnx or .torchscript, which predicts and
@@ -58,6 +59,7 @@ class YOLO:
         *,
         nc: int | None = None,
     ) -> None:
+        super().__init__()
         self.callbacks = Callbacks()
         self.overrides: dict[str, object] = {}  # options of later calls
         self.ckpt: Checkpoint | None = None
@@ -196,38 +198,73 @@ class YOLO:
         """(layers, parameters, gradients, GFLOPs at `imgsz`), logged with `verbose`, row by row with `detailed`."""
         return self._layers("info").info(detailed=detailed, verbose=verbose, imgsz=imgsz)
 
-    def fuse(self) -> "YOLO":
+    def fuse(self, verbose: bool = True) -> "YOLO":
         """Fold the norms into the convolutions, for good: such a network is faster and cannot be trained on."""
-        self._layers("fuse").fuse()
+        self._layers("fuse").fuse(verbose)
         return self
 
-    def load(self, weights: str | Path, verbose: bool = False) -> "YOLO":
+    def load(self, weights: str | Path | dict | nn.Module, verbose: bool = False) -> "YOLO":
         """Take over every weight that has a place in this network, and the names of as many classes.
 
-        Rows of the two networks find each other by structure, and a static convolution becomes a dynamic one where this
-        network has that (nn/transfer/). `verbose` logs row by row what was copied, expanded, and left as it was.
+        `weights` is a file, a state dict, another YOLO or its `model`. Rows of the two networks find each other by
+        structure, and a static convolution becomes a dynamic one where this network has that (nn/transfer/). `verbose`
+        logs row by row what was copied, expanded, and left as it was.
         """
         self._layers("load")
-        checkpoint = load_checkpoint(Path(weights))
-        self.model.load(checkpoint, verbose=verbose)
-        if checkpoint.names and len(checkpoint.names) == len(self.names):
-            self.model.names = checkpoint.names
+        weights = weights.model if isinstance(weights, YOLO) else weights
+        source = load_checkpoint(Path(weights)) if isinstance(weights, str | Path) else weights
+        self.model.load(source, verbose=verbose)
+        names = getattr(source, "names", None)
+        if names and len(names) == len(self.names):
+            self.model.names = names
         self._has_weights = True
         return self
 
-    def save(self, path: str | Path = "model.pt") -> None:
-        """Write network and weights as they are now, in half precision, to a file that `YOLO(path)` opens."""
+    def reset_weights(self) -> "YOLO":
+        """Start again: the random weights of a new network, all of which learn."""
+        fresh = type(self._layers("reset_weights"))(deepcopy(self.model.yaml), verbose=False).state_dict()
+        if {k: v.shape for k, v in fresh.items()} != {k: v.shape for k, v in self.model.state_dict().items()}:
+            raise ModelError("the network was changed after it was built, such as by fuse(): open it afresh")
+        self.model.load_state_dict(fresh)
+        self.model.requires_grad_(True)
+        self._has_weights = False
+        return self
+
+    def save(self, filename: str | Path = "saved_model.pt") -> None:
+        """Write network and weights as they are now, in half precision, to a file that `YOLO(filename)` opens."""
         self._layers("save")
         kept = {"args": self.ckpt.args, "epoch": self.ckpt.epoch, "metrics": self.ckpt.metrics} if self.ckpt else {}
-        save_checkpoint(Path(path), Checkpoint(self.model.state_dict(), self.model.yaml, self.task, self.names, **kept))
+        save_checkpoint(
+            Path(filename), Checkpoint(self.model.state_dict(), self.model.yaml, self.task, self.names, **kept)
+        )
 
-    def add_callback(self, event: str, function: Callable) -> None:
-        """Call `function` with the trainer, validator or predictor at every `event` (engine/callbacks.py)."""
-        self.callbacks.add(event, function)
+    def add_callback(self, event: str, func: Callable) -> None:
+        """Call `func` with the trainer, validator, predictor or exporter at every `event` (engine/callbacks.py)."""
+        self.callbacks.add(event, func)
 
-    def to(self, device: str | int | torch.device) -> "YOLO":
-        """Move the network."""
-        self._layers("to").to(device if isinstance(device, torch.device) else select_device(device))
+    def clear_callback(self, event: str) -> None:
+        """Call nothing at an event any more."""
+        self.callbacks.clear(event)
+
+    def reset_callbacks(self) -> None:
+        """Call nothing at any event any more."""
+        self.callbacks.clear()
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "YOLO":
+        """What torch's to(), half(), float(), cpu() and cuda() do with every tensor."""
+        self._layers("to")
+        return super()._apply(fn, recurse)
+
+    def to(self, *args: Any, **kwargs: Any) -> "YOLO":
+        """Move the network to a device, such as "cpu" or 0, or to a float type, as `torch.nn.Module.to`."""
+        if args and isinstance(args[0], str | int):
+            args = (select_device(args[0]), *args[1:])
+        return super().to(*args, **kwargs)
+
+    def eval(self) -> "YOLO":
+        """Put the network into eval mode; `model.model.train()` is the way back, as `train()` trains."""
+        self.model.eval()
+        self.training = False
         return self
 
     @property
@@ -245,8 +282,19 @@ class YOLO:
         """Device of the network."""
         return self.model.device
 
-    def __getattr__(self, name: str) -> NoReturn:
-        """Called only for names that are not there: says what comes with what, or the nearest names."""
+    @property
+    def transforms(self) -> None:
+        """None: images are prepared by the task, whatever the network is."""
+
+    @property
+    def task_map(self) -> dict[str, dict[str, type]]:
+        """Class of the network of each task, under the name `model`."""
+        return {name: {"model": task_class(name).model_class} for name in TASKS}
+
+    def __getattr__(self, name: str) -> Any:
+        """Parameters and modules; for names that are not there, what they come with, or the nearest names."""
+        with suppress(AttributeError):
+            return super().__getattr__(name)
         if name in NOT_IMPLEMENTED:
             raise AttributeError(f"YOLO.{name} comes with {NOT_IMPLEMENTED[name]}, which is not supported yet")
         near = nearest(name, [n for n in dir(self) if not n.startswith("_")])
