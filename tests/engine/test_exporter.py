@@ -348,9 +348,8 @@ def test_a_block_of_ones_own(with_block):
 
 
 MORE = {"Conv": [3], "DWConv": [3], "ConvBnAct": [3, 2], "DynamicConvBnAct": [3], "DynamicConv": [3, 2, "", 1, 2]}
-MODULES = [  # Concat and heads are in networks below and above
-    name for name, cls in tasks.known_modules().items() if not hasattr(cls, "task") and cls is not tasks.Concat
-]
+# Concat and heads are in networks below and above, other blocks in tests/nn/test_blocks.py.
+MODULES = [name for name, cls in tasks.known_modules().items() if cls in tasks.channel_modules]
 YAMLS = [tasks.yaml_model_load(file) for file in sorted((CFG_DIR / "models").rglob("*.yaml"))]
 HEADS = {d["head"][-1][2]: d for d in YAMLS}  # a YAML for each head
 TRUNK = [

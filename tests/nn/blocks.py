@@ -49,7 +49,7 @@ CASES = {
     "GSConv": Case(GSConv, (16, 12, 3, 2), channels=12, heights=(5, 6)),
     "VoVGSCSP": Case(VoVGSCSP, (16, 24, 2), channels=24),
     "RFAConv": Case(RFAConv, (16, 8, 3, 2), channels=8, heights=(5, 6)),
-    "ScConv": Case(ScConv, (16,)),
+    "ScConv": Case(ScConv, (16, 16)),
     "SPDConv": Case(SPDConv, (16, 24), channels=24, heights=(5, 6)),
     "DySample": Case(DySample, (16,), heights=(18, 24)),
     "DySample+": Case(DySample, (16,), {"dyscope": True, "scale": 3}, heights=(27, 36)),

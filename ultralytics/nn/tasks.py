@@ -98,6 +98,7 @@ try:
         ODConv,
         ODConvBnAct,
         RFAConv,
+        ScConv,
         SPDConv,
         VoVGSCSP,
     }

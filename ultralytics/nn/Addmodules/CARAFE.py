@@ -30,4 +30,7 @@ class CARAFE(nn.Module):
         around = F.unfold(x, self.k_up, padding=self.k_up // 2)  # (B, C * k * k, H * W)
         around = around.transpose(1, 2).unflatten(2, (-1, taps))  # (B, H * W, C, k * k)
         y = (around @ kernels).flatten(2).transpose(1, 2)  # (B, C * scale * scale, H * W)
-        return F.pixel_shuffle(y.unflatten(2, x.shape[2:]), self.scale)
+        y = y.reshape(
+            -1, x.shape[1] * self.scale**2, *x.shape[2:]
+        )  # unflatten would make constants of an export's sizes
+        return F.pixel_shuffle(y, self.scale)

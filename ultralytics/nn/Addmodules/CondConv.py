@@ -271,10 +271,11 @@ class CondConv2d(nn.Module):
         alpha, experts = routing_weights.to(x.dtype), self.weight.view(-1, self.out_channels, *kernel)
         if kernel[0] == 1:
             # Depthwise, which is fast: one convolution for each expert is several times cheaper than stacking.
-            maps = [F.conv2d(x, expert, None, *geometry, self.groups) for expert in experts]
+            maps = [F.conv2d(x, experts[e], None, *geometry, self.groups) for e in range(self.num_experts)]
             return sum(alpha[:, e, None, None, None] * expert_map for e, expert_map in enumerate(maps))
         # Every input channel E times, weighted for each expert, and the experts' kernels side by side on them.
-        weighted = (x.unsqueeze(2) * alpha[:, None, :, None, None]).flatten(1, 2)  # (B, C * E, H, W)
+        weighted = x.unsqueeze(2) * alpha[:, None, :, None, None]  # (B, C, E, H, W)
+        weighted = weighted.reshape(-1, x.shape[1] * self.num_experts, *x.shape[2:])
         stacked = experts.permute(1, 2, 0, 3, 4).reshape(self.out_channels, -1, *kernel[1:])
         return F.conv2d(weighted, stacked, None, *geometry, self.groups)
 

@@ -79,7 +79,7 @@ class DCNv2(Conv):
         found = found.unflatten(2, (self.taps, -1)) * mask.reshape(-1, 1, self.taps, *size)
         columns = found.reshape(-1, x.shape[1] * self.taps, *size)  # (B, c1 * K, H', W')
         weight, bias = self._kernel()
-        return F.conv2d(columns, weight.flatten(1)[..., None, None], bias, groups=conv.groups)
+        return F.conv2d(columns, weight.reshape(len(weight), -1, 1, 1), bias, groups=conv.groups)
 
     def _kernel(self) -> tuple[Tensor, Tensor | None]:
         """Kernel (c2, c1/g, kh, kw) and bias (c2,), which a folded norm brings, at least in float32."""

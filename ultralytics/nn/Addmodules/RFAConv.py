@@ -27,5 +27,8 @@ class RFAConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) to (B, c2, H / s, W / s)."""
-        weights = self.weights(x).unflatten(1, (-1, self.taps)).softmax(2)  # (B, c1, k * k, H', W')
-        return self.conv((weights * self.features(x).unflatten(1, (-1, self.taps))).flatten(1, 2))
+        weights, features = self.weights(x), self.features(x)  # (B, c1 * k * k, H', W') both
+        # Sizes as reshape gets them stay variable in an exported graph; those of unflatten do not.
+        parts = -1, x.shape[1], self.taps, *weights.shape[2:]
+        weights = weights.reshape(parts).softmax(2).reshape(-1, x.shape[1] * self.taps, *weights.shape[2:])
+        return self.conv(weights * features)

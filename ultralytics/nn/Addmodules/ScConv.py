@@ -12,7 +12,7 @@ __all__ = ["ScConv"]
 
 
 class ScConv(nn.Module):
-    """Spatial, then channel reconstruction: as many channels out as in, in place of a 3x3 convolution.
+    """Spatial, then channel reconstruction, in place of a 3x3 convolution; `c2` equals `c1`.
 
     `groups` of the normalization divide the channels, `gate` is the threshold of its weights. `alpha` of the channels
     are convolved, the others only pass; both are squeezed by `squeeze` first. `k` is the kernel of the convolution, in
@@ -21,7 +21,8 @@ class ScConv(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        c1: int,
+        c2: int,
         groups: int = 16,
         gate: float = 0.5,
         alpha: float = 0.5,
@@ -30,15 +31,15 @@ class ScConv(nn.Module):
         g: int = 2,
     ) -> None:
         super().__init__()
-        if channels % groups or channels % 2:
-            raise ValueError(
-                f"ScConv takes an even number of channels that {groups} divides, not {channels}: give groups"
-            )
-        self.spatial = SpatialReconstruction(channels, groups, gate)
-        self.channel = ChannelReconstruction(channels, alpha, squeeze, k, g)
+        if c1 != c2:
+            raise ValueError(f"ScConv gives as many channels as it takes, {c1}, not {c2}")
+        if c1 % groups or c1 % 2:
+            raise ValueError(f"ScConv takes an even number of channels that {groups} divides, not {c1}: give groups")
+        self.spatial = SpatialReconstruction(c1, groups, gate)
+        self.channel = ChannelReconstruction(c1, alpha, squeeze, k, g)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) to the same shape."""
+        """(B, c1, H, W) to the same shape."""
         return self.channel(self.spatial(x))
 
 
