@@ -256,11 +256,13 @@ def test_data_of_other_classes(val, data):
         val()
 
 
-def test_what_cannot_be_had(val, caplog):
+def test_what_cannot_be_had(val, detector, caplog):
     with pytest.raises(ConfigError, match="half=True needs CUDA"):
         val(half=True)
     with pytest.raises(ConfigError, match=r"imgsz=\[96, 160\]: .* one number"):
         val(imgsz=[96, 160])
+    with pytest.raises(ConfigError, match=r"imgsz=\[96, 160\]: .* one number"):  # before -1 is decided with it
+        detector.train(data="no.yaml", imgsz=[96, 160], batch=-1)
     with pytest.raises(ConfigError, match=r"batch=-1 is for training: give model\.val"):
         val(batch=-1)
     val(imgsz=150)

@@ -1,13 +1,16 @@
 """The table of tasks, and what follows from naming one."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ultralytics.cfg import get_options
 from ultralytics.cfg.options import OPTIONS
 from ultralytics.cfg.types import choice, optional
 from ultralytics.engine import cli as script
 from ultralytics.models import yolo
+from ultralytics.models.yolo.detect.task import DetectTask
 
 SETTINGS = {"model": "yolov8n-DynamicConv.yaml", "data": "shapes.yaml", "device": None, "epochs": 3}
 
@@ -43,3 +46,19 @@ def test_where_a_task_may_be_named(other, place, monkeypatch):
     seen = []
     script.run(seen.append, SETTINGS | named, "")
     assert (seen[0]["model"], seen[0]["data"]) == ("other.yaml", "shapes-other.yaml")
+
+
+def test_a_plain_function_makes_the_loss_or_the_evaluator_of_a_task():
+    def loss(model):
+        return f"loss of {model}"
+
+    def evaluator(task, dataset, save_dir, nc, final):
+        return task.name, dataset, save_dir, nc, final
+
+    class Mine(DetectTask):
+        loss_class = loss
+        evaluator_class = evaluator
+
+    task = Mine(get_options({}))
+    assert task.criterion("the network") == "loss of the network"
+    assert task.evaluator("images", Path("run"), 3, True) == ("detect", "images", Path("run"), 3, True)

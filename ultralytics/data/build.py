@@ -8,7 +8,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from ultralytics.data.dataset import Batch, YOLODataset
+from ultralytics.data.dataset import Batch, BatchDataset
 from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
 
@@ -46,7 +46,7 @@ class Loader(DataLoader):
 
 
 def build_loader(
-    dataset: YOLODataset, workers: int = 0, *, pin_memory: bool = False, start_method: str | None = None
+    dataset: BatchDataset, workers: int = 0, *, pin_memory: bool = False, start_method: str | None = None
 ) -> Loader:
     """Loader of a dataset in batches of `dataset.batch`; the last one may be smaller.
 

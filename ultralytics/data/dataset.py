@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -26,11 +27,12 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.letterbox import pad as pad_to
 from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
 
-REUSE_BATCHES, MAX_REUSE = 8, 1000  # how far back, in batches and at most in images, a mosaic takes its partners from
+# How far back, in batches and at most in images, a mosaic takes its partners from; as in the public package.
+REUSE_BATCHES, MAX_REUSE = 8, 1000
 
 Batch = dict[str, Tensor | tuple]  # as `YOLODataset.collate` makes it
 Key = int | tuple[int, int]  # position in epoch 0, or (epoch, position)
-Attach = Callable[[Instances, np.ndarray, Size], Instances]
+Attach = Callable[[Instances, np.ndarray, Size], Instances]  # (instances, `extra` numbers (k, m), image size)
 Targets = Callable[[Sequence[Sample]], dict[str, Tensor]]
 
 
@@ -50,11 +52,22 @@ class LabelFormat:
 
     parse: RowParser = parse_box_rows  # rows of a label file -> ParsedRows
     instances: type[Instances] = Instances  # holds the objects of a sample and moves them with its image
-    attach: Attach | None = None  # (instances, numbers (k, m), (height, width)): the store's `extra` numbers added
+    attach: Attach | None = None  # adds what a row has beyond its box, such as keypoints, to the instances
     targets: Targets = box_targets  # samples -> further entries of the batch
 
 
 BOXES = LabelFormat()
+
+
+class BatchDataset(Protocol):
+    """What loader and loops ask of a dataset, besides `dataset[(epoch, position)]` and `len(dataset)`."""
+
+    batch: int  # images in a batch
+    options: Options
+    labels: LabelStore  # what is drawn as labels.jpg and measured against
+    collate: Callable[[Sequence], Batch]  # samples -> batch
+    mix_probs: Callable[[int], MixProbs]  # epoch -> probabilities of mosaic and the like
+    share_memory: Callable[[int, AbstractContextManager], None]  # (positions in work, lock), before workers start
 
 
 class YOLODataset(Dataset):
@@ -62,10 +75,12 @@ class YOLODataset(Dataset):
 
     `dataset[(epoch, position)]` is the sample at a position of an epoch's shuffled order, `dataset[i]` that at position
     `i` of epoch 0. With the same options, `batch` and `cache` among them, it is a function of seed, epoch and position,
-    whatever was read before and by how many workers. Validation goes through the images in the order of their files.
+    whatever was read before and by how many workers, as long as the images are cached as asked for: where `cache` finds
+    no room (a warning), other mosaic partners are drawn. Validation keeps the order of the files or, with `rect`, that
+    of their aspect ratios.
 
     `rect`: images are sorted by aspect ratio, and each batch has a shape of its own, with a margin of `pad` strides;
-    training then shuffles whole batches and joins no images. `batch` is the batch size.
+    training then shuffles whole batches and mixes no images. `batch` is the batch size.
     """
 
     def __init__(
@@ -93,7 +108,7 @@ class YOLODataset(Dataset):
         self.images = ImageLoader(labels, options.imgsz, data["channels"], options.cache)
         # A sample finds its mosaic partners among that many positions, its own included.
         self.reuse_window = min(REUSE_BATCHES * batch, MAX_REUSE, len(labels))
-        self.buffer: DecodeBuffer | None = None  # made when the first sample is, or shared before workers start
+        self.buffer: DecodeBuffer | None = None  # created with the first sample, or shared before workers start
         self.kept_classes: np.ndarray | None = None  # (nc,) bool, of the classes in the files
         if options.classes is not None:
             known = np.arange(data["nc_in_files"])
@@ -108,11 +123,12 @@ class YOLODataset(Dataset):
         return len(self.labels)
 
     def __getitem__(self, key: Key) -> Sample:
+        """Sample at (epoch, position), or at a position of epoch 0; for training augmented."""
         epoch, position = key if isinstance(key, tuple) else (0, key)
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} is not in 0..{len(self) - 1}")
         if not self.augment:  # letterboxed into the shape of its batch
-            sample = self._sample(*self._load(position))
+            sample = self._with_labels(*self._read_image(position))
             img, (left, top) = pad_to(sample.img, self._batch_shape(position))
             gain = (sample.size[0] / sample.ori_shape[0], sample.size[1] / sample.ori_shape[1])
             instances = sample.instances.translate(left, top)
@@ -123,8 +139,10 @@ class YOLODataset(Dataset):
 
         def other_sample() -> Sample:
             if self.images.in_memory:  # any image is at hand
-                return self._sample(*self._load(int(rng.integers(len(self)))))
-            # Else only images that were decoded a moment ago, so that each file is read once an epoch.
+                return self._with_labels(*self._read_image(int(rng.integers(len(self)))))
+            # Else only images that were decoded a moment ago, so that each file is read once an epoch (once a worker
+            # where there is no shared buffer). At the start of an epoch there are few: the first mosaic is one image
+            # four times. None of the epoch before is used, so that resume stays exact.
             first = max(0, position - self.reuse_window + 1)
             return self._sample_at(epoch, int(rng.integers(first, position + 1)), keep=True)
 
@@ -183,7 +201,7 @@ class YOLODataset(Dataset):
             return
         slots, side, channels = self.reuse_window + ahead, self.images.imgsz, self.images.channels
         needed, free = slots * side * side * channels, available_memory()
-        if free is None or needed < free / 2:
+        if free is None or needed < free / 2:  # the rest is for batches, labels and other programs
             with suppress(RuntimeError):  # shared memory may be smaller than all memory
                 self.buffer = DecodeBuffer(slots, side, channels, lock)
                 return
@@ -193,30 +211,31 @@ class YOLODataset(Dataset):
         )
 
     def _batch_shape(self, index: int) -> Size:
+        """(height, width) of the batch that an image, by its index, comes in."""
         height, width = self.batch_shapes[index // self.batch if self.rect else 0].tolist()
         return height, width
 
     def _sample_at(self, epoch: int, position: int, keep: bool) -> Sample:
         """The sample at a position, its image decoded once while it may be drawn again (`keep`)."""
         if not keep or self.images.in_memory:
-            return self._sample(*self._load(int(self.order(epoch)[position])))
+            return self._with_labels(*self._read_image(int(self.order(epoch)[position])))
         if self.buffer is None:
             self.buffer = DecodeBuffer(self.reuse_window, self.images.imgsz, self.images.channels)
         decoded = self.buffer.get(epoch, position)
         if decoded is None:
-            img, index = self._load(int(self.order(epoch)[position]))
+            img, index = self._read_image(int(self.order(epoch)[position]))
             decoded = self.buffer.put(epoch, position, img, index), index
-        return self._sample(*decoded)
+        return self._with_labels(*decoded)
 
-    def _load(self, index: int) -> tuple[np.ndarray, int]:
-        """Pixels (h, w, C) of an image, or of the one in its place, and the index of that."""
+    def _read_image(self, index: int) -> tuple[np.ndarray, int]:
+        """Pixels (h, w, C) of an image, or of the next readable one if its file has broken, and the index of that."""
         img, index_read = self.images.load(index)
         height, width = self._batch_shape(index)
         # An image that stands in for one that has become unreadable may be too large for its rectangular batch.
         fits = img.shape[0] <= height and img.shape[1] <= width
         return (img if fits else resize(img, resize_shape(*img.shape[:2], (height, width)))), index_read
 
-    def _sample(self, img: np.ndarray, index: int) -> Sample:
+    def _with_labels(self, img: np.ndarray, index: int) -> Sample:
         """An image with its instances, in pixels, of the classes asked for."""
         labels, label_format = self.labels.objects(index), self.label_format
         instances = label_format.instances.from_normalized(labels.cls, labels.boxes, labels.polygons, img.shape[:2])
@@ -228,6 +247,12 @@ class YOLODataset(Dataset):
             instances = replace(instances, cls=np.zeros_like(instances.cls))
         height, width = self.labels.shapes[index].tolist()
         return Sample(img, instances, self.labels.file(index), (height, width))
+
+
+def check_one_size(options: Options) -> None:
+    """Refuse, by a ConfigError, an `imgsz` of height and width, which is for prediction and export."""
+    if not isinstance(options.imgsz, int):
+        raise ConfigError(f"imgsz={list(options.imgsz)}: training and validation take one number, such as imgsz=640")
 
 
 def build_dataset(
@@ -248,8 +273,7 @@ def build_dataset(
 
     Raises DatasetError if not a single image can be used.
     """
-    if not isinstance(options.imgsz, int):
-        raise ConfigError(f"imgsz={list(options.imgsz)}: training and validation take one number, such as imgsz=640")
+    check_one_size(options)
     files = list_images(data[split])
     if augment:
         files = files[: max(round(len(files) * options.fraction), 1)]
@@ -270,7 +294,7 @@ def build_dataset(
         data=data,
         stride=stride,
         rect=rect,
-        pad=0.0 if augment else 0.5,
+        pad=0.0 if augment else 0.5,  # as in the public package
         transforms=transforms,
         label_format=label_format,
     )

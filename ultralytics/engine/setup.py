@@ -37,7 +37,7 @@ def load_data(task: type[Task], options: Options, splits: Sequence[str] = ("trai
     """Description of the dataset of `options.data`, its `splits` checked; with `single_cls` all classes become one."""
     if not options.data:
         raise ConfigError("no dataset: give data=, the path of a dataset YAML or a name such as shapes.yaml")
-    data = task.load_data(options.data, splits)
+    data = task.describe_data(options.data, splits)
     if data["channels"] != 3:
         raise ConfigError(f"{options.data}: channels must be 3; gray images are read with three equal channels")
     if options.single_cls:

@@ -136,7 +136,7 @@ def test_only_the_image_is_lost_whose_label_is_broken(settings, caplog):
 
 def opened(settings):
     """The dataset, and options of a validation."""
-    return OBBTask.load_data(settings["data"], ("train", "val")), get_options({"imgsz": 64})
+    return OBBTask.describe_data(settings["data"], ("train", "val")), get_options({"imgsz": 64})
 
 
 def test_a_perfect_network_is_measured_as_perfect(settings):

@@ -61,7 +61,7 @@ def test_losses_and_training_steps(golden, reference_file):
 
 def test_targets(dataset, reference_file):
     options = get_options({"imgsz": 224}).resolve("val")
-    data = PoseTask.load_data(dataset("glue_tubes_pose") / "data.yaml", ("val",))
+    data = PoseTask.describe_data(dataset("glue_tubes_pose") / "data.yaml", ("val",))
     split = PoseTask(options, data).dataset("val", augment=False, batch=4)
     batch = split.collate([split[i] for i in range(4)])
     for name, expected in as_batch(reference_file).items():
@@ -129,7 +129,7 @@ def test_points_that_are_not_visible_are_measured_as_the_public_package_does(mod
 def test_people_are_measured_as_coco_does(dataset, tmp_path):
     """Seventeen points of mixed visibility, with COCO's sigmas: jittered truth, wrong finds, letterboxed pictures."""
     pytest.importorskip("faster_coco_eval")
-    data = PoseTask.load_data(dataset("coco_pose_mini") / "data.yaml", ("train",))
+    data = PoseTask.describe_data(dataset("coco_pose_mini") / "data.yaml", ("train",))
     options = get_options({"imgsz": 320, "save_json": True}).resolve("val")
     images = PoseTask(options, data).dataset("train", augment=False, batch=32)
     batch = images.collate([images[i] for i in range(len(images))])

@@ -39,7 +39,7 @@ def settings(tmp_path, request):
 
 def batch_of(settings, **options):
     """All training pictures as one batch, not augmented; the dataset's mapping, the options and the dataset."""
-    data = PoseTask.load_data(settings["data"], ("train", "val"))
+    data = PoseTask.describe_data(settings["data"], ("train", "val"))
     options = get_options({"imgsz": 64, **options})
     images = PoseTask(options, data).dataset("train", augment=False, batch=12)
     return images.collate([images[i] for i in range(12)]), data, options, images
@@ -106,7 +106,7 @@ def test_killed_at_any_moment(settings):
 def test_losses_of_the_keypoints(settings, sigmas, gain, name, column):
     """Positive after positive, point after point, in float64; some points are not visible, v = 0."""
     batch, _, options, _ = batch_of(settings, **{name: gain})
-    data = PoseTask.load_data(settings["data"], ("train",)) | {"kpt_oks_sigmas": sigmas}
+    data = PoseTask.describe_data(settings["data"], ("train",)) | {"kpt_oks_sigmas": sigmas}
     model = PoseTask(get_options({"verbose": False}), data).build_model(YOLO(settings["model"]).model.yaml).train()
     model.args = options
     criterion = PoseTask(get_options()).criterion(model)
@@ -227,7 +227,7 @@ def test_only_the_image_is_lost_whose_label_is_broken(settings, caplog):
     for name, row in broken.items():
         (folder / f"{name}.txt").write_text(f"{good} 1\n{row}\n", encoding="utf-8")
     file.write_text(file.read_text(encoding="utf-8").replace("flip_idx: [0, 2, 1]\n", ""), encoding="utf-8")
-    data = PoseTask.load_data(str(file), ("train",))
+    data = PoseTask.describe_data(str(file), ("train",))
     images = PoseTask(get_options({"imgsz": 64}), data).dataset("train", augment=True, batch=4)
     assert len(images) == 9
     assert (
@@ -291,7 +291,7 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path, caplog):
     ours = model.val(data=data, project=tmp_path, **settings)
     assert len(list((ours.save_dir / "labels").glob("*.txt"))) > 20
     rows = json.loads((ours.save_dir / "predictions.json").read_text())
-    found = PoseTask.load_data(data, ("val",))
+    found = PoseTask.describe_data(data, ("val",))
     images = PoseTask(get_options({"imgsz": 224}), found).dataset("val", augment=False, batch=8)
     evaluator = PoseTask(get_options({}), found).evaluator(images, tmp_path, 1, False)
     truth = coco.coco_ground_truth(map(evaluator.truth, range(len(images))), model.names)

@@ -65,7 +65,7 @@ def test_losses_and_training_steps(golden, reference_file):
 
 def test_targets(dataset, reference_file):
     options = get_options({"imgsz": 192}).resolve("val")
-    data = SegmentTask.load_data(dataset("nuclei_seg") / "data.yaml", ("val",))
+    data = SegmentTask.describe_data(dataset("nuclei_seg") / "data.yaml", ("val",))
     split = SegmentTask(options, data).dataset("val", augment=False, batch=4)
     batch, expected = split.collate([split[i] for i in range(4)]), as_batch(reference_file)
     assert torch.equal(batch["img"] / 255, expected["img"])

@@ -36,7 +36,7 @@ def settings(tmp_path):
 
 def batch_of(settings, **options):
     """All training pictures as one batch, not augmented; the dataset's mapping, the options and the dataset."""
-    data = SegmentTask.load_data(settings["data"], ("train", "val"))
+    data = SegmentTask.describe_data(settings["data"], ("train", "val"))
     options = get_options({"imgsz": 64, **options})
     images = SegmentTask(options, data).dataset("train", augment=False, batch=12)
     return images.collate([images[i] for i in range(12)]), data, options, images
@@ -167,7 +167,7 @@ def test_only_the_image_is_lost_whose_label_is_broken(settings, caplog):
     broken = {"02": "0 0.1 0.1 0.4 0.4", "03": "0 0.1 0.1 0.4 0.4 0.1", "05": "2 0.1 0.1 0.4 0.4 0.1 0.4"}
     for name, row in broken.items():
         (folder / f"{name}.txt").write_text(f"0 .1 .1 .5 .1 .3 .4\n{row}\n", encoding="utf-8")
-    data = SegmentTask.load_data(settings["data"], ("train",))
+    data = SegmentTask.describe_data(settings["data"], ("train",))
     images = SegmentTask(get_options({"imgsz": 64}), data).dataset("train", augment=False, batch=4)
     assert len(images) == 9
     found = (
@@ -243,7 +243,7 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path):
     validated = model.val(data=data, project=tmp_path, verbose=False, **settings)
     assert len(list((validated.save_dir / "labels").glob("*.txt"))) > 20
     rows = json.loads((validated.save_dir / "predictions.json").read_text())
-    found = SegmentTask.load_data(data, ("val",))
+    found = SegmentTask.describe_data(data, ("val",))
     images = SegmentTask(get_options({"imgsz": 192}), found).dataset("val", augment=False, batch=8)
     evaluator = SegmentTask(get_options({}), found).evaluator(images, tmp_path, 1, False)
     truth = coco.coco_ground_truth(map(evaluator.truth, range(len(images))), model.names)

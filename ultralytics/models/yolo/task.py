@@ -1,8 +1,8 @@
-"""The questions that the loops ask a task: the page to read before writing one.
+"""Interface between loops and tasks: read it before writing a task.
 
-A task is a room in this folder: `task.py` with a subclass of Task (or of DetectTask, where it finds boxes and more),
-and beside it what only this task needs, such as `data.py`, from label rows to targets. engine/ never asks which task
-it runs; it asks an object of this class. CONTRIBUTING.md walks through the files that a new task touches.
+A task is a folder beside this file: `task.py` with a subclass of Task (or of DetectTask, where it finds boxes and
+more), and what only this task needs, such as `data.py`, from label rows to targets. engine/ never asks which task it
+runs; it calls the methods of this class. CONTRIBUTING.md walks through the files that a new task touches.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg import Options
-from ultralytics.data.dataset import BOXES, Batch, LabelFormat, YOLODataset, build_dataset
+from ultralytics.data.dataset import BOXES, Batch, BatchDataset, LabelFormat, build_dataset, check_one_size
 from ultralytics.data.loaders import Frame, stack_if_tensors
 from ultralytics.data.utils import DatasetInfo, load_data_yaml
 from ultralytics.engine.results import Results
@@ -24,8 +24,8 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.letterbox import letterbox_batch
 from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
 
-Preds = Tensor | tuple | dict  # whatever a head returns: raw in training, (decoded, raw) in eval mode
-Criterion = Callable[[Preds, Batch], tuple[Tensor, Tensor]]  # -> (scalar to call backward on, detached parts)
+Outputs = Tensor | tuple | dict  # whatever a head returns: raw in training, (decoded, raw) in eval mode
+Criterion = Callable[[Outputs, Batch], tuple[Tensor, Tensor]]  # -> (scalar to call backward on, detached components)
 Metrics = DetMetrics | ClassifyMetrics
 
 # The losses of YOLOv8, by the options that choose others: a task that has only these refuses the rest.
@@ -50,7 +50,7 @@ def refuse_losses(options: Options, reason: str, supported: Sequence[str] = ()) 
 class Evaluator(Protocol):
     """What measures a validation batch by batch; detect/evaluator.py has one for boxes and what comes with them."""
 
-    def postprocess(self, preds: Preds) -> list:
+    def postprocess(self, outputs: Outputs) -> list:
         """Outputs of the network in eval mode to one prediction an image, as the task's `postprocess` gives them.
 
         Here and not in the loop, as an evaluator may measure with options of its own, such as a higher `max_det`.
@@ -60,14 +60,15 @@ class Evaluator(Protocol):
         """Compare the predictions of a batch with its labels."""
 
     def finish(self, speed: dict[str, float]) -> Metrics:
-        """Metrics of all batches, logged and, if `final`, drawn and written; `speed`: ms an image by stage."""
+        """Metrics of all batches, logged; if made with final=True, drawn and written. `speed`: ms an image by stage."""
 
 
 class Task(ABC):
     """One task, with the options of a call and, where it has one, its dataset.
 
-    The class answers what is asked before there is a dataset, its objects the rest. A task defines every abstract
-    method; the others do what most tasks want.
+    Class methods are called before the dataset exists, the others after. A task defines every class attribute without a
+    value (with a `criterion` of its own it needs no `loss_class`) and every abstract method; the other methods do what
+    most tasks want.
     """
 
     name: ClassVar[str]  # as in cfg.TASKS and in the `task` of the head
@@ -76,13 +77,16 @@ class Task(ABC):
     # Defaults of options by method, such as {"val": {"conf": 0.01}}, where they are not the common ones:
     method_defaults: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     model_class: ClassVar[type[BaseModel]]
-    loss_class: ClassVar[Callable[[BaseModel], Criterion]]
+    loss_class: ClassVar[Callable[[BaseModel], Criterion]]  # a class or a plain function, called by `criterion`
     evaluator_class: ClassVar[Callable[..., Evaluator]]  # (task, dataset, save_dir, nc, final), see `evaluator`
-    metrics: ClassVar[type[Metrics]]
-    # Columns of results.csv: train/… and val/… are the parts that `criterion` reports, metrics/… `mean_results()`.
+    metrics_class: ClassVar[type[Metrics]]
+    # Columns of results.csv: train/… and val/… are the loss components in the order of `criterion`, metrics/… the keys
+    # of `metrics_class`.
     loss_names: ClassVar[tuple[str, ...]]
     metric_keys: ClassVar[tuple[str, ...]]
-    val_batch_factor: ClassVar[int] = 2  # batch size of the validations between epochs, in training batches
+    # Batch size of every validation of a run, and of model.val() on its weights, in training batches: without gradients
+    # there is room for two.
+    val_batch_factor: ClassVar[int] = 2
 
     def __init__(self, options: Options, data: DatasetInfo | None = None) -> None:
         self.options = options
@@ -90,16 +94,18 @@ class Task(ABC):
 
     # Before anything is loaded -----------------------------------------------------------------------------------
 
-    @classmethod  # noqa: B027 (most tasks follow all options)
+    @classmethod
     def check_options(cls, options: Options, method: str) -> None:
         """Refuse, by a ConfigError, options that the task cannot follow in `method`: train, val, predict or export.
 
         Asked first, when nothing has been read yet. An option that changes nothing for the task must not pass in
         silence, if the user has set it: its name is then in `options.given`.
         """
+        if method in ("train", "val"):
+            check_one_size(options)
 
     @classmethod
-    def load_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
+    def describe_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
         """Describe the dataset that `data=` names, whose `splits` must exist (DatasetError).
 
         The mapping has `names` by index, `nc`, `nc_in_files`, `channels` and the paths of its splits, and whatever else
@@ -121,21 +127,22 @@ class Task(ABC):
         """Refuse, by a ConfigError, to measure a network on a dataset that it was not made for."""
 
     def criterion(self, model: BaseModel) -> Criterion:
-        """Loss of the network: `criterion(preds, batch)` gives a scalar to minimize and its parts, detached.
+        """Loss of the network: `criterion(preds, batch)` gives a scalar to minimize and its components, detached.
 
-        `preds` is what the network returns, raw while training, and `batch` is on whatever device the loader left it.
-        The parts are those of `loss_names`, in that order, and become the columns train/… and val/… of results.csv.
-        One that keeps a state from batch to batch has `state_dict` and `load_state_dict`, for last.pt.
+        `preds` is what the network returns, raw while training. Labels are on the device where the loader left them;
+        `img` is float 0..1 on the network's device in training, uint8 in validation: do not read it. The components
+        are those of `loss_names`, in that order, and become the columns train/… and val/… of results.csv. A
+        criterion that keeps a state from batch to batch has `state_dict` and `load_state_dict`, for last.pt.
         """
-        return self.loss_class(model)
+        return type(self).loss_class(model)  # asked of the class: a plain function would become a method of the object
 
     # From files to batches ---------------------------------------------------------------------------------------
 
     def label_format(self) -> LabelFormat:
-        """Way from the rows of a label file to the targets of a batch: parser, instances, targets.
+        """Way from the rows of a label file to the targets of a batch: parser, instances, what is attached, targets.
 
-        It may depend on options and dataset, as the masks of segment do on `mask_ratio`. A task without label files
-        overrides `dataset` instead, as classify does.
+        It may depend on options and dataset, as the masks of segment do on `mask_ratio`. A task without label files,
+        such as classify, overrides `dataset` instead and returns any BatchDataset.
         """
         return BOXES
 
@@ -148,7 +155,7 @@ class Task(ABC):
         stride: int = 32,
         rect: bool = False,
         transforms: Sequence[Callable] = (),
-    ) -> YOLODataset:
+    ) -> BatchDataset:
         """Dataset of a split; `transforms` are the user's own augmentations."""
         return build_dataset(
             self.data,
@@ -176,11 +183,11 @@ class Task(ABC):
         return torch.from_numpy(np.ascontiguousarray(stacked[..., ::-1].transpose(0, 3, 1, 2))).float() / 255
 
     @abstractmethod
-    def postprocess(self, preds: Preds, nc: int) -> list:
+    def postprocess(self, outputs: Outputs, nc: int) -> list:
         """Outputs of a network in eval mode, or of an exported one, to one prediction an image.
 
         What a prediction is, the task decides: its own `to_result`, `plot_predictions` and evaluator read it. Boxes and
-        points are in pixels of the network's input, of `nc` classes the more certain first.
+        points are in pixels of the network's input, sorted by confidence, highest first; classes are 0 to nc - 1.
         """
 
     @abstractmethod
@@ -193,16 +200,16 @@ class Task(ABC):
 
     # Measuring and drawing ---------------------------------------------------------------------------------------
 
-    def evaluator(self, dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> Evaluator:
+    def evaluator(self, dataset: BatchDataset, save_dir: Path, nc: int, final: bool) -> Evaluator:
         """Evaluator of one validation of a network of `nc` classes.
 
         Between epochs `final` is False: only one row is logged, and nothing is written. The last one, and that of
         model.val(), draws and writes into `save_dir` what the options `plots`, `save_json` and `save_txt` ask for.
         """
-        return self.evaluator_class(self, dataset, save_dir, nc, final)
+        return type(self).evaluator_class(self, dataset, save_dir, nc, final)
 
     @abstractmethod
-    def plot_labels(self, dataset: YOLODataset, save_dir: Path) -> None:
+    def plot_labels(self, dataset: BatchDataset, save_dir: Path) -> None:
         """Draw labels.jpg in `save_dir`: what the training data hold, such as objects per class and their sizes.
 
         It is there before the first batch, so that a dataset that was read wrongly is seen before it costs a night.
@@ -210,9 +217,9 @@ class Task(ABC):
 
     @abstractmethod
     def plot_batch(self, batch: Batch, fname: Path) -> None:
-        """Draw the images of a batch with their labels, as train_batch0.jpg to train_batch2.jpg show them.
+        """Draw the images of a batch with their labels: train_batch0.jpg to 2, and val_batch0_labels.jpg to 2.
 
-        The batch is as the loader gives it, images (B, 3, H, W) uint8 RGB, with every augmentation, on the CPU.
+        The batch is as the loader gives it, images (B, 3, H, W) uint8 RGB on the CPU, in training augmented.
         """
 
     @abstractmethod

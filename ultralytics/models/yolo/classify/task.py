@@ -15,7 +15,7 @@ from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.classify.data import ClassDataset, build_class_dataset, center_crop, crop_to_tensor
 from ultralytics.models.yolo.classify.folders import load_class_folders
-from ultralytics.models.yolo.task import Criterion, Preds, Task, refuse_losses
+from ultralytics.models.yolo.task import Criterion, Outputs, Task, refuse_losses
 from ultralytics.nn.tasks import BaseModel, ClassificationModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
@@ -40,12 +40,12 @@ class ClassifyEvaluator:
         """`nc`: classes of the network; `final`: not one of the validations between epochs, which leave no files."""
         self.task, self.dataset, self.nc, self.final = task, dataset, nc, final
         self.names = task.data["names"]
-        self.metrics = task.metrics(self.names)
+        self.metrics = task.metrics_class(self.names)
         self.metrics.save_dir = save_dir
 
-    def postprocess(self, preds: Preds) -> list[Tensor]:
+    def postprocess(self, outputs: Outputs) -> list[Tensor]:
         """Probabilities (nc,) per image."""
-        return self.task.postprocess(preds, self.nc)
+        return self.task.postprocess(outputs, self.nc)
 
     def update(self, preds: list[Tensor], batch: Batch) -> None:
         """Compare the most probable classes of a batch with the true ones."""
@@ -78,7 +78,7 @@ class ClassifyTask(Task):
     model_class = ClassificationModel
     loss_names = ("loss",)
     evaluator_class = ClassifyEvaluator
-    metrics = ClassifyMetrics
+    metrics_class = ClassifyMetrics
     metric_keys = tuple(ClassifyMetrics({0: "any"}).keys)
 
     @classmethod
@@ -98,7 +98,7 @@ class ClassifyTask(Task):
             raise ConfigError("save_txt=True: classes are written by predict(save_txt=True), not by val")
 
     @classmethod
-    def load_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
+    def describe_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
         """Describe a folder with train/ and val/, which hold a folder for every class."""
         return load_class_folders(path, splits)
 
@@ -128,9 +128,9 @@ class ClassifyTask(Task):
         crop = center_crop(self.options.imgsz)
         return torch.stack([crop_to_tensor(frame.image, crop) for frame in frames]).float() / 255
 
-    def postprocess(self, preds: Preds, nc: int) -> list[Tensor]:
+    def postprocess(self, outputs: Outputs, nc: int) -> list[Tensor]:
         """Probabilities (nc,) per image."""
-        return list(preds[0] if isinstance(preds, tuple) else preds)
+        return list(outputs[0] if isinstance(outputs, tuple) else outputs)
 
     def to_result(self, pred: Tensor, input_shape: tuple[int, int], frame: Frame, model: nn.Module) -> Results:
         """Probabilities (nc,) of an image."""

@@ -18,7 +18,7 @@ from ultralytics.utils.plotting import writing
 
 if TYPE_CHECKING:
     from ultralytics.models.yolo.detect.task import DetectTask
-    from ultralytics.models.yolo.task import Preds
+    from ultralytics.models.yolo.task import Outputs
 
 
 class DetectEvaluator:
@@ -41,15 +41,15 @@ class DetectEvaluator:
         self.task, self.options = type(task)(options, task.data), options
         self.dataset, self.save_dir, self.nc, self.final = dataset, save_dir, nc, final
         self.names = task.data["names"]
-        self.metrics = task.metrics(self.names)
+        self.metrics = task.metrics_class(self.names)
         self.metrics.save_dir = save_dir
         self.exports = final and (options.save_json or options.save_txt)
         self.rows: list[dict] = []  # of predictions.json, with save_json
         self._stems: set[str] = set()  # of label files, with save_txt
 
-    def postprocess(self, preds: "Preds") -> list:
+    def postprocess(self, outputs: "Outputs") -> list:
         """Detections per image; every class of an anchor point above the threshold counts."""
-        detections = self.task.postprocess(preds, self.nc, multi_label=True)
+        detections = self.task.postprocess(outputs, self.nc, multi_label=True)
         if self.options.single_cls:
             for pred in detections:
                 self.task.rows(pred)[:, 5] = 0

@@ -14,7 +14,7 @@ from ultralytics.data.labels.rows import parse_box_rows
 from ultralytics.data.loaders import Frame
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
-from ultralytics.models.yolo.task import USUAL_LOSSES, Preds, Task
+from ultralytics.models.yolo.task import USUAL_LOSSES, Outputs, Task
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import v8DetectionLoss
@@ -37,7 +37,7 @@ class DetectTask(Task):
     loss_class = v8DetectionLoss
     loss_names = v8DetectionLoss.names
     evaluator_class = DetectEvaluator
-    metrics = DetMetrics
+    metrics_class = DetMetrics
     metric_keys = tuple(DetMetrics({0: "any"}).keys)
     suppress = staticmethod(non_max_suppression)
     header: ClassVar[tuple[str, ...]] = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
@@ -45,6 +45,7 @@ class DetectTask(Task):
     @classmethod
     def check_options(cls, options: Options, method: str) -> None:
         """Refuse losses that do not exist, and options of losses that would change nothing."""
+        super().check_options(options, method)
         make_loss("iou_loss", options.iou_loss), make_loss("cls_loss", options.cls_loss)
         similarity(options.assign_iou)
         if options.focaler and not options.focaler[0] < options.focaler[1]:
@@ -57,11 +58,11 @@ class DetectTask(Task):
         keypoint_numbers = prod(self.data.get("kpt_shape") or (0,))
         return LabelFormat(parse=partial(parse_box_rows, keypoint_numbers=keypoint_numbers))
 
-    def postprocess(self, preds: Preds, nc: int, multi_label: bool = False) -> list:
+    def postprocess(self, outputs: Outputs, nc: int, multi_label: bool = False) -> list:
         """Detections (n, 6) of each image by NMS, most confident first; `multi_label`: of every class of an anchor."""
         o = self.options
         return self.suppress(
-            preds[0] if isinstance(preds, tuple) else preds,
+            outputs[0] if isinstance(outputs, tuple) else outputs,
             o.conf,
             o.iou,
             classes=o.classes,

@@ -68,8 +68,8 @@ class OBBTask(DetectTask):
     method_defaults: ClassVar = {"train": {"conf": 0.01}, "val": {"conf": 0.01}}
     loss_class = v8OBBLoss
     loss_names = v8OBBLoss.names
-    metrics = OBBMetrics
-    val_batch_factor = 1
+    metrics_class = OBBMetrics
+    val_batch_factor = 1  # as in the public package; metrics depend a little on the shapes of rectangular batches
     suppress = staticmethod(partial(non_max_suppression, rotated=True))
     evaluator_class = OBBEvaluator
 

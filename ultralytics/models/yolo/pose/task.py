@@ -87,15 +87,15 @@ class PoseTask(DetectTask):
     model_class = PoseModel
     loss_class = v8PoseLoss
     loss_names = v8PoseLoss.names
-    metrics = PoseMetrics
+    metrics_class = PoseMetrics
     metric_keys = tuple(PoseMetrics({0: "any"}).keys)
     evaluator_class = PoseEvaluator
     header = (*DetectTask.header, "Pose(P", "R", "mAP50", "mAP50-95)")
 
     @classmethod
-    def load_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
+    def describe_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
         """Read the dataset YAML at `path`, with `kpt_shape` and perhaps `flip_idx` and `kpt_oks_sigmas`, checked."""
-        data = super().load_data(path, splits)
+        data = super().describe_data(path, splits)
         check_keypoints(data)
         return data
 

@@ -17,7 +17,7 @@ from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
 from ultralytics.models.yolo.detect.task import PLOT_CONF, DetectTask
 from ultralytics.models.yolo.segment.data import mask_targets, masks_of
-from ultralytics.models.yolo.task import Preds
+from ultralytics.models.yolo.task import Outputs
 from ultralytics.nn.tasks import SegmentationModel
 from ultralytics.utils.annotator import Annotator, colors
 from ultralytics.utils.coco import mask_annotation, run_lengths
@@ -98,7 +98,7 @@ class SegmentTask(DetectTask):
     model_class = SegmentationModel
     loss_class = v8SegmentationLoss
     loss_names = v8SegmentationLoss.names
-    metrics = SegmentMetrics
+    metrics_class = SegmentMetrics
     metric_keys = tuple(SegmentMetrics({0: "any"}).keys)
     evaluator_class = SegmentEvaluator
     header = (*DetectTask.header, "Mask(P", "R", "mAP50", "mAP50-95)")
@@ -108,9 +108,9 @@ class SegmentTask(DetectTask):
         targets = partial(mask_targets, ratio=self.options.mask_ratio, overlap=self.options.overlap_mask)
         return LabelFormat(parse=parse_polygon_rows, targets=targets)
 
-    def postprocess(self, preds: Preds, nc: int, multi_label: bool = False) -> list[MaskDetections]:
+    def postprocess(self, outputs: Outputs, nc: int, multi_label: bool = False) -> list[MaskDetections]:
         """Detections of each image with the image's prototypes."""
-        decoded, raw = preds
+        decoded, raw = outputs
         proto = raw["proto"] if isinstance(raw, dict) else raw  # an exported network returns nothing else
         rows = super().postprocess(decoded, nc, multi_label)
         return [MaskDetections(*pair) for pair in zip(rows, proto, strict=True)]
