@@ -34,8 +34,8 @@ def root(tmp_path) -> Path:
 def examined(monkeypatch) -> list[str]:
     """Images that were looked at, as opposed to taken from the cache."""
     seen = []
-    examine = labels._examine
-    monkeypatch.setattr(labels, "_examine", lambda file, **kw: seen.append(Path(file).name) or examine(file, **kw))
+    examine = labels.scan_image
+    monkeypatch.setattr(labels, "scan_image", lambda file, **kw: seen.append(Path(file).name) or examine(file, **kw))
     return seen
 
 

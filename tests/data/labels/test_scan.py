@@ -242,5 +242,5 @@ def test_polygons_that_reach_out_are_said(tmp_path, caplog):
     write(tmp_path, "a.png", "0 0.5 0.5 1.2 0.5 0.9 0.9\n0 -0.2 0.1 0.3 0.1 0.3 0.2\n")
     write(tmp_path, "b.png", "0 0.5 0.5 1.005 0.5 0.9 0.9\n")
     assert len(scan(list_images(tmp_path / "images"), 1, desc="train")) == 2
-    said = "train: polygons in 1 images, such as .*a.txt, have points outside of the image, which are moved"
+    said = "train: polygons in 1 images, such as .*a.txt, have points outside of the image, which training moves"
     assert re.search(said, caplog.text)

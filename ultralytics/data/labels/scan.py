@@ -41,7 +41,7 @@ def scan(
     key = scan_key(files, [label_path(file) for file in files], parse, nc, single_cls) if cache_path else ""
     store = load_cache(cache_path, key) if cache_path else None
     if store is None:
-        store = scan_files(files, partial(_examine, parse=parse, nc=nc, single_cls=single_cls), workers, desc)
+        store = scan_files(files, partial(scan_image, parse=parse, nc=nc, single_cls=single_cls), workers, desc)
         if cache_path:
             save_cache(cache_path, key, store)
     # Reported from the store, so that a cached scan names the skipped files again.
@@ -50,7 +50,7 @@ def scan(
     if len(outside := store.out_of_bounds):
         LOGGER.warning(
             f"{desc or 'dataset'}: polygons in {len(outside)} images, such as {label_path(store.file(outside[0]))}, "
-            "have points outside of the image, which are moved to its border"
+            "have points outside of the image, which training moves to its border and validation leaves as they are"
         )
     if empty == len(store):
         LOGGER.warning(f"No image has labels; those of {store.file(0)} would be in {label_path(store.file(0))}")
@@ -88,7 +88,8 @@ def scan_files(
     )
 
 
-def _examine(file: str, parse: RowParser, nc: int, single_cls: bool) -> ScanResult:
+def scan_image(file: str, parse: RowParser, nc: int, single_cls: bool) -> ScanResult:
+    """Check an image, read its label file and parse the rows; label files of other kinds than .txt are read here."""
     labels = label_path(file)
     try:
         shape = check_image(file)
