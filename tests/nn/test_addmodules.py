@@ -151,7 +151,8 @@ def test_a_file_that_nobody_imported_is_named_although_its_class_is_known(tree):
     tree.append("Addmodules/core.py", "from torch import nn\n\n\nclass DynamicConv(nn.Module):\n    pass\n")
     done = tree.run("import ultralytics.nn.tasks")
     assert (done.stdout + done.stderr).splitlines() == [
-        "Addmodules/core.py is not used: write `from .core import *` in Addmodules/__init__.py"
+        "Addmodules/core.py is not used for DynamicConv, which is that of ultralytics.nn.Addmodules.DynamicConv: to "
+        "use yours, write `from .core import *` at the end of Addmodules/__init__.py"
     ]
 
 
@@ -172,3 +173,35 @@ def test_shipped_yamls_need_neither_timm_nor_torchvision(tree):
     lines = output(tree.run(REPORT + textwrap.dedent(code)))
     assert len(lines) >= 8
     assert lines[-1] == "[]"
+
+
+def test_a_file_and_a_row_that_names_it_are_enough(tree):
+    tree.append("Addmodules/OwnBlocks.py", OWN.replace("from timm_like import make_divisible\n", ""))
+    text = OWN_YAML.replace("EMA, []", "EMA, [c1, 8]").replace("CBAM, [4]", "CBAM, [c1, 4]")
+    text = text.replace("Stack, [100]", "Stack, [c1, w(100), d(4)]").replace("[-1, 4, Stack", "[-1, 1, Stack")
+    (tree.folder / "yolov8-own.yaml").write_text(text, encoding="utf-8")
+    code = """
+        model = report("yolov8n-own.yaml")
+        ema, cbam, stack, c2f = model.model[1:5]
+        print(ema.gate.groups, cbam.gate.groups, stack.m[0].out_channels, len(stack.m), len(c2f.m))
+        print(type(c2f).__module__)
+    """
+    lines = output(tree.run(REPORT + textwrap.dedent(code)))
+    assert lines[1:] == ["8 4 32 2 3", "ultralytics.nn.modules.block"]
+
+
+def test_a_block_file_that_cannot_be_imported_or_that_is_there_twice(tree):
+    tree.append("Addmodules/Mine.py", "import mmcv_is_not_here\nfrom torch import nn\nclass Mine(nn.Module): ...\n")
+    for name in ("One", "Two"):
+        tree.append(f"Addmodules/{name}.py", "from torch import nn\nclass Both(nn.Module): ...\n")
+    code = """
+        from ultralytics.utils.errors import ModelError
+        for name in ("Mine", "Both"):
+            try:
+                tasks.find_module(name)
+            except ModelError as exc:
+                print(exc)
+    """
+    first, second = output(tree.run(REPORT + textwrap.dedent(code)))
+    assert first.startswith("Mine is in Addmodules/Mine.py, which cannot be imported: ModuleNotFoundError: No module")
+    assert second.startswith("Both is in Addmodules/One.py and in Addmodules/Two.py: write `from .One import Both`")

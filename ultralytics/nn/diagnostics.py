@@ -1,33 +1,25 @@
-"""Diagnostics of model YAMLs, of the sets in tasks.py and of Addmodules: one sentence that names the place to mend."""
+"""Diagnostics of model YAMLs and of the sets in tasks.py: one sentence that names the place to mend."""
 
-import ast
-import importlib.util
 import inspect
 import re
-import sys
 import traceback
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
-from ultralytics.utils.files import nearest
 
+from .addons import unknown_name
 from .model_yaml import source
+from .probe import PROBE_SIZE, DeviceMixError, probe, shape_of
+from .rows import WORDS
 
-ADDMODULES = Path(__file__).parent / "Addmodules"
-FOUR_STEPS = (
-    "to add a block: (1) put its file into ultralytics/nn/Addmodules, (2) import it in Addmodules/__init__.py, "
-    "(3) see that ultralytics/nn/tasks.py imports that, (4) put the class into `channel_modules` there, into "
-    "`repeat_modules` too if it takes the repeat count, or give it a branch in parse_model; a class from outside the "
-    "tree is made known by register_module() of ultralytics.nn.tasks, before its network is built or opened"
-)
+TAKE_ONE = "take one with a row such as [-1, 1, Index, [0]], or name the row and write name.0 for its `from`"
+OUT = re.compile(r"c2|c_?out|ch_?out|out.*|oup|dim_out|c_")  # names of parameters for channels that come out
 # Names of parameters that are no repeat count, whatever an integer in their place might mean.
 NO_COUNT = re.compile(r"k|ks|kernel.*|s|stride.*|p|pad.*|d|dilation|g|groups|e|act.*|shortcut|bias")
 
@@ -48,48 +40,34 @@ def row_context(d: Mapping[str, Any], i: int, row: Any) -> Iterator[None]:
 
 def what_failed(exc: Exception) -> str:
     """`TypeError: … (MyBlock.py, line 12)`, the innermost line that is neither torch's nor of this file."""
-    elsewhere = (str(Path(torch.__file__).parent), __file__)
+    return f"{type(exc).__name__}: {' '.join(str(exc).split())}{failing_line(exc)}"
+
+
+def failing_line(exc: BaseException) -> str:
+    """` (MyBlock.py, line 12)`, "" where nothing but torch and these files took part."""
+    elsewhere = (str(Path(torch.__file__).parent), __file__, str(Path(__file__).with_name("probe.py")))
     frames = [f for f in traceback.extract_tb(exc.__traceback__) if not f.filename.startswith(elsewhere)]
-    line = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(exc).__name__}: {' '.join(str(exc).split())}{line}"
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
-def unknown_name(name: str, known: Collection[str] | None = None) -> ModelError:
-    """The error for a name in a YAML that is none of the `known` modules, or without these a name in tasks.py."""
-    files = sorted(ADDMODULES.glob("*.py"))
-    texts = {file: file.read_text(encoding="utf-8", errors="replace") for file in files}
-    definition = re.compile(rf"^(class {re.escape(name)}\b|{re.escape(name)} =)", re.MULTILINE)
-    for file, text in texts.items():
-        if definition.search(text):
-            return ModelError(
-                f"{name} is in Addmodules/{file.name}, but ultralytics/nn/tasks.py does not know it: write "
-                f"`from .{file.stem} import {name}` in Addmodules/__init__.py"
-            )
-    if known is None:
-        classes = [found for text in texts.values() for found in re.findall(r"^class (\w+)", text, re.MULTILINE)]
-        near = nearest(name, classes)
-        hint = f"; the nearest names in Addmodules are {', '.join(near)}" if near else ""
-        return ModelError(f"ultralytics/nn/tasks.py uses the name {name}, but no file brings it{hint}; {FOUR_STEPS}")
-    near = nearest(name, known)
-    hint = f"the nearest known names are {', '.join(near)}" if near else f"known names are {', '.join(sorted(known))}"
-    return ModelError(f"there is no module {name!r}; {hint}; {FOUR_STEPS}")
-
-
-def check_channels(m: type[nn.Module], f: int | list[int], args: list[Any]) -> None:
-    """Refuse a row of `channel_modules` without output channels, or one that takes several inputs."""
-    if not isinstance(f, int):
+def check_channels(m: type[nn.Module], f: Any, c1: int | list[int], args: list[Any]) -> None:
+    """Refuse a row of a module with one input and so many output channels that has either of them wrong."""
+    if isinstance(f, list):
         raise ModelError(f"{m.__name__} takes its input from one layer, not from {f}")
+    if isinstance(c1, list):
+        raise ModelError(f"{m.__name__} takes one map, and what comes in are {len(c1)}: {TAKE_ONE}")
     # In Python a bool is an int, so `true` would pass as 1 channel.
     if not args or isinstance(args[0], bool) or not isinstance(args[0], int | float):
         given = repr(args[0]) if args else "nothing"
-        raise ModelError(f"the first arg of {m.__name__} must be the number of output channels, found {given}")
+        hint = f"; the words that a row knows are {WORDS}" if args and isinstance(args[0], str) else ""
+        raise ModelError(f"the first arg of {m.__name__} must be the number of output channels, found {given}{hint}")
 
 
-def require_several_inputs(m: type[nn.Module], f: int | list[int]) -> list[int]:
-    """The layers that a module joins; ModelError for a single one."""
-    if isinstance(f, int):
+def require_several_inputs(m: type[nn.Module], f: Any, c1: int | list[int]) -> list[int]:
+    """Channels of the maps that a module joins; ModelError for a single one."""
+    if not isinstance(c1, list):
         raise ModelError(f"{m.__name__} takes its input from a list of layers, such as [{f}, 6], not from {f}")
-    return f
+    return c1
 
 
 def check_set(m: type[nn.Module], args: list[Any], repeats: bool) -> None:
@@ -97,7 +75,7 @@ def check_set(m: type[nn.Module], args: list[Any], repeats: bool) -> None:
 
     Otherwise it may well build: `[128, True]` with True as the number of inner blocks, or the count as a kernel size.
     """
-    _, third = signature_of(m)
+    third = (*positional(m), None, None, None)[2]
     if not repeats and third == "n" and (len(args) < 3 or type(args[2]) is not int):
         given = f"{args[2]!r} would be read as n" if len(args) > 2 else "n would stay 1"
         raise ModelError(
@@ -111,15 +89,22 @@ def check_set(m: type[nn.Module], args: list[Any], repeats: bool) -> None:
         )
 
 
-def signature_of(m: type[nn.Module]) -> tuple[str, str | None]:
-    """`SPPF(c1, c2, k=5)`, and the name of what follows the two channel counts, `k`; "" and None where unknown."""
+def positional(m: type[nn.Module]) -> list[str]:
+    """Names of what a constructor takes by position; empty for a class without one in Python."""
     try:
-        parameters = list(inspect.signature(m).parameters.values())
-    except (TypeError, ValueError):  # a class without a Python constructor
-        return "", None
-    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    plain = [str(p.replace(annotation=p.empty)) for p in parameters]  # without annotations, to be read at a glance
-    return f"{m.__name__}({', '.join(plain)})", positional[2] if len(positional) > 2 else None
+        parameters = inspect.signature(m).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def signature_of(m: type[nn.Module]) -> str:
+    """`SPPF(c1, c2, k=5)`, without annotations, to be read at a glance; "" where unknown."""
+    try:
+        parameters = inspect.signature(m).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    return f"{m.__name__}({', '.join(str(p.replace(annotation=p.empty)) for p in parameters)})"
 
 
 def build_layer(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: int, has_rule: bool) -> nn.Module:
@@ -128,76 +113,68 @@ def build_layer(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: 
         copies = [m(*args, **kwargs) for _ in range(n)]
     except Exception as exc:
         words = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
-        call, third = signature_of(m)
+        call = signature_of(m)
         # A ValueError says itself what to give instead.
         hint = f"; it is called as {call}" if call and not isinstance(exc, ValueError) else ""
-        hint += "" if has_rule else no_rule_hint(m.__name__, third)
+        hint += "" if has_rule else no_rule_hint(m)
+        texts = [a for a in (*args, *kwargs.values()) if isinstance(a, str)]
+        if texts and isinstance(exc, TypeError):
+            hint += f"; {texts[0]!r} is a text, the words that a row knows are {WORDS}"
         raise ModelError(f"{m.__name__}({', '.join(words)}) cannot be built: {what_failed(exc)}{hint}") from exc
     return nn.Sequential(*copies) if n > 1 else copies[0]
 
 
-def run_layer(layer: nn.Module, x: Any, name: str) -> Any:
-    """The output of the layer of a row; ModelError for an input that does not fit, or other channels than expected."""
-    hint = "" if layer.has_rule else no_rule_hint(name)
+def run_layer(layer: nn.Module, x: Any, m: type[nn.Module], has_rule: bool, is_last: bool) -> Any:
+    """The output of the layer of a row on the meta device; ModelError for what does not fit, or is no map at all."""
     try:
-        y = layer(x)
+        y = probe(layer, x, training=is_last)  # a head has its raw output in training
+    except DeviceMixError as exc:
+        raise ModelError(
+            f"{m.__name__} makes a tensor on another device than its input, which fails on a GPU: {exc}"
+            f"{failing_line(exc)}; make it with device=x.device, or keep it with register_buffer"
+        ) from exc
     except Exception as exc:
-        shapes = ", ".join(str(tuple(part.shape)) for part in (x if isinstance(x, list) else [x]))
-        raise ModelError(f"{name} cannot take what comes in, {shapes}: {what_failed(exc)}{hint}") from exc
-    if isinstance(y, Tensor) and y.shape[1] != layer.c2:  # another output, such as a list, is the next layer's affair
-        raise ModelError(f"{name} gives {y.shape[1]} channels, but parse_model counts on c2 = {layer.c2}{hint}")
+        shapes = ", ".join(map(str, shape_of(x) if isinstance(x, list | tuple) else [shape_of(x)]))
+        hint = f"; these are several maps: {TAKE_ONE}" if isinstance(x, list | tuple) else ""
+        hint += "" if has_rule else no_rule_hint(m)
+        raise ModelError(f"{m.__name__} cannot take what comes in, {shapes}: {what_failed(exc)}{hint}") from exc
+    parts = y if isinstance(y, list | tuple) else [y]
+    if not is_last and not (parts and all(isinstance(part, Tensor) and part.ndim > 1 for part in parts)):
+        kinds = ", ".join(f"{tuple(p.shape)}" if isinstance(p, Tensor) else type(p).__name__ for p in parts)
+        raise ModelError(f"{m.__name__} gives {kinds or 'nothing'}: a row gives a map (B, C, H, W), or a list of maps")
     return y
 
 
-def no_rule_hint(name: str, third: str | None = None) -> str:
-    """A hint for a class that parse_model has no rule for; its constructor takes `third` after two others."""
+def no_rule_hint(m: type[nn.Module]) -> str:
+    """A hint for a class that parse_model has no rule for, from what its constructor takes."""
+    name, parameters = m.__name__, positional(m)
     lacking = f"; {name} is in neither of the sets in ultralytics/nn/tasks.py, so it got its args as they are: "
-    if third == "n":
+    if parameters[2:3] == ["n"]:
         return lacking + "as it takes n after its channels, put it into both, `channel_modules` and `repeat_modules`"
-    return lacking + (
-        "if it is called as Module(c1, c2, *args) put it into `channel_modules`, into `repeat_modules` too if n "
-        "follows c2"
-    )
+    if len(parameters) > 1 and OUT.fullmatch(parameters[1]):
+        return (
+            lacking + "write [c1, w(64), …] for its channels in and out, or put it into `channel_modules`: then [64, …]"
+        )
+    return lacking + "write c1 for the channels that come in, as in [c1, …]"
 
 
-def check_addmodules(package: ModuleType, names: Mapping[str, Any]) -> None:
-    """Warn of two add-ons with one name, and of files that `package` does not import.
-
-    `names` are those of tasks.py: where the core has a name there, no add-on replaces anything.
-    """
-    seen: dict[str, type] = {}
-    for name, later in imported_classes(package):
-        earlier = seen.get(name, later)
-        if earlier is not later and names.get(name) is later:
-            warn_replaced(name, earlier, later)
-        seen[name] = later
-    for file in sorted(Path(package.__file__).parent.glob("*.py")):
-        # Its classes are unknown, or a YAML builds others of that name.
-        if file.stem != "__init__" and f"{package.__name__}.{file.stem}" not in sys.modules:
-            LOGGER.warning(
-                f"Addmodules/{file.name} is not used: write `from .{file.stem} import *` in Addmodules/__init__.py"
-            )
+def label_layer(layer: nn.Module, m: type[nn.Module], i: int, f: Any) -> nn.Module:
+    """Give a layer the attributes that code around networks reads, where it has none of these names itself."""
+    labels = {"i": i, "f": f, "np": sum(p.numel() for p in layer.parameters())}
+    for key, value in labels.items():
+        if not hasattr(layer, key):
+            setattr(layer, key, value)
+    if getattr(type(layer), "type", None) is nn.Module.type and "type" not in vars(layer):
+        layer.type = f"{m.__module__}.{m.__qualname__}"  # in the place of a method that casts
+    return layer
 
 
-def imported_classes(package: ModuleType) -> Iterator[tuple[str, type[nn.Module]]]:
-    """The module classes that the `__init__.py` of a package imports from its own files, by name, in order."""
-    # Read from its text: in the package itself a name is the last class that was imported under it.
-    for node in ast.walk(ast.parse(Path(package.__file__).read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package.__name__)
-        module = sys.modules.get(origin)  # None where the import stands in a branch that did not run
-        if module is None or not origin.startswith(package.__name__ + "."):
-            continue
-        for alias in node.names:
-            # The names that `import *` brings.
-            public = getattr(module, "__all__", None) or [name for name in vars(module) if name[0] != "_"]
-            for name in public if alias.name == "*" else [alias.name]:
-                found = getattr(module, name, None)
-                if isinstance(found, type) and issubclass(found, nn.Module):
-                    yield alias.asname or name, found
-
-
-def warn_replaced(name: str, earlier: type, later: type) -> None:
-    """Warn that a name of an add-on now stands for another class."""
-    LOGGER.warning(f"two add-ons export {name}: that of {later.__module__} replaces that of {earlier.__module__}")
+def stride_of(shape: tuple[int, ...], head: nn.Module) -> float:
+    """Pixels of a cell of a map that a head takes; ModelError where they are not whole, as anchor points need."""
+    stride = PROBE_SIZE / shape[-1]
+    if hasattr(head, "bias_init") and not stride.is_integer():
+        raise ModelError(
+            f"{type(head).__name__} takes a map of {shape[-1]} cells a side from an image of {PROBE_SIZE} pixels, a "
+            f"stride of {stride:.3g}, not a power of two such as 8: look for a row without padding, or of stride 3"
+        )
+    return stride

@@ -1,6 +1,5 @@
-"""Reading of model YAMLs: the file a name stands for, its scale, its rows and the values of their args. No `eval`."""
+"""Reading of model YAMLs: the file a name stands for, its scale, its list of rows, and the table of what was built."""
 
-import ast
 import math
 import re
 from pathlib import Path
@@ -13,8 +12,10 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import load_yaml
 
+from .rows import package_value
+
 SCALE_LETTER = re.compile(r"yolov?\d+([a-z])(?=[-.])")  # the n of yolov8n-DynamicConv.yaml; no word, no capital
-TABLE_HEAD = f"{'':>3} {'from':>14} {'n':>3} {'params':>11}  {'module':<30} args"  # columns of table_row
+TABLE_HEAD = f"{'':>3} {'from':>14} {'n':>3} {'params':>11}  {'output':<12} {'module':<30} args"  # columns of table_row
 
 
 def yaml_model_load(path: str | Path) -> dict[str, Any]:
@@ -77,67 +78,9 @@ def rows(d: dict[str, Any]) -> list[Any]:
     return [*d["backbone"], *d["head"]]
 
 
-def check_row(row: Any, i: int) -> None:
-    """Refuse a row that is no [from, repeats, module, args], or takes its input from a layer that is not before it."""
-    if not isinstance(row, list) or len(row) != 4:
-        raise ModelError("a row must be [from, repeats, module, args]")
-    f, n, name, args = row
-    if type(n) is not int or n < 1:  # and not True, which is an int to isinstance
-        raise ModelError(f"repeats must be a whole number from 1, not {n!r}")
-    if not isinstance(name, str) or not isinstance(args, list):
-        raise ModelError("the third entry must be the name of a module and the fourth the list of its args")
-    for layer in f if isinstance(f, list) and f else [f]:
-        if type(layer) is not int:
-            raise ModelError(f"`from` must be the number of a layer or a list of them, not {f!r}")
-        if layer != -1 and not -i <= layer < i:
-            before = f"the layers before it are 0 to {i - 1}" if i else "the first row has only the image, -1"
-            raise ModelError(f"it takes its input from layer {layer}, but {before}")
-
-
-def resolve_args(args: list[Any], d: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and keyword arguments of a row; a mapping as last arg, `{num_experts: 8}`, holds the latter."""
-    *args, last = args or [{}]  # no args: no keyword arguments either
-    if any(isinstance(a, dict) for a in args):
-        raise ModelError("a mapping of keyword arguments must be the last of the args")
-    if not isinstance(last, dict):
-        return [resolve(a, d) for a in (*args, last)], {}
-    return [resolve(a, d) for a in args], {name: resolve(a, d) for name, a in last.items()}
-
-
-def resolve(value: Any, d: dict[str, Any]) -> Any:
-    """The value of a text in a row: that of a key of the YAML such as `nc`, `nn.ReLU`, a Python literal, or itself."""
-    if not isinstance(value, str):
-        return value
-    if isinstance(d.get(value), int | float | list):  # nc, kpt_shape, a number of the user's own
-        return d[value]
-    if value.startswith(("nn.", "torch.nn.")):
-        return torch_nn(value)
-    try:
-        return ast.literal_eval(value)  # "None", "3", "[1, 2]"
-    except (ValueError, SyntaxError):
-        return value
-
-
-def torch_nn(text: str) -> Any:
-    """`nn.ReLU` as the class, `nn.LeakyReLU(0.1)` as a module of it; ModelError for any other expression."""
-    try:
-        node = ast.parse(text.strip(), mode="eval").body  # parsed, never run
-        call = node if isinstance(node, ast.Call) else None
-        name = ast.unparse(call.func if call else node).removeprefix("torch.").removeprefix("nn.")
-        found = getattr(nn, name)
-        if not issubclass(found, nn.Module):
-            raise TypeError
-        if call is None:
-            return found
-        values = [ast.literal_eval(a) for a in call.args]
-        return found(*values, **{a.arg: ast.literal_eval(a.value) for a in call.keywords})
-    except (AttributeError, SyntaxError, TypeError, ValueError) as exc:
-        raise ModelError(f"{text!r} is not a class of torch.nn, nor such a class called with plain values") from exc
-
-
 def set_activation(model: nn.Module, text: str) -> None:
     """Replace every default activation of `model` by the module that `activation:` names."""
-    act = torch_nn(text)
+    act = package_value(text)
     act = act() if isinstance(act, type) else act  # `nn.ReLU` or `nn.ReLU()`
     # A module that was given an activation of its own, or none, keeps it.
     for module in model.modules():
@@ -145,8 +88,9 @@ def set_activation(model: nn.Module, text: str) -> None:
             module.act = act
 
 
-def table_row(layer: nn.Module, n: int, name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
-    """A layer as parse_model built it, in the columns of TABLE_HEAD."""
+def table_row(
+    layer: nn.Module, i: int, f: Any, n: int, name: str, args: list[Any], kwargs: dict[str, Any], shape: str
+) -> str:
+    """A layer as parse_model built it, in the columns of TABLE_HEAD; `shape` for an image of PROBE_SIZE."""
     params = sum(p.numel() for p in layer.parameters())
-    note = "" if layer.has_rule else "  <- in no set: args as they are, as many channels out as in"
-    return f"{layer.i:>3} {layer.f!s:>14} {n:>3} {params:>11,}  {name:<30} {args} {kwargs or ''}{note}"
+    return f"{i:>3} {f!s:>14} {n:>3} {params:>11,}  {shape:<12} {name:<30} {args} {kwargs or ''}"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics import utils
-from ultralytics.nn import Addmodules, diagnostics, features, modules
+from ultralytics.nn import Addmodules, addons, diagnostics, features, modules
 from ultralytics.nn.fuse import fold_all, foldable
 from ultralytics.utils import LOGGER, IterableSimpleNamespace, refused
 from ultralytics.utils.checkpoint import Checkpoint
@@ -29,15 +29,12 @@ from ultralytics.utils.torch_utils import model_info
 
 from .model_yaml import (
     TABLE_HEAD,
-    check_row,
     guess_model_scale,
-    resolve_args,
     rows,
     scaling,
     set_activation,
     source,
     table_row,
-    torch_nn,
     yaml_model_load,
 )
 from .modules import (
@@ -58,6 +55,8 @@ from .modules import (
     Pose,
     Segment,
 )
+from .probe import PROBE_SIZE, channels, shape_of, shape_text
+from .rows import PREFIX, Channels, Words, gather, is_scaled, package_value, public_args, read_row, row_names
 from .transfer import Transfer, transfer
 from .weights import (
     attempt_load_one_weight,
@@ -69,7 +68,6 @@ from .weights import (
 )
 
 Cfg = str | Path | dict[str, Any]  # a model YAML: its path, its name, or the mapping it holds
-PROBE_SIZE = 256  # pixels a side of the empty image: whole cells up to stride 256, room for windows of attention blocks
 
 try:
     # Called as Module(c1, c2, *args): the row gives c2, which is scaled by the width; c1 is what comes in.
@@ -115,7 +113,7 @@ try:
         VoVGSCSP,
     }
 except NameError as exc:  # a class was put into a set and not imported: the error says which file has it
-    raise diagnostics.unknown_name(exc.name) from exc
+    raise addons.unknown_name(exc.name) from exc
 channel_modules.update(modules.OTHER_CHANNEL_MODULES)  # the public package's further blocks
 repeat_modules.update(modules.OTHER_REPEAT_MODULES)
 
@@ -131,59 +129,61 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
     def scaled(c: float) -> int:
         return make_divisible(min(c, max_channels) * width, 8)
 
+    def repeated(n: int) -> int:
+        return max(round(n * depth), 1) if n > 1 else n
+
     nc = d.get("nc")  # noqa: F841 (branches pasted below ask for it)
-    c2, ch, layers, save = ch, [ch], [], set()  # now ch[i]: channels layer i gives; first those of the image
+    x = torch.empty(1, ch, PROBE_SIZE, PROBE_SIZE, device="meta")  # every row is run once, on what the last one gave
+    c2, ch, layers, save = ch, Channels([ch]), [], set()  # ch[i]: channels layer i gives; before the first, the image's
+    names, froms, outputs = row_names(rows(d)), [], []
     if verbose:
         LOGGER.info(TABLE_HEAD)
     for i, row in enumerate(rows(d)):
         with diagnostics.row_context(d, i, row):
-            check_row(row, i)
-            f, n, name, args = row
-            m = find_module(name)
-            args, kwargs = resolve_args(args, d)
-            n = max(round(n * depth), 1) if n > 1 else n
-            has_rule = True  # how m takes its channels is known
+            f, n, name, args = read_row(row, i, names)
+            m, n, has_rule = find_module(name), repeated(n), True  # how m takes its channels is known
+            args, kwargs = Words(d, ch[f], scaled, repeated).resolve_args(args)
 
-            # How a module takes its channels. One that takes them otherwise gets a branch of its own, such as
+            # How a module takes its channels. One that takes them otherwise says so in the row, [-1, 1, EMA, [c1, 8]],
+            # or gets a branch of its own, for rows such as [-1, 1, EMA, [8]]:
             #     elif m is EMA:
             #         c2 = ch[f]
             #         args = [c2, *args]
             if m in channel_modules or m in repeat_modules:
-                diagnostics.check_channels(m, f, args)
-                c1, c2 = ch[f], scaled(args[0])
+                diagnostics.check_channels(m, f, ch[f], args)
+                c1, c2 = ch[f], args[0] if is_scaled(row[3]) else scaled(args[0])
                 args = [c1, c2, *args[1:]]
                 if m in repeat_modules:
                     args.insert(2, n)
                     n = 1
                 diagnostics.check_set(m, args, repeats=m in repeat_modules)
             elif m is Concat:
-                c2 = sum(ch[x] for x in diagnostics.require_several_inputs(m, f))
+                c2 = sum(diagnostics.require_several_inputs(m, f, ch[f]))
             elif issubclass(m, Detect):
-                levels = [ch[x] for x in diagnostics.require_several_inputs(m, f)]
+                levels = diagnostics.require_several_inputs(m, f, ch[f])
                 if issubclass(m, Segment):  # [nc, nm, npr]: only npr is scaled
                     args[2:3] = map(scaled, args[2:3])
                     kwargs.update({key: scaled(c) for key, c in kwargs.items() if key == "npr"})
                 # A row with arguments by name may have left out any of the others: the channels go by name, too.
                 args, kwargs = (args, {**kwargs, "ch": levels}) if kwargs else ([*args, levels], kwargs)
-                # c2 stays that of the row before: a head is the last one, no row asks what it gives.
             elif issubclass(m, Classify):
-                diagnostics.check_channels(m, f, args)
-                c2 = args[0]
+                diagnostics.check_channels(m, f, ch[f], args)
                 args = [ch[f], *args]
-            else:
-                # As it is written; as many channels are taken to come out as go in.
-                c2 = ch[f] if isinstance(f, int) else ch[f[0]]
-                has_rule = name.startswith(("nn.", "torch.nn."))
+            else:  # args as they are, but for a few classes that public YAMLs name
+                args, has_rule = public_args(m, args, ch[f], scaled, row), bool(PREFIX.match(name))
 
             m_ = diagnostics.build_layer(m, args, kwargs, n, has_rule)
-            m_.i, m_.f, m_.c2, m_.has_rule = i, f, c2, has_rule
-            m_.type, m_.np = f"{m.__module__}.{m.__qualname__}", sum(p.numel() for p in m_.parameters())
-            layers.append(m_)
-            save.update(x % i for x in ([f] if isinstance(f, int) else f) if x != -1)  # % i: `from` may be negative
-            ch = [c2] if i == 0 else [*ch, c2]
+            x = diagnostics.run_layer(m_, gather(f, x, outputs), m, has_rule, is_last=i == len(rows(d)) - 1)
+            c2 = channels(x)  # what a branch set above is what the module was asked for, this is what it gives
+            layers.append(diagnostics.label_layer(m_, m, i, f))
+            save.update(one % i for one in (f if isinstance(f, list) else [f]) if one != -1)
+            froms.append(f)
+            outputs.append(x)
+            ch = Channels([c2] if i == 0 else [*ch, c2])
             if verbose:
-                LOGGER.info(table_row(m_, n, name, args, kwargs))
+                LOGGER.info(table_row(m_, i, f, n, name, args, kwargs, shape_text(shape_of(x))))
     model = nn.Sequential(*layers)
+    model.froms, model.shapes = froms, [shape_of(x) for x in outputs]
     if d.get("activation"):
         set_activation(model, d["activation"])
     return model, sorted(save)
@@ -200,14 +200,17 @@ def known_modules() -> dict[str, type[nn.Module]]:
 
 
 def find_module(name: str) -> type[nn.Module]:
-    """The class that a row names: one of this file, or of torch.nn as `nn.Upsample`.
+    """The class that a row names: one of this file, `nn.Upsample` of a package, or one of a file in Addmodules.
 
-    Raises ModelError with the nearest known names, or with the import that an add-on lacks.
+    Raises ModelError with the nearest known names.
     """
-    known = {cls.__name__: cls for cls in modules.OTHER_CHANNEL_MODULES} | known_modules()  # add-ons replace the former
-    found = torch_nn(name) if name.startswith(("nn.", "torch.nn.")) else known.get(name)
+    if PREFIX.match(name):
+        found = package_value(name)
+    else:
+        known = {cls.__name__: cls for cls in modules.OTHER_CHANNEL_MODULES} | known_modules()  # add-ons replace those
+        found = known.get(name) or addons.addmodule_class(Addmodules, name)
     if not isinstance(found, type):
-        raise diagnostics.unknown_name(name, known)
+        raise addons.unknown_name(name, () if PREFIX.match(name) else known)
     return found
 
 
@@ -215,7 +218,7 @@ def find_task(d: dict[str, Any]) -> str:
     """Task of the network of a model YAML: that of its last row, the head."""
     i, row = len(rows(d)) - 1, rows(d)[-1]
     with diagnostics.row_context(d, i, row):
-        check_row(row, i)
+        read_row(row, i, row_names(rows(d)))
         task = getattr(find_module(row[2]), "task", None)
         if not isinstance(task, str):
             raise ModelError(f"the last row must be a head, such as Detect: {row[2]} has no `task`")
@@ -232,14 +235,14 @@ def register_module(cls: type[nn.Module], repeats: bool = False) -> type[nn.Modu
     if before is not None and (name not in known_modules() or before.__module__.startswith(modules.__name__)):
         raise ModelError(f"{name} is a name of the core in nn/tasks.py, and those stay: give the class another name")
     if before is not None and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__):
-        diagnostics.warn_replaced(name, before, cls)
+        addons.warn_replaced(name, before, cls)
     globals()[name] = cls
     channel_modules.add(cls)
     (repeat_modules.add if repeats else repeat_modules.discard)(cls)
     return cls
 
 
-diagnostics.check_addmodules(Addmodules, globals())
+addons.check_addmodules(Addmodules, globals())
 
 
 class BaseModel(nn.Module):
@@ -263,6 +266,7 @@ class BaseModel(nn.Module):
         if type(self.nc) is not int or self.nc < 1:
             raise ModelError(f"{source(self.yaml)}: `nc:` must be the number of classes, such as 80, found {self.nc!r}")
         self.model, self.save = parse_model(self.yaml, ch, verbose)
+        self.froms = self.model.froms  # of every layer the number of the one whose output it takes, or a list of them
         self.names = {i: str(i) for i in range(self.nc)}
         self.args: Any = None  # options of a training run, which the loss reads
         self.criterion: Any = None  # made by the first call of `loss`
@@ -292,29 +296,20 @@ class BaseModel(nn.Module):
         """Largest stride in pixels, of which the sides of images must be multiples."""
         return int(self.stride.max())
 
-    @torch.no_grad()
     def set_stride(self) -> None:
-        """Measure the strides of the head on an empty image.
-
-        Raises ModelError naming the row of a layer that cannot take what comes in, or gives other channels than
-        parse_model told the layers after it.
-        """
-        *layers, head = self.model.eval()  # the norms must not learn from an empty image
-        if head.nc != self.nc:
+        """Give the head the strides of the maps it takes, as parse_model measured them; ModelError for odd ones."""
+        head, f = self.model[-1], self.froms[-1]
+        if getattr(head, "nc", self.nc) != self.nc:
             raise ModelError(
                 f"{source(self.yaml)}: the head is built for {head.nc} classes, not {self.nc}: give it [nc]"
             )
-        x: Any = torch.zeros(1, self.yaml["channels"], PROBE_SIZE, PROBE_SIZE, device=self.device)
-        outputs: list[Any] = []
-        for layer, row in zip(layers, rows(self.yaml), strict=False):
-            with diagnostics.row_context(self.yaml, layer.i, row):
-                x = diagnostics.run_layer(layer, gather(layer.f, x, outputs), row[2])
-            outputs.append(x)
-        self.model.train()
-        maps = gather(head.f, x, outputs)
+        head.nc = self.nc
+        shapes = [(1, self.yaml["channels"], PROBE_SIZE, PROBE_SIZE), *self.model.shapes]
+        maps = gather(f, shapes[-2], shapes[1:])
         maps = maps if isinstance(maps, list) else [maps]
-        # On the CPU even where the network is built on meta, which has no values.
-        head.stride = torch.tensor([PROBE_SIZE / feat.shape[-1] for feat in maps], device="cpu")
+        with diagnostics.row_context(self.yaml, len(self.froms) - 1, rows(self.yaml)[-1]):
+            # On the CPU even where the network is built on meta, which has no values.
+            head.stride = torch.tensor([diagnostics.stride_of(shape, head) for shape in maps], device="cpu")
 
     def forward(self, x: Tensor | dict[str, Any]) -> Any:
         """Images (B, C, H, W) in 0..1 to what the head makes of them; of a batch, which is a dict, the `loss`.
@@ -325,9 +320,9 @@ class BaseModel(nn.Module):
         if isinstance(x, dict):
             return self.loss(x)
         outputs: list[Any] = []
-        for layer in self.model:
-            x = layer(gather(layer.f, x, outputs))
-            outputs.append(x if layer.i in self.save else None)  # None: the memory is free again
+        for i, (layer, f) in enumerate(zip(self.model, self.froms, strict=False)):  # a part of the layers runs, too
+            x = layer(gather(f, x, outputs))
+            outputs.append(x if i in self.save else None)  # None: the memory is free again
         return x
 
     def predict(self, x: Tensor, profile: bool = False, *, embed: Sequence[int] | None = None) -> Any:
@@ -386,13 +381,6 @@ class BaseModel(nn.Module):
         for line in done.details() if verbose else done.summary():
             LOGGER.info(f"  {line}")
         return done
-
-
-def gather(f: int | list[int], x: Any, outputs: list[Any]) -> Any:
-    """The input of a layer: the output `x` of the one before it, or those of the layers that `from` names."""
-    if isinstance(f, list):
-        return [x if layer == -1 else outputs[layer] for layer in f]
-    return x if f == -1 else outputs[f]
 
 
 class DetectionModel(BaseModel):
