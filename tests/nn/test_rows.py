@@ -132,9 +132,8 @@ def test_building_needs_none_of_what_torch_imports_for_the_meta_device():
     code = (
         "import sys\nfrom ultralytics.nn.tasks import DetectionModel\nDetectionModel('yolov8n.yaml', verbose=False)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code + "print('sympy' in sys.modules)"], capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", code + "print('sympy' in sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "False", done.stderr
 
 
