@@ -33,7 +33,7 @@ HEADINGS = {
     "YOLOv8, as a source tree to edit": "一份供你修改的 YOLOv8 源码",
     "Two commands": "两条命令",
     "Train on your own data": "训练自己的数据",
-    "Add a block in four steps": "四步加入自己的模块",
+    "Add a block": "加入自己的模块",
     "Where do I change …": "想改什么，看哪里",
     "Compare variants": "对比实验",
     "Tasks": "任务",
@@ -297,7 +297,7 @@ def test_the_study_in_five_lines():
 
 def assert_quoted(label: str, message: str) -> None:
     """The message has what the table of messages quotes beside `label`, … standing for anything."""
-    rows = table_rows(section(ENGLISH, "Add a block in four steps"))
+    rows = table_rows(section(ENGLISH, "Add a block"))
     (quoted,) = [row[1].strip("`") for row in rows if label in row[0]]
     pattern = ".*".join(re.escape(part) for part in quoted.split("…"))
     assert re.search(pattern, message.replace("`", ""), re.DOTALL), message
@@ -320,7 +320,7 @@ TWO_INPUTS = {
 
 
 YOLOV8 = ROOT / "ultralytics" / "cfg" / "models" / "v8" / "yolov8.yaml"
-STEPS = section(ENGLISH, "Add a block in four steps")
+STEPS = section(ENGLISH, "Add a block")
 
 
 def with_the_block() -> str:
@@ -331,13 +331,15 @@ def with_the_block() -> str:
     return yaml.replace("[-1, 9]", "[-1, 10]").replace("[-1, 12]", "[-1, 13]").replace("[15, 18, 21]", "[16, 19, 22]")
 
 
-def test_a_block_in_four_steps_word_for_word(tmp_path):
-    """The steps of the README, the message where the second is missing, and the block with two inputs of its table."""
+def test_a_block_word_for_word(tmp_path):
+    """The way without an edit, the four steps, and the block with two inputs of the table."""
     tree = Tree(tmp_path)
     (tmp_path / "yolov8-SE.yaml").write_text(with_the_block(), encoding="utf-8")
     build = "from ultralytics.nn.tasks import DetectionModel; m = DetectionModel('yolov8n-SE.yaml', verbose=False)"
     tree.append("Addmodules/SE.py", block_with("class SE"))
-    assert_quoted("step 2", tree.run(build).stderr)
+    done = tree.run(f"{build}; print(type(m.model[10]), m.model[10].gate[1].out_channels)")
+    assert done.stdout.endswith("Addmodules.SE.SE'> 16\n"), done.stderr
+    (tmp_path / "yolov8-SE.yaml").write_text(with_the_block().replace("[c1, 16]", "[16]"), encoding="utf-8")
     tree.append("Addmodules/__init__.py", re.search("`(from .SE import .*?)`", STEPS)[1] + "\n")
     parts = re.search(r"`(elif m is )Fuse(:) (c2.*); (args.*?)`", section(ENGLISH, "Where do I change …"))
     branches = block_with("elif m is SE") + "{}Sum{}\n    {}\n    {}\n".format(*parts.groups())
@@ -363,7 +365,7 @@ def test_the_messages_for_other_mistakes(monkeypatch, tmp_path):
     monkeypatch.setattr(tasks, "channel_modules", tasks.channel_modules | {MyC2f})
     yaml = YOLOV8.read_text(encoding="utf-8")
     mistakes = {
-        "step 4": with_the_block(),
+        "step 4": with_the_block().replace("[c1, 16]", "[16]"),
         "repeat_modules": yaml.replace("C2f", "MyC2f", 1),
         "typo": yaml.replace("SPPF", "SPFP"),
     }
