@@ -150,7 +150,7 @@ class Options:
     flipud: float  # probability of a vertical flip
     fliplr: float  # probability of a horizontal flip
     bgr: float  # probability of swapping the red and blue channels
-    mosaic: float  # probability of mosaic, which joins four images
+    mosaic: float  # probability of mosaic, which combines four images
     mixup: float  # probability of mixup, which blends two images
     cutmix: float  # probability of cutmix, which pastes a region of another image
     copy_paste: float  # segment, obb: fraction of objects to paste in again, where there is room for them

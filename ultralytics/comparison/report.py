@@ -130,7 +130,7 @@ def markdown(runs: Sequence[Run], rows: Sequence[Row], times: Times) -> str:
     paragraphs = [
         f"# {runs[0].data}: {', '.join(f'{name} {getattr(runs[0].options, name)}' for name in names)}",
         "\n".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |" for line in lines),
-        "mAP is that of the averaged weights after the last epoch: to pick the best epoch by the validation images "
+        "mAP is that of the EMA weights after the last epoch: to pick the best epoch by the validation images "
         "would favor variants whose curves jump. GFLOPs count 2 for a multiply-add of an image at imgsz, dynamic "
         "convolutions included. Training time is by the clock, whatever else the machine did.",
         RULE,

@@ -10,7 +10,7 @@ from ultralytics.utils.torch_utils import affine
 
 
 def foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
-    """(parent, name of the convolution, name of the norm behind it) wherever nothing stands between the two.
+    """(parent, name of the convolution, name of the norm after it) wherever nothing stands between the two.
 
     That is known of a module that has `forward_fuse`, and of neighbors in a Sequential.
     """
@@ -56,7 +56,7 @@ def merge_branches(module: nn.Module) -> None:
 
 @torch.no_grad()
 def fold(conv: nn.Module, norm: nn.BatchNorm2d) -> None:
-    """Make `conv` compute what `norm` does behind it: a Conv2d, or whatever offers `fold_affine(scale, shift)`."""
+    """Make `conv` compute what `norm` after it does, too: a Conv2d, or whatever offers `fold_affine(scale, shift)`."""
     scale, shift = affine(norm)  # (C_out,) float64
     if hasattr(conv, "fold_affine"):
         conv.fold_affine(scale, shift)

@@ -121,8 +121,7 @@ repeat_modules.update(modules.OTHER_REPEAT_MODULES)
 def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
     """Build the layers of a model YAML `d`, a row [from, repeats, module, args] each, for images of `ch` channels.
 
-    Returns the layers, and the sorted indices of those whose output is read by a later row than the next one.
-    `d["scale"]` is filled in where it is missing. Raises ModelError naming the YAML and the row.
+    Returns them and the sorted indices of those a row after the next one reads; sets `d["scale"]`. Raises ModelError.
     """
     depth, width, max_channels = scaling(d)
 
@@ -333,7 +332,7 @@ class BaseModel(nn.Module):
         return features.profile(self, x) if profile else self(x)
 
     def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:
-        """Loss of a batch, a scalar, and its detached parts; `preds` are the outputs for `batch["img"]`, if known."""
+        """Loss of a batch, a scalar, and its detached components; `preds`: outputs for `batch["img"]`, if known."""
         if self.criterion is None:
             self.criterion = self.init_criterion()
         return self.criterion(self(batch["img"]) if preds is None else preds, batch)

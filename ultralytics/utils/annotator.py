@@ -61,7 +61,7 @@ COCO_LIMBS: dict[str, tuple[tuple[int, int], ...]] = {
 MASK_OPACITY = 0.45
 MAX_COVERED = 0.3  # of a label by earlier ones: beyond it neither could be read, and the later is left out
 MIN_FONT = 7  # pixels: smaller letters are no letters
-SHIFT = 4  # bits behind the binary point of coordinates for OpenCV
+SHIFT = 4  # bits after the binary point of coordinates for OpenCV
 LIMIT = 2**15  # pixels: OpenCV's coordinates overflow far beyond it
 
 

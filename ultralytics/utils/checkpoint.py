@@ -3,7 +3,7 @@
 A checkpoint of ours is a dict of plain data that `torch.load(path, weights_only=True)` reads as well:
 
     format    "yolo-plain-1"
-    model     {name: tensor}, the state dict of the averaged weights; floats are float16 once training is over
+    model     {name: tensor}, the state dict of the EMA weights; floats are float16 once training is over
     yaml      the model YAML as built, with scale and nc
     task, names, args (options of the run), epoch, metrics
     training  whatever else the run needs to resume where it was; None once it is finished

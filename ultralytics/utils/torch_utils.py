@@ -376,7 +376,7 @@ class EarlyStopping:
 
 
 def strip_optimizer(f: str | Path = "best.pt", s: str | Path = "", updates: Mapping[str, Any] | None = None) -> None:
-    """Reduce a checkpoint of ours to what predicts, the averaged weights in half precision; `s`: as another file.
+    """Reduce a checkpoint of ours to what predicts, the EMA weights in half precision; `s`: as another file.
 
     A finished run has done so with its own. `updates` replace fields of the Checkpoint, such as `names`. A file of the
     public package is only ever rewritten as another one, in this tree's format.

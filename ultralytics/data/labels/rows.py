@@ -77,7 +77,7 @@ def _read_text(path: Path) -> str:
 def parse_box_rows(rows: Rows, nc: int | None, keypoint_numbers: int = 0) -> ParsedRows:
     """Rows `class x y w h` or polygons `class x1 y1 x2 y2 x3 y3 …`, mixed as they come; a polygon's box is its bounds.
 
-    With `keypoint_numbers`, rows with that many numbers behind the box are boxes too. `nc` None: any class. Raises
+    With `keypoint_numbers`, rows with that many numbers after the box are boxes too. `nc` None: any class. Raises
     RowError for a row of another length, and as `check_rows` does.
     """
     box_lengths = (5, 5 + keypoint_numbers)

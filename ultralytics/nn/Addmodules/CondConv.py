@@ -43,7 +43,7 @@ class Router(nn.Linear):
     epochs after the first, at the latest in the last. The bias is in the optimizer's group of biases, as every
     parameter of that name: its warm-up starts at warmup_bias_lr, which moves the weights of all images alike.
 
-    The means of channels behind an activation differ far more from each other than from image to image, and the weights
+    The means of channels after an activation differ far more from each other than from image to image, and the weights
     that a router makes of them hardly differ at all. With `standardize` it sees instead how each mean deviates from
     what it is over the images of training, in running statistics, so that batches of one image can be trained on.
 

@@ -39,7 +39,7 @@ __all__ = [
 class DynamicConv(nn.Module):
     """Convolution whose kernel is mixed for every image from `num_experts`, with a router of its own.
 
-    In YAMLs `[c2, k, s, padding, dilation, groups, bias, num_experts]`; no normalization and no activation behind it.
+    In YAMLs `[c2, k, s, padding, dilation, groups, bias, num_experts]`; no normalization and no activation after it.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class ConvBnAct(nn.Module):
         self.drop_path = stochastic_depth(drop_path_rate)
 
     def feature_info(self, location: str) -> dict[str, str | int]:
-        """Place of the map for timm's feature extraction: `expansion` is behind the activation."""
+        """Place of the map for timm's feature extraction: `expansion` is after the activation."""
         module, hook = ("act1", "forward") if location == "expansion" else ("", "")
         return {"module": module, "hook_type": hook, "num_chs": self.conv.out_channels}
 

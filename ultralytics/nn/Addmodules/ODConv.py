@@ -8,7 +8,7 @@ ODConv, ICLR 2022 (openreview.net/forum?id=DmpCfq6Mg39, arXiv 2209.07947). With 
     y = x * sum_e w_e (f ⊙ c ⊙ s ⊙ W_e)                          one convolution, ⊙ along the dimension it names
 
 Maps are (B, C, H, W). c, f and s are the same for all experts, as in the paper's figure; in its formula they have an
-index. Left out are s of a 1x1 kernel and f of a depthwise one, which c already scales. There is no normalization behind
+index. Left out are s of a 1x1 kernel and f of a depthwise one, which c already scales. There is no normalization after
 the first Linear, so that batches of one image can be trained on.
 """
 

@@ -6,7 +6,7 @@
 4. in tasks.py put the class into `channel_modules` if it is called as Module(c1, c2, *args), into `repeat_modules` too
    if it takes the repeat count, Module(c1, c2, n, *args), or give it an `elif m is MyBlock:` in parse_model.
 
-A block with `self.conv`, and `self.bn` right behind it, may have a `forward_fuse` beside its `forward`, which leaves
+A block with `self.conv`, and `self.bn` right after it, may have a `forward_fuse` beside its `forward`, which leaves
 the norm out: fuse() then folds it into the convolution. Without one the block stays as it is, and as exact.
 
 Then a model YAML may name it. Of two files that export one name the later import wins, and tasks.py warns.

@@ -247,7 +247,7 @@ class BottleneckCSP(nn.Module):
 
 
 class RepC3(nn.Module):
-    """Two 1x1 convolutions, `n` RepConv behind the first, summed (RT-DETR, arXiv 2304.08069)."""
+    """Two 1x1 convolutions, `n` RepConv after the first, summed (RT-DETR, arXiv 2304.08069)."""
 
     def __init__(self, c1: int, c2: int, n: int = 3, e: float = 1.0) -> None:
         super().__init__()

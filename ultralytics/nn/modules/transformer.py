@@ -21,7 +21,7 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, c: int, num_heads: int) -> None:
         super().__init__()
-        # MultiheadAttention has such maps of its own behind these: checkpoints hold both
+        # MultiheadAttention has such maps of its own after these: checkpoints hold both
         self.q, self.k, self.v = (nn.Linear(c, c, bias=False) for _ in range(3))
         self.ma = nn.MultiheadAttention(c, num_heads)
         self.fc1 = nn.Linear(c, c, bias=False)
@@ -59,7 +59,7 @@ class TransformerEncoderLayer(nn.Module):
         num_heads: int = 8,
         dropout: float = 0.0,
         act: nn.Module | None = None,  # GELU unless given
-        normalize_before: bool = False,  # a norm before attention and perceptron, not behind each
+        normalize_before: bool = False,  # a norm before attention and perceptron, not after each
     ) -> None:
         super().__init__()
         self.ma = nn.MultiheadAttention(c1, num_heads, dropout=dropout, batch_first=True)
@@ -137,9 +137,9 @@ class MLP(nn.Module):
         output_dim: int,
         num_layers: int,
         act: Callable[[], nn.Module] = nn.ReLU,
-        sigmoid: bool = False,  # behind all else
+        sigmoid: bool = False,  # after all else
         residual: bool = False,  # add the input to the last layer's output
-        out_norm: nn.Module | None = None,  # behind that sum
+        out_norm: nn.Module | None = None,  # after that sum
     ) -> None:
         super().__init__()
         if residual and input_dim != output_dim:

@@ -20,7 +20,7 @@ class Kernel:
     path: str  # "model.1.conv."
     weight: str  # "model.1.conv.weight"
     shape: Shape  # (C_out, C_in / groups, kh, kw)
-    norm: str | None  # path of a norm behind it that has to be folded in, as the network has no place for it
+    norm: str | None  # path of a norm after it that has to be folded in, as the network has no place for it
 
     def is_routed(self, given: Mapping[str, Tensor]) -> bool:
         """Whether it differs from image to image: more experts than one, or other weights, of what comes in."""

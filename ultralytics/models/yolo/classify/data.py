@@ -131,7 +131,7 @@ class ClassDataset(Dataset):
         return ClassSample(img, int(self.labels.cls[index]), file, (height, width))
 
     def mix_probs(self, epoch: int) -> MixProbs:
-        """Probabilities of joining images: classification never does."""
+        """Probabilities of mixing images: classification never does."""
         return MixProbs()
 
     def share_memory(self, ahead: int, lock: AbstractContextManager) -> None:

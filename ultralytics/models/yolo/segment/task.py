@@ -32,7 +32,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class MaskDetections:
-    """Detections of an image: `rows` (n, 6 + K), mask coefficients behind box, confidence, class; `proto` (K, h, w).
+    """Detections of an image: `rows` (n, 6 + K), mask coefficients after box, confidence, class; `proto` (K, h, w).
 
     Boxes are xyxy in pixels of the network's input.
     """
