@@ -12,15 +12,8 @@ A run that is in the results file is not trained again, one that was killed is r
 one file: start the same command twice, and each takes runs that no other is training.
 """
 
-from pathlib import Path
-from typing import Any
-
-from ultralytics.comparison.ledger import Ledger
-from ultralytics.comparison.report import write_report
-from ultralytics.comparison.training import train_missing
-from ultralytics.comparison.variants import choose, plan_runs, read_variants
+from ultralytics.comparison.run import compare_variants
 from ultralytics.engine.cli import run
-from ultralytics.utils.errors import TrainingError
 
 # The first one is the baseline of the others. An entry is "net.yaml", "net.yaml+weights.pt", or a mapping:
 # {"label": "8 experts", "model": "mine.yaml", "pretrained": "weights.pt", "lr0": 0.002}
@@ -48,18 +41,5 @@ SETTINGS = {  # options of every run, as in train.py
 }
 
 
-def main(settings: dict[str, Any]) -> None:
-    """Train the missing runs, and report on all finished ones."""
-    models, seeds, only, train, results = (settings.pop(name) for name in COMPARISON)
-    variants = read_variants(models)
-    chosen = choose(variants, only) if train else []
-    runs, ledger = plan_runs(variants, seeds, settings), Ledger(results)
-    failures = train_missing([run for run in runs if run.variant in chosen], ledger, settings)
-    report = write_report(runs, ledger, Path(settings["project"]), failures)
-    print(f"{report.read_text(encoding='utf-8')}\nin {report.parent}: compare.md, compare.csv, compare.png")
-    if failures:
-        raise TrainingError(f"{len(failures)} of {len(runs)} runs could not be trained; the first: {failures[0]}")
-
-
 if __name__ == "__main__":
-    run(main, SETTINGS, __doc__, COMPARISON)
+    run(compare_variants, SETTINGS, __doc__, COMPARISON)

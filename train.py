@@ -3,13 +3,13 @@
 python train.py data=my.yaml epochs=50 batch=8 device=cpu
 python train.py model=yolov8n.yaml data=shapes.yaml
 python train.py task=segment                             with that task's model and data
-python train.py resume=runs/train/exp/weights/last.pt    resume=True: the newest last.pt
+python train.py resume=runs/train/exp/weights/last.pt    resume=True: the newest run that is not over
 """
 
 from typing import Any
 
 from ultralytics import YOLO
-from ultralytics.engine.cli import newest_weights, run
+from ultralytics.engine.cli import newest_resumable, run
 
 SETTINGS = {
     "model": "yolov8n-DynamicConv.yaml",  # in ultralytics/cfg/models/v8; the size n, s, m, l or x follows yolov8
@@ -34,7 +34,7 @@ SETTINGS = {
 def main(settings: dict[str, Any]) -> None:
     """Build the network and train it."""
     if settings.get("resume") is True:
-        settings["resume"] = newest_weights("last.pt")
+        settings["resume"] = newest_resumable()
     model = YOLO(settings.get("resume") or settings.pop("model"))
     if weights := settings.pop("load", None):
         model.load(weights)

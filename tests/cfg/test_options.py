@@ -30,7 +30,7 @@ show_labels=True show_conf=True show_boxes=True line_width= lr0=0.01 lrf=0.01 mo
 warmup_epochs=3.0 warmup_momentum=0.8 warmup_bias_lr=0.1 box=7.5 cls=0.5 dfl=1.5 angle=1.0 nbs=64 hsv_h=0.015 hsv_s=0.7
 hsv_v=0.4 degrees=0.0 translate=0.1 scale=0.5 shear=0.0 perspective=0.0 flipud=0.0 fliplr=0.5 bgr=0.0 mosaic=1.0
 mixup=0.0 cutmix=0.0 cfg= format=torchscript dynamic=False simplify=True opset=
-copy_paste=0.0 copy_paste_mode=flip overlap_mask=True mask_ratio=4 retina_masks=False
+augment=False copy_paste=0.0 copy_paste_mode=flip overlap_mask=True mask_ratio=4 retina_masks=False
 pose=12.0 kobj=1.0 iou_loss=ciou inner_ratio=0.0 focaler= nwd=0.0 nwd_c=12.8 cls_loss=bce assign_iou=ciou
 dropout=0.0 auto_augment=randaugment erasing=0.4
 """
@@ -149,6 +149,21 @@ ACCEPTED = [
     ("source", 0, 0),
     ("conf", 0, 0.0),
     ("fraction", 1, 1.0),
+    ("fraction", 200, 200),
+    ("batch", 0.7, 0.7),
+    ("batch", 8.0, 8),
+    ("epochs", 3.0, 3),
+    ("imgsz", [256], 256),
+    ("imgsz", (256,), 256),
+    ("scale", (0.5, 1.2), [0.5, 1.2]),
+    ("name", 0, "0"),
+    ("project", 3, "3"),
+    ("data", ["a.yaml", "b.yaml"], ["a.yaml", "b.yaml"]),
+    ("amp", "fp16", True),
+    ("amp", "FP32", False),
+    ("channels_last", None, False),
+    ("optimizer", "RMSprop", "RMSProp"),
+    ("opset", 11, 11),
     ("line_width", 2, 2),
     ("format", "ONNX", "onnx"),
     ("opset", "17", 17),
@@ -183,21 +198,25 @@ INVALID = [
     ("epochs", "many", "an integer of at least 1"),
     ("epochs", None, "an integer of at least 1"),
     ("time", 0, "a number above 0"),
-    ("batch", 0, "-1, an integer of at least 1 or None"),
-    ("batch", 0.6, "-1, an integer of at least 1 or None"),
+    ("batch", 0, "-1, an integer of at least 1, a number above 0, up to 0.99 or None"),
+    ("batch", 1.5, "-1, an integer of at least 1"),
     ("imgsz", 16, "an integer of at least 32 or [height, width]"),
-    ("imgsz", [640], "an integer of at least 32 or [height, width]"),
+    ("imgsz", [640, 480, 320], "an integer of at least 32 or [height, width]"),
+    ("imgsz", [], "an integer of at least 32 or [height, width]"),
     ("save", 1, "True, False or None"),
-    ("opset", 12, "13, 14, 15, 16, 17, 18, 19, 20 or None"),
+    ("opset", 10, "11, 12, 13, 14, 15, 16, 17, 18, 19, 20 or None"),
     ("format", "engine", "onnx or torchscript"),
     ("verbose", None, "True or False"),
     ("verbose", "maybe", "True or False"),
     ("cache", "gpu", "True, False, ram or disk"),
-    ("amp", "fp16", "True, False or bf16"),
-    ("optimizer", "Lion", "auto, SGD, Adam, AdamW, NAdam or RMSProp"),
+    ("amp", "fp8", "True, False, bf16, fp16 or fp32"),
+    ("optimizer", "Lion", "auto, SGD, Adam, Adamax, AdamW, NAdam, RAdam or RMSProp"),
     ("split", "training", "train, val or test"),
-    ("fraction", 0, "a number above 0, up to 1"),
+    ("fraction", 0, "a number above 0, up to 1 or an integer of at least 2"),
     ("fraction", 1.1, "a number above 0, up to 1"),
+    ("scale", 1.5, "a number from 0 to 1 or [minimum, maximum]"),
+    ("scale", [0.5], "a number from 0 to 1 or [minimum, maximum]"),
+    ("scale", [0, 1], "a number from 0 to 1 or [minimum, maximum]"),
     ("multi_scale", 2, "True, False or a number from 0 to 1"),
     ("freeze", -1, "a layer's name"),
     ("iou_loss", 3, "the name of a loss"),
@@ -213,7 +232,8 @@ INVALID = [
     ("device", 0.5, "an index such as 0, cuda:0, cpu, mps or None"),
     ("device", True, "an index such as 0"),
     ("model", 8, "a path or None"),
-    ("name", 7, "text (in quotes if it looks like a number) or None"),
+    ("name", True, "text or None"),
+    ("data", ["a.yaml", 3], "a path, a list of such or None"),
     ("lr0", -0.1, "a number of at least 0"),
     ("lr0", "fast", "a number of at least 0"),
     ("lr0", math.nan, "a number of at least 0"),
@@ -252,13 +272,13 @@ def test_every_option_refuses_something_or_takes_all(name):
 @pytest.mark.parametrize("name", NOT_IMPLEMENTED)
 def test_options_not_implemented_say_what_they_belong_to(name):
     with pytest.raises(ConfigError, match=f"^{name} belongs to {NOT_IMPLEMENTED[name]}"):
-        get_options({name: 1})
+        get_options({name: True})
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
 def test_unsupported_options_say_why(name):
     with pytest.raises(ConfigError) as caught:
-        get_options({name: 1})
+        get_options({name: "another"})
     assert str(caught.value) == f"{name} {UNSUPPORTED[name]}"
 
 
@@ -269,7 +289,7 @@ def test_unsupported_options_say_why(name):
         ("lr", "lr0 or lrf"),
         ("iou_thres", "iou"),
         ("Epochs", "epochs"),
-        ("hide_labels", "show_labels"),
+        ("hide_label", "show_labels"),
     ],
 )
 def test_unknown_names_come_with_the_nearest(wrong, meant):
@@ -281,7 +301,7 @@ def test_unknown_names_come_with_the_nearest(wrong, meant):
 
 def test_several_mistakes_are_told_at_once():
     with pytest.raises(ConfigError, match=r"^epochs=0: expected .* \(also refused: mode, tracker\)$"):
-        get_options({"epochs": 0, "mode": "train", "tracker": "a.yaml", "imgsz": 320})
+        get_options({"epochs": 0, "mode": "trainn", "tracker": "a.yaml", "imgsz": 320})
 
 
 def test_later_overrides_win_and_given_counts_what_was_said():

@@ -56,15 +56,39 @@ def test_words_of_the_command_line(word, expected):
     assert type(found) is type(expected)
 
 
-@pytest.mark.parametrize("word", ["imgsz", "--imgsz=320", "=3", "", "train", "img size=3", "1=2"])
+@pytest.mark.parametrize("word", ["imgsz", "=3", "", "train", "img size=3", "1=2", "-imgsz=3", "imgszz"])
 def test_words_that_are_no_options(word):
-    with pytest.raises(ConfigError, match="write name=value without dashes or blanks"):
+    with pytest.raises(
+        ConfigError, match=r"has no value: write imgsz=value|is not an option: (write name=|did you mean)"
+    ):
         parse_overrides([word])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["imgsz", "=", "64"], {"imgsz": 64}),
+        (["imgsz=", "64", "epochs", "=3"], {"imgsz": 64, "epochs": 3}),
+        (["imgsz=64,", "epochs=3,"], {"imgsz": 64, "epochs": 3}),
+        (["--imgsz=64", "--save"], {"imgsz": 64, "save": True}),
+        (["conf=", "imgsz=64"], {"conf": None, "imgsz": 64}),
+        (["classes=[0,", "2", ",3]", "imgsz=64"], {"classes": [0, 2, 3], "imgsz": 64}),
+        (["classes=[0,", "1],", "imgsz=64"], {"classes": [0, 1], "imgsz": 64}),
+        (["scale=(0.5,", "1.2)"], {"scale": [0.5, 1.2]}),
+        (["scale=0.5,1.2", "imgsz=(64,)"], {"scale": [0.5, 1.2], "imgsz": 64}),
+        (["source=[a.jpg", "imgsz=64"], {"source": "[a.jpg", "imgsz": 64}),
+        (["resume", "exist_ok"], {"resume": True, "exist_ok": True}),
+        (["data=[a.yaml,b.yaml]"], {"data": ["a.yaml", "b.yaml"]}),
+        (["augment", "half=False", "int8=False", "mode=val"], {"augment": True, "half": False}),
+    ],
+)
+def test_words_that_the_shell_has_cut(words, expected):
+    assert parse_overrides(words) == expected
 
 
 def test_words_are_checked_and_the_last_wins():
     assert parse_overrides(["epochs=1", "epochs=2"]) == {"epochs": 2}
-    for word in ("epochs=x", "img_size=3", "mode=train", "mask_ratio=0", "classes={0: 1}"):
+    for word in ("epochs=x", "img_size=3", "mode=trai", "mask_ratio=0", "classes={0: 1}"):
         with pytest.raises(ConfigError, match=word.split("=")[0]):
             parse_overrides([word])
 

@@ -15,8 +15,8 @@ from scipy import stats
 
 from tests.engine.runs import assert_same_weights, untimed
 from ultralytics import YOLO
-from ultralytics.comparison import latency, report, statistics, training
-from ultralytics.comparison.ledger import COLUMNS, Ledger, Record
+from ultralytics.comparison import latency, report, sources, statistics, training
+from ultralytics.comparison.ledger import COLUMNS, Ledger, Record, find
 from ultralytics.comparison.variants import choose, plan_runs, read_variants, run_name
 from ultralytics.engine.loggers import ResultsTable
 from ultralytics.utils.errors import CheckpointError, ConfigError
@@ -351,7 +351,11 @@ def reported(planned, network, tmp_path, monkeypatch):
     scores = {"first": (0.50, 0.52, 0.51), "second": (0.53, 0.545, 0.54)}
     for run in runs:
         end = scores[run.variant.label][run.seed]
-        ledger.append(replace(RECORD, name=run.variant.label, seed=run.seed, map=end, key=run.key))
+        ledger.append(
+            replace(
+                RECORD, name=run.variant.label, seed=run.seed, map=end, key=run.key, version=f"1 code {run.sources}"
+            )
+        )
         curve = "".join(f"{epoch},{end * epoch / 4}\n" for epoch in range(1, 5))
         ledger.curves.mkdir(exist_ok=True)
         (ledger.curves / f"{run.name}.csv").write_text("epoch,metrics/mAP50-95(B)\n" + curve)
@@ -402,3 +406,38 @@ def test_the_script(network, study, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [*sys.argv, "seeds=[0,1]", "train=False"])
     runpy.run_path(str(ROOT / "compare.py"), run_name="__main__")
     assert "Not there yet: a, seed 1." in capsys.readouterr().out and len(Ledger("s.csv").read()) == 1
+
+
+def test_results_of_an_edited_block_are_not_its_own(planned, tmp_path):
+    [run], ledger = planned(), Ledger(tmp_path / "results.csv")
+    mine = replace(RECORD, key=run.key, version=f"0.1.0 abc123 torch 2 code {run.sources}")
+    assert mine.sources == run.sources and not RECORD.sources
+    before = replace(mine, version="0.1.0 code 00000000", map=0.1)
+    ledger.append(before)
+    assert not ledger.has(run)
+    ledger.append(mine)
+    assert find(ledger.read(), run) == mine and len(ledger.read()) == 2
+    assert (
+        find([before, replace(mine, version="0.1.0 torch 2")], run).version == "0.1.0 torch 2"
+    )  # of an earlier release
+    assert run.name.endswith(f"-{run.key}-{run.sources}")
+
+
+def test_what_counts_as_the_code_of_a_network(planned, network, monkeypatch):
+    """Code of the layers that it has, nested ones too, and of the loss; not comments, nor blocks of other networks."""
+    code = "class A:\n    def f(self):\n        return {}\n"
+    assert sources.digest([code.format(1)]) != sources.digest([code.format(2)])
+    same = '"""A file."""\n' + code.format("(1)  # one").replace("A:\n", 'A:\n    """A class."""\n\n')
+    assert sources.digest([same, "x = 1"]) == sources.digest(["x=1", code.format(1)])
+    [run] = planned()
+    texts, read = [], sources.code_of
+    monkeypatch.setattr(sources, "code_of", lambda cls: texts.append(cls) or read(cls))
+    assert sources.sources(str(network), run.options) == run.sources
+    assert {"DynamicConv", "Conv", "Detect", "DFL"} <= {cls.__name__ for cls in texts}
+    assert not {"Pose", "DetectionModel"} & {cls.__name__ for cls in texts}
+    monkeypatch.setattr(sources, "code_of", lambda cls: read(cls) + ("\nedited = 1" if cls.__name__ == "DFL" else ""))
+    assert sources.sources(str(network), run.options) != run.sources
+    monkeypatch.undo()
+    assert planned(iou_loss="giou")[0].sources != run.sources  # which needs other functions
+    network.write_text(network.read_text(encoding="utf-8").replace("DynamicConv", "Conv"), encoding="utf-8")
+    assert sources.sources(str(network), run.options) != run.sources

@@ -262,3 +262,8 @@ def test_gray_images_go_through_everything(options, painted) -> None:
     settings = A.AugmentSettings(opts, SIZE, A.MixProbs(1.0, 1.0, 1.0))
     for seed in range(5):
         assert A.augment(gray, lambda: gray, settings, np.random.default_rng(seed)).img.shape == (*SIZE, 1)
+
+
+@pytest.mark.parametrize(("scale", "ends"), [(0.5, (0.5, 1.5)), ([0.3, 0.4], (0.3, 0.4)), ([1.2, 0.5], (0.5, 1.2))])
+def test_scale_is_a_deviation_or_the_two_factors(scale, ends):
+    assert A.zoom_range(get_options({"scale": scale})) == ends

@@ -279,3 +279,20 @@ def test_validation_batches_equal_the_reference(reference, golden, build, option
     gain, pad = batch["ratio_pad"][0]
     assert gain == (0.35, 0.35) and batch["resized_shape"][0] == (224, 224)
     assert pad == ((0, 28) if name == "detect" else (0, 49))
+
+
+def test_fraction_may_be_a_number_of_images(numbered, build) -> None:
+    data = numbered(6)
+    assert [len(build(data, fraction=n).labels) for n in (2, 4, 100)] == [2, 4, 6]
+    assert len(build(data, fraction=2, augment=False).labels) == 6
+
+
+def test_a_training_set_without_an_object_stops(write_data, build) -> None:
+    data = write_data([np.zeros((32, 32, 3), np.uint8)] * 2, [(), ()])
+    with pytest.raises(DatasetError, match=r"train: not one of its 2 images has an object; the labels of .*0000\.png"):
+        build(data)
+    assert len(build(data, augment=False).labels) == 2  # a validation says so in its own words
+    folder = data["train"][0].parent
+    (folder / "labels").rename(folder / "label")
+    with pytest.raises(DatasetError, match=r"would be in .*0000\.txt; if they are in .*label, rename that folder to"):
+        build(data)

@@ -124,6 +124,11 @@ def test_names_as_a_mapping_in_any_order(home):
     assert list(load_data_yaml(file)["names"].items()) == [(0, "人"), (1, "7"), (2, "no")]
 
 
+def test_numbers_of_names_may_be_text(home):
+    file = make(home, "train: images/train\nval: images/val\nnames: {'0': a, '1': b}\n")
+    assert load_data_yaml(file)["names"] == {0: "a", 1: "b"}
+
+
 def test_nc_alone_makes_names(home):
     file = make(home, "train: images/train\nval: images/val\nnc: 2\n")
     assert load_data_yaml(file)["names"] == {0: "class_0", 1: "class_1"}
@@ -139,7 +144,8 @@ def test_nc_alone_makes_names(home):
         ("names: []", "neither a list nor a mapping"),
         ("names: cat", "neither a list nor a mapping"),
         ("names: {1: a, 2: b}", "keys 1, 2, expected 0 to 1"),
-        ("names: {a: 0}", "keys 'a', expected 0 to 0"),
+        ("names: {a: 0}", "keys 'a', expected 0 to 0; write the number first: `0: a`"),
+        ("names: {'1': a, '2': b}", "keys 1, 2, expected 0 to 1"),
         ("names: [a, , b]", "not valid YAML"),
         ("names: [a, ~]", "the name of class 1 is None"),
         ("names: [a, [b]]", "the name of class 1 is"),

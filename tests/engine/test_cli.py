@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from ultralytics import YOLO
 from ultralytics.engine.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -73,8 +74,13 @@ def test_resuming_needs_nothing_but_the_checkpoint(script, words, monkeypatch):
     last = "resume=runs/train/exp/weights/last.pt"
     _, sentence = script("train.py", last, "device=cpu", "imgsz=96")
     assert sentence.startswith("ConfigError: imgsz=96 cannot be changed")
-    assert script("train.py", "resume=True", "device=cpu")[1] is None  # the newest last.pt
+    (finished := Path("runs/train/later/weights")).mkdir(parents=True)
+    YOLO("yolov8n.yaml").save(finished / "last.pt")  # newer, and holds weights only
+    assert script("train.py", "resume=True", "device=cpu")[1] is None
+    shutil.rmtree("runs/train/later")
     assert len(list(Path("runs/train").iterdir())) == 1
+    _, sentence = script("train.py", "resume=True", "device=cpu")
+    assert sentence.startswith("CheckpointError: none of the 1 last.pt below runs/train can be resumed")
 
 
 def test_starting_from_weights(script, words, caplog):
@@ -149,9 +155,9 @@ def make_mistakes(folder: Path, network: Path, data: Path) -> None:
 
 
 MISTAKES = [
-    ("train.py", "imgzs=64", "ConfigError: .*imgzs.*imgsz"),
+    ("train.py", "imgzs=64", "OptionNameError: .*imgzs.*imgsz"),
     ("train.py", "imgsz=big", "ConfigError: .*imgsz.*big.*integer"),
-    ("train.py", "--imgsz 64", "ConfigError: .*name=value"),
+    ("train.py", "--imgsz 64", "ConfigError: imgsz has no value: write imgsz=value"),
     ("train.py", "data=nowhere.yaml", "DatasetError: .*nowhere.yaml"),
     ("train.py", "data=gone.yaml", "DatasetError: .*nowhere"),
     ("train.py", "data=nc.yaml", "DatasetError: .*nc.*3.*2"),
@@ -166,9 +172,10 @@ MISTAKES = [
     ("train.py", "device=banana", "DeviceError: device='banana': expected"),
     ("train.py", "device=0,1", "DeviceError: device=0,1: .*several"),
     ("train.py", "resume=True", "CheckpointError: there is no last.pt below runs/train"),
+    ("train.py", "imgsz", "ConfigError: imgsz has no value"),
     ("train.py", "tracker=a.yaml", "ConfigError: .*tracker"),
     ("train.py", "resume=missing/last.pt", "CheckpointError: .*last.pt"),
-    ("compare.py", "modells=[a.yaml]", "ConfigError: .*modells"),
+    ("compare.py", "modells=[a.yaml]", "OptionNameError: .*modells"),
     ("compare.py", "model=[a.yaml,b.yaml]", r"ConfigError: model=.*: the networks .* given as models="),
     ("compare.py", "pretrained=a.pt", "ConfigError: pretrained=a.pt: .* given with their network"),
     ("compare.py", "resume=True", "ConfigError: resume=True: .* are resumed"),

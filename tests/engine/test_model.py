@@ -192,8 +192,8 @@ def test_refused_calls(detector, picture):
         detector()
     with pytest.raises(ConfigError, match="there is no option 'confidence'"):
         detector(picture, confidence=0.3)
-    with pytest.raises(ConfigError, match="half=True needs CUDA"):
-        detector(picture, half=True)
+    with pytest.raises(ConfigError, match=r"batch=0\.5 of the GPU's memory is for training"):
+        detector(picture, batch=0.5)
     with pytest.raises(ConfigError, match="batch=-1 is for training"):
         detector(picture, batch=-1)
     with pytest.raises(ConfigError, match=r"model=other\.pt: this network is .*tiny\.yaml"):
@@ -202,6 +202,8 @@ def test_refused_calls(detector, picture):
         detector.train(resume="gone.pt", model="other.yaml")
     with pytest.raises(ConfigError, match="no callback event 'on_predict_begin'; the nearest are: on_predict"):
         detector.add_callback("on_predict_begin", print)
+    with pytest.raises(ConfigError, match="no callback event 'xyz'; those are on_pretrain_routine_start, on_pretrain"):
+        detector.add_callback("xyz", print)
     with pytest.raises(ConfigError, match="no dataset: give data="):
         detector.val()
 
@@ -221,3 +223,32 @@ def test_a_yaml_of_a_stride_of_64(picture, caplog):
     model = YOLO("yolov8n-p6.yaml")
     model(picture, imgsz=160)
     assert model.predictor.args.imgsz == 192 and "stride 64" in caplog.text
+
+
+def test_half_on_a_cpu_is_off_and_said_once(detector, picture, caplog):
+    whole = detector(picture, conf=0.1)[0].boxes.data
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]  # the fixture wrote its weights
+    assert torch.equal(detector(picture, conf=0.1, half=True)[0].boxes.data, whole)
+    detector(picture, half=True)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == ["half=True needs CUDA and is off on cpu"]
+
+
+def test_untrained_weights_are_said_once(detector, picture, tmp_path, caplog):
+    model = YOLO(tmp_path / "tiny.yaml")
+    for _ in range(2):
+        model(picture)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 1 and "tiny.yaml has untrained weights, so its predictions mean nothing" in said[0]
+    caplog.clear()
+    for change in (
+        lambda m: m.load(detector.model.state_dict()),
+        lambda m: m.model.load_state_dict(m.model.state_dict()),
+    ):
+        model = YOLO(tmp_path / "tiny.yaml")
+        change(model)
+        model(picture)
+    assert "untrained" not in caplog.text
+    model.reset_weights()
+    model(picture)
+    assert "untrained" in caplog.text

@@ -17,6 +17,7 @@ from ultralytics.engine.runtime import resolve_runtime
 from ultralytics.engine.trainer import Trainer
 from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import ConfigError
 
 
@@ -164,3 +165,33 @@ def test_args_yaml_makes_the_run_again(train, network, tmp_path):
     model.train(cfg=str(first / "args.yaml"))
     assert model.trainer.save_dir.name == "exp2"
     assert untimed(first) == untimed(model.trainer.save_dir)
+
+
+def test_training_on_what_is_validated_is_said(data, caplog):
+    setup.load_data(DetectTask, get_options({"data": data}))
+    assert not caplog.records
+    data.write_text(data.read_text(encoding="utf-8").replace("images/val", "images/train"), encoding="utf-8")
+    setup.load_data(DetectTask, get_options({"data": data}))
+    assert "train and val are the same images" in caplog.text
+
+
+def test_options_that_are_newer_than_a_run_have_their_default(train, tmp_path):
+    def stop(trainer):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(callbacks={"on_train_epoch_end": stop})
+    last = tmp_path / "runs" / "exp" / "weights" / "last.pt"
+    checkpoint = load_checkpoint(last)
+    del checkpoint.args["augment"]
+    save_checkpoint(last, checkpoint)
+    assert setup.resume_point(last, {"boxes": True}).options.augment is False
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(-1, 0.6), (0.8, 0.8), (3, None)])
+def test_batch_as_a_part_of_the_memory(train, monkeypatch, batch, expected):
+    asked = []
+    monkeypatch.setattr(trainer_module, "largest_batch", lambda device, step, fraction=0.6: asked.append(fraction) or 2)
+    model = train(batch=batch, epochs=1)
+    assert model.trainer.batch_size == (batch if expected is None else 2)
+    assert asked == ([] if expected is None else [expected])

@@ -6,19 +6,33 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, Literal
 
 from ultralytics import utils
-from ultralytics.cfg.options import OPTIONS, TASKS, Options, check_values
+from ultralytics.cfg.command import MODES, parse_words
+from ultralytics.cfg.options import METHOD_DEFAULTS, OPTIONS, TASKS, Options, check_values
 from ultralytics.utils import IterableSimpleNamespace
-from ultralytics.utils.errors import ConfigError, DatasetError, ModelError
+from ultralytics.utils.errors import ConfigError, DatasetError, ModelError, OptionNameError
 from ultralytics.utils.files import load_yaml, nearest
 
-__all__ = ["CFG_DIR", "DEFAULT_YAML", "TASKS", "Options", "get_cfg", "get_options", "parse_overrides", "resolve_yaml"]
+__all__ = [
+    "CFG_DIR",
+    "DEFAULT_YAML",
+    "MODES",
+    "TASKS",
+    "Options",
+    "cfg2dict",
+    "check_dict_alignment",
+    "get_cfg",
+    "get_options",
+    "parse_overrides",
+    "resolve_yaml",
+]
 
 CFG_DIR = Path(__file__).resolve().parent
 DEFAULT_YAML = CFG_DIR / "default.yaml"
@@ -45,27 +59,31 @@ def get_options(*overrides: Mapping[str, Any]) -> Options:
         explicit |= check_values(override)
     path = explicit.pop("cfg", None) or defaults["cfg"]
     if path:
-        file = check_values(load_yaml(path), str(path))
-        if file.pop("cfg", None):
-            raise ConfigError(f"{path}: cfg cannot name another file in turn; write its options here")
-        explicit = file | explicit
+        explicit = _read_file(path, defaults) | explicit
     given = {name for name, value in explicit.items() if value is not None}
     # cfg is None afterwards, so that the options of a run can be the cfg file of another.
     return Options({**defaults, **explicit, "cfg": None}, given)
 
 
+def _read_file(path: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a file that `cfg` names.
+
+    A file of the public package, known by its `mode`, gives every option: those at their default are nobody's choice,
+    and would keep a method from taking its own.
+    """
+    rows = load_yaml(path)
+    file = check_values(rows, str(path), in_file=True)
+    if file.pop("cfg", None):
+        raise ConfigError(f"{path}: cfg cannot name another file in turn; write its options here")
+    if "mode" in rows:
+        unchosen = (defaults, METHOD_DEFAULTS["train"])
+        file = {name: value for name, value in file.items() if all(known.get(name) != value for known in unchosen)}
+    return file
+
+
 def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
     """Options from the words of a command line, such as `imgsz=320 lr0=1e-3 classes=[0,2] name="my run"`."""
-    overrides = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        name = name.strip()
-        if not equals or not name.isidentifier():
-            raise ConfigError(
-                f"{word!r} is not an option: write name=value without dashes or blanks, such as imgsz=320"
-            )
-        overrides[name] = OPTIONS[name].parse(text.strip()) if name in OPTIONS else text.strip()
-    return check_values(overrides)
+    return parse_words(words)[0]
 
 
 def resolve_yaml(name: str | Path, kind: Literal["models", "datasets"] = "models") -> Path:
@@ -97,13 +115,39 @@ def get_cfg(
 
     `cfg` is a YAML file, a mapping or such a namespace; what it leaves open has the default. `overrides` win over it.
     """
-    values = load_yaml(cfg) if isinstance(cfg, str | Path) else cfg or {}
-    given = [dict(vars(v) if isinstance(v, SimpleNamespace) else v) for v in (values, overrides or {})]
+    given = [cfg2dict(cfg or {}), cfg2dict(overrides or {})]
     return IterableSimpleNamespace(**get_options(*given).as_dict())
+
+
+def cfg2dict(cfg: str | Path | Mapping[str, Any] | SimpleNamespace) -> dict[str, Any]:
+    """Options as a dict, from a YAML file, a mapping or a namespace."""
+    if isinstance(cfg, str | Path):
+        return load_yaml(cfg)
+    return dict(vars(cfg) if isinstance(cfg, SimpleNamespace) else cfg)
+
+
+def check_dict_alignment(
+    base: Mapping[str, Any],
+    custom: Mapping[str, Any],
+    e: Exception | None = None,
+    allowed_custom_keys: Collection[str] | None = None,
+) -> None:
+    """Raise OptionNameError, caused by `e`, where `custom` has a key that neither `base` has nor is allowed."""
+    wrong = [name for name in custom if name not in base and name not in (allowed_custom_keys or ())]
+    if wrong:
+        near = {name: nearest(name, base) for name in wrong}
+        hints = [
+            f"{name!r}" + (f" (did you mean {' or '.join(found)}?)" if found else "") for name, found in near.items()
+        ]
+        raise OptionNameError(f"there is no option {', '.join(hints)}") from e
 
 
 def __getattr__(name: str) -> Any:
     """Defaults under their published names, read once somebody asks for them; of other names the reason."""
-    if name in ("DEFAULT_CFG", "DEFAULT_CFG_DICT", "DEFAULT_CFG_KEYS"):
+    if name in ("DEFAULT_CFG", "DEFAULT_CFG_DICT", "DEFAULT_CFG_KEYS", "DEFAULT_CFG_PATH"):
         return getattr(utils, name)
+    if name == "entrypoint":  # published here; the command stands above all rooms, and this is the lowest but one
+        return import_module("ultralytics.__main__").main
+    if name == "copy_default_cfg":
+        return import_module("ultralytics.__main__").copy_default_cfg
     return utils.refused.getter(__name__)(name)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
+from ultralytics.cfg.published import NOT_IMPLEMENTED, UNSUPPORTED, translate
 from ultralytics.cfg.types import (
     DEVICE,
     FLAG,
@@ -11,22 +12,26 @@ from ultralytics.cfg.types import (
     FRACTION,
     INVALID,
     LOSS_NAME,
+    NAME,
     PATH,
     SOURCE,
     TEXT,
     OptionType,
+    alias,
     any_of,
     choice,
     integer,
     list_of,
     number,
+    only_item,
     optional,
 )
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, OptionNameError
 from ultralytics.utils.files import nearest
 
 TASKS = ("detect", "segment", "pose", "obb", "classify")
 
+OptimizerName = Literal["auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp"]
 Method = Literal["train", "val", "predict", "export"]
 
 # Defaults that depend on the method; the rows of default.yaml are empty. `save` is that of a call in Python: detect.py
@@ -49,7 +54,7 @@ class Options:
     # What to run
     task: str | None  # detect, segment, pose, obb or classify; empty: the task of the model
     model: str | None  # network to build (.yaml) or weights to start from (.pt, .safetensors)
-    data: str | None  # dataset YAML, or for classify a folder of images by class
+    data: str | list[str] | None  # dataset YAML, or for classify a folder of images by class
     cfg: str | None  # YAML with options of your own; those given in the call override it
     device: int | str | list[int | str] | None  # 0 (first GPU), cpu or mps
     project: str  # parent folder of the runs; empty: runs/train, runs/val or runs/detect
@@ -63,21 +68,21 @@ class Options:
     epochs: int  # number of epochs, passes over the training images
     time: float | None  # maximum hours of training; overrides epochs
     patience: int  # early stopping after this many epochs without improvement; 0: off
-    batch: int  # images per batch; empty: 16 (predict: 1, of images in memory 16); -1: as many as fit on the GPU
+    batch: int | float  # images per batch; -1: as many as fit on the GPU; 0.8: as fit on 80 % of it
     imgsz: int | list[int]  # input size of the network in pixels, longer side; or [height, width]
     save: bool  # save checkpoints and images; empty: True, but False for model.predict() in Python
     save_period: int  # save an extra checkpoint every n epochs; -1: none
     cache: bool | Literal["ram", "disk"]  # cache decoded images in memory (True or ram) or on disk (disk)
     workers: int  # processes that load images; 0: load in the main process
     pretrained: bool | str | None  # start from the weights that model names; or a weights file to start from
-    optimizer: Literal["auto", "SGD", "Adam", "AdamW", "NAdam", "RMSProp"]  # SGD, Adam, AdamW, NAdam or RMSProp
+    optimizer: OptimizerName  # SGD, Adam, Adamax, AdamW, NAdam, RAdam or RMSProp
     single_cls: bool  # treat all classes as one
     rect: bool  # rectangular batches of similar aspect ratio instead of squares; empty: True, but False in training
     cos_lr: bool  # cosine learning-rate schedule instead of a linear one
     close_mosaic: int  # last epochs without mosaic, mixup and cutmix
     resume: bool | str | None  # resume an interrupted run: True, or the path of its last.pt
     amp: bool | Literal["bf16"]  # mixed precision: True (float16, CUDA only), bf16 or False
-    fraction: float  # fraction of the training images to use, the first ones by path; classify: of each class
+    fraction: float | int  # fraction of the training images to use, the first ones by path; classify: of each class
     freeze: int | list[int | str] | None  # layers to freeze: 10 (the first ten), [0, 1] or names ([model.22.dfl])
     multi_scale: float  # vary imgsz per batch by up to this fraction; True: 0.5
     compile: bool  # compile the network with torch.compile
@@ -97,6 +102,7 @@ class Options:
     retina_masks: bool  # segment: masks at the resolution of the original image instead of the network's input
     max_det: int  # maximum detections per image
     half: bool  # float16 inference (CUDA only); export: float16 weights and images
+    augment: bool  # detect: test-time augmentation, which joins predictions at several sizes and mirrored
     agnostic_nms: bool  # NMS: boxes suppress each other across classes
     source: Any  # what to predict on: file, folder, glob, list, video, camera index, array
     vid_stride: int  # process every n-th frame of a video
@@ -114,7 +120,7 @@ class Options:
     format: Literal["onnx", "torchscript"]  # file format: onnx or torchscript
     dynamic: bool  # dynamic batch and image size, instead of fixed batch and imgsz
     simplify: bool  # simplify the graph with onnxslim (onnx)
-    opset: int | None  # ONNX opset version, 13 to 20; empty: 18
+    opset: int | None  # ONNX opset version, 11 to 20; empty: 18
 
     # Hyper-parameters: optimizer and loss
     lr0: float  # initial learning rate, reached after warm-up
@@ -144,7 +150,7 @@ class Options:
     hsv_v: float  # maximum brightness change, as a fraction
     degrees: float  # maximum rotation in degrees, either way
     translate: float  # maximum translation, as a fraction of the image size
-    scale: float  # zoom by a factor between 1 - scale and 1 + scale
+    scale: float | list[float]  # zoom by a factor between 1 - scale and 1 + scale
     shear: float  # maximum shear in degrees, either way
     perspective: float  # maximum perspective distortion; 0.001 is a lot
     flipud: float  # probability of a vertical flip
@@ -206,31 +212,33 @@ class Options:
 OPTIONS: dict[str, OptionType] = {
     # What to run
     "task": optional(choice(*TASKS)),
-    **dict.fromkeys(("model", "data", "cfg"), optional(PATH)),
+    **dict.fromkeys(("model", "cfg"), optional(PATH)),
+    "data": optional(any_of(PATH, list_of(PATH), parse=SOURCE.parse)),
     "device": optional(DEVICE),
-    **dict.fromkeys(("project", "name"), optional(TEXT)),
+    **dict.fromkeys(("project", "name"), optional(NAME)),
     **dict.fromkeys(("exist_ok", "verbose", "deterministic"), FLAG),
     "seed": integer(0),
     # Training
     "epochs": integer(1),
     "time": optional(number(0, above=True)),
     "patience": integer(0),
-    "batch": optional(any_of(choice(-1), integer(1))),
-    "imgsz": any_of(integer(32), list_of(integer(32), 2, "[height, width]")),
+    "batch": optional(any_of(choice(-1), integer(1), number(0, 0.99, above=True))),  # the last: of the GPU's memory
+    "imgsz": any_of(integer(32), list_of(integer(32), 2, "[height, width]"), only_item(integer(32))),
     **dict.fromkeys(("save", "rect"), optional(FLAG)),
     "save_period": integer(-1),
     "cache": any_of(FLAG, choice("ram", "disk")),
     **dict.fromkeys(("workers", "close_mosaic"), integer(0)),
     **dict.fromkeys(("pretrained", "resume"), optional(FLAG_OR_PATH)),
-    "optimizer": choice("auto", "SGD", "Adam", "AdamW", "NAdam", "RMSProp"),
-    "amp": any_of(FLAG, choice("bf16")),
-    "fraction": number(0, 1, above=True),
+    "optimizer": choice(*get_args(OptimizerName)),
+    "amp": any_of(FLAG, choice("bf16"), alias(fp16=True, fp32=False)),
+    "fraction": any_of(number(0, 1, above=True), integer(2)),  # the latter is a number of images
     "freeze": optional(any_of(integer(0), list_of(any_of(integer(0), OptionType(("a layer's name",), TEXT.read))))),
     "multi_scale": OptionType(
         (*FLAG.alternatives, *FRACTION.alternatives),
         read=lambda value: FRACTION.read(value) if (flag := FLAG.read(value)) is INVALID else 0.5 * flag,  # True: 0.5
     ),
-    **dict.fromkeys(("single_cls", "cos_lr", "compile", "channels_last", "overlap_mask", "val", "plots"), FLAG),
+    **dict.fromkeys(("single_cls", "cos_lr", "compile", "overlap_mask", "val", "plots"), FLAG),
+    "channels_last": OptionType(FLAG.alternatives, read=lambda value: FLAG.read(False if value is None else value)),
     "mask_ratio": integer(1, 32),
     "nbs": integer(1),
     "dropout": number(0, 0.9999),
@@ -242,13 +250,13 @@ OPTIONS: dict[str, OptionType] = {
     "source": SOURCE,
     "vid_stride": integer(1),
     "classes": optional(list_of(integer(0))),
-    **dict.fromkeys(("save_json", "retina_masks", "half", "agnostic_nms", "show"), FLAG),
+    **dict.fromkeys(("save_json", "retina_masks", "half", "augment", "agnostic_nms", "show"), FLAG),
     **dict.fromkeys(("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes"), FLAG),
     "line_width": optional(integer(1)),
     # Export
     "format": choice("onnx", "torchscript"),
     **dict.fromkeys(("dynamic", "simplify"), FLAG),
-    "opset": optional(choice(*range(13, 21))),
+    "opset": optional(choice(*range(11, 21))),
     # Hyper-parameters: optimizer and loss
     **dict.fromkeys(("lr0", "lrf", "weight_decay", "warmup_epochs", "warmup_bias_lr"), number(0)),
     **dict.fromkeys(("box", "cls", "dfl", "pose", "kobj", "angle"), number(0)),
@@ -264,7 +272,8 @@ OPTIONS: dict[str, OptionType] = {
     "nwd": FRACTION,
     "nwd_c": number(0, above=True),
     # Hyper-parameters: augmentation of training images
-    **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate", "scale"), FRACTION),
+    **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "translate"), FRACTION),
+    "scale": any_of(FRACTION, list_of(number(0, above=True), 2, "[minimum, maximum]")),
     **dict.fromkeys(("flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix"), FRACTION),
     **dict.fromkeys(("copy_paste", "erasing"), FRACTION),
     "copy_paste_mode": choice("flip", "mixup"),
@@ -272,34 +281,6 @@ OPTIONS: dict[str, OptionType] = {
     "degrees": number(0, 180),
     "shear": number(0, 89),
     "perspective": number(0, 0.01),
-}
-
-# Options of the public package that are planned here, and what they belong to.
-NOT_IMPLEMENTED: dict[str, str] = {
-    "tracker": "tracking",
-    "stream_buffer": "live streams",
-    "save_frames": "saving single frames of a video",
-    "visualize": "images of feature maps",
-    "embed": "image embeddings",
-    "augment": "test-time augmentation",
-}
-
-_NEWER = "belongs to networks newer than YOLOv8; the losses of YOLOv8 are weighted by box, cls and dfl"
-_DISTILLATION = "belongs to distillation, which is not supported; start from a trained network with pretrained=best.pt"
-# Options of the public package that are not coming, each with the reason and what to do instead.
-UNSUPPORTED: dict[str, str] = {
-    "mode": "is not needed, as the method called decides: model.train(), model.val() or model.predict()",
-    "profile": "is not supported: speed is in the results' `speed`, and the scripts in benchmarks/ measure it",
-    "dnn": "is not supported: ONNX files run with onnxruntime, not with OpenCV's DNN module",
-    **dict.fromkeys(("distill_model", "dis"), _DISTILLATION),
-    "cls_pw": "is not supported: classes are not weighted by frequency; list images of rare classes several times",
-    **dict.fromkeys(("rle", "dlog", "dgrad", "dlam"), _NEWER),
-    "cls_remap": "is not supported: class indices are those of the label files; edit those, or pick some with classes",
-    "int8": "is not supported: quantization needs calibration images; give the .onnx to onnxruntime's quantize_static",
-    "nms": "is not supported: exported files return all boxes, and predict and val apply NMS to them",
-    "optimize": "is not supported: torch has dropped its mobile optimizer; give the .onnx to the phone's runtime",
-    "workspace": "belongs to TensorRT; build an engine with trtexec --onnx=best.onnx --memPoolSize=workspace:4G",
-    "quantize": "is not supported; half=True runs the network in float16 on a GPU",
 }
 
 
@@ -316,23 +297,27 @@ def check_value(name: str, value: Any) -> Any:
     if name not in OPTIONS:
         near = nearest(str(name), OPTIONS)
         hint = f"did you mean {' or '.join(near)}?" if near else "ultralytics/cfg/default.yaml lists all"
-        raise ConfigError(f"there is no option {name!r}: {hint}")
+        raise OptionNameError(f"there is no option {name!r}: {hint}")
     result = OPTIONS[name].read(value)
     if result is INVALID:
         raise ConfigError(f"{name}={value!r}: expected {OPTIONS[name].expected}")
     return result
 
 
-def check_values(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Every value checked. The error starts with `where`, the file they are from, and ends with other wrong names."""
-    checked, errors = {}, {}
-    for name, value in values.items():
+def check_values(values: Mapping[str, Any], where: str = "", in_file: bool = False) -> dict[str, Any]:
+    """Every value checked, under the names of this tree (cfg/published.py).
+
+    The error starts with `where`, the file they are from, and ends with other wrong names. `in_file`: see `translate`.
+    """
+    checked: dict[str, Any] = {}
+    errors: dict[str, ConfigError] = {}
+    for name, value in translate(values, in_file).items():
         try:
             checked[name] = check_value(name, value)
         except ConfigError as exc:  # noqa: PERF203 (a file of another program has many; all are reported at once)
-            errors[name] = str(exc)
+            errors[name] = exc
     if errors:
         first, *others = errors
         more = f" (also refused: {', '.join(map(str, others))})" if others else ""
-        raise ConfigError(f"{where}: {errors[first]}{more}" if where else f"{errors[first]}{more}")
+        raise type(errors[first])(f"{where}: {errors[first]}{more}" if where else f"{errors[first]}{more}")
     return checked

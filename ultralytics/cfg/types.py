@@ -16,12 +16,12 @@ _FLAG_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": Fals
 _NONE_WORDS = ("", "none", "null")
 
 
-def _parse_plain(word: str) -> Any:
+def parse_plain(word: str) -> Any:
     """Numbers, flags, None, and lists of them: `1e-3`, `True`, `none`, `[0, 1]`, `0,1`; anything else stays text."""
     if word.lower() in _NONE_WORDS:
         return None
-    if re.fullmatch(r"\d+(,\s*\d+)+", word):  # a list of integers needs no brackets
-        word = f"[{word}]"
+    if "," in word and re.fullmatch(r"\(?[\d.]+(,\s*[\d.]+)*,?\)?", word):  # numbers need no brackets; Python's tuples
+        word = f"[{word.strip('(,)')}]"
     return parse_value(word)
 
 
@@ -38,7 +38,7 @@ class OptionType:
 
     alternatives: tuple[str, ...]
     read: Callable[[Any], Any]
-    parse: Callable[[str], Any] = _parse_plain
+    parse: Callable[[str], Any] = parse_plain
 
     @property
     def expected(self) -> str:
@@ -48,12 +48,12 @@ class OptionType:
 
 
 def integer(low: int, high: float = math.inf) -> OptionType:
-    """Integers from `low` to `high`."""
+    """Integers from `low` to `high`; 3.0 is one."""
 
     def read(value: Any) -> Any:
         # A bool is an Integral, too; NumPy's integers are taken and become Python's.
-        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= value <= high
-        return int(value) if fits else INVALID
+        whole = isinstance(value, numbers.Integral) or (isinstance(value, float) and value.is_integer())
+        return int(value) if whole and not isinstance(value, bool) and low <= value <= high else INVALID
 
     text = f"an integer from {low} to {high}" if high < math.inf else f"an integer of at least {low}"
     return OptionType((text,), read)
@@ -85,10 +85,15 @@ def choice(*names: str | int) -> OptionType:
     return OptionType(tuple(map(str, names)), read)
 
 
-def any_of(*types: OptionType, parse: Callable[[str], Any] = _parse_plain) -> OptionType:
+def alias(**meanings: Any) -> OptionType:
+    """Words that stand for other values."""
+    return OptionType(tuple(meanings), read=lambda value: meanings.get(str(value).lower(), INVALID))
+
+
+def any_of(*types: OptionType, parse: Callable[[str], Any] = parse_plain) -> OptionType:
     """The first of several types that takes the value."""
     return OptionType(
-        alternatives=tuple(text for option_type in types for text in option_type.alternatives),
+        alternatives=tuple(dict.fromkeys(text for option_type in types for text in option_type.alternatives)),
         read=lambda value: next((v for t in types if (v := t.read(value)) is not INVALID), INVALID),
         parse=parse,
     )
@@ -113,6 +118,14 @@ def list_of(item: OptionType, length: int | None = None, expected: str = "") -> 
     return OptionType((expected,) if expected else (*item.alternatives, "a list of such"), read)
 
 
+def only_item(item: OptionType) -> OptionType:
+    """The item of a list of one, such as `[640]`."""
+    return OptionType(
+        item.alternatives,
+        read=lambda value: item.read(value[0]) if isinstance(value, (list, tuple)) and len(value) == 1 else INVALID,
+    )
+
+
 def _read_device(value: Any) -> Any:
     """An index, a name, or a torch.device, which is recognized by its name so that torch need not be imported."""
     if (type(value).__module__, type(value).__name__) == ("torch", "device"):
@@ -126,7 +139,7 @@ FLAG = OptionType(
 )
 FRACTION = number(0, 1)
 TEXT = OptionType(
-    ("text (in quotes if it looks like a number)",),
+    ("text",),
     read=lambda value: str(value) if isinstance(value, (str, PurePath)) and str(value) else INVALID,
     parse=_parse_text,
 )
@@ -134,6 +147,11 @@ TEXT = OptionType(
 LOSS_NAME = OptionType(
     ("the name of a loss",),
     read=lambda value: value.lower() if isinstance(value, str) and value.isidentifier() else INVALID,
+)
+NAME = OptionType(  # of a folder, which may well be a number
+    TEXT.alternatives,
+    read=lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else TEXT.read(value),
+    parse=_parse_text,
 )
 PATH = OptionType(("a path",), TEXT.read, _parse_text)
 FLAG_OR_PATH = any_of(FLAG, PATH, parse=lambda word: _FLAG_WORDS.get(word.lower(), _parse_text(word)))

@@ -4,13 +4,21 @@ import csv
 import io
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, YOLOError
+
+if TYPE_CHECKING:
+    from ultralytics.comparison.variants import Run
+
+
+CODE = " code "  # what stands in `version` before the digest of the code
 
 
 @dataclass(frozen=True)
@@ -46,10 +54,21 @@ class Record:
     date: str
     key: str  # see `variants.Run`
 
+    @property
+    def sources(self) -> str:
+        """Digest of the code it was trained with, the last word of `version`; empty in records of earlier versions."""
+        return self.version.partition(CODE)[2]
+
 
 COLUMN_NAMES = {"precision": "P", "recall": "R", "map50": "mAP50", "map": "mAP50-95", "best_map": "best_mAP50-95"}
 COLUMNS = [COLUMN_NAMES.get(field.name, field.name) for field in fields(Record)]
 DIGITS = 6
+
+
+def find(records: Sequence[Record], run: "Run") -> Record | None:
+    """Record of a run: of the code as it is now, or one that does not know its code."""
+    own = {record.sources: record for record in records if (record.key, record.seed) == (run.key, run.seed)}
+    return own.get(run.sources) or own.get("")
 
 
 class Ledger:
@@ -63,7 +82,7 @@ class Ledger:
         """All complete lines, with a warning for each of the others. Where a run has several, the first counts."""
         if not self.path.exists():
             return []
-        records: dict[tuple[str, int], Record] = {}
+        records: dict[tuple[str, int, str], Record] = {}
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file)
             header = next(rows, [])
@@ -83,12 +102,12 @@ class Ledger:
                     LOGGER.warning(f"{self.path}, line {rows.line_num}: not a complete record ({exc}): skipped")
                     continue
                 record = Record(*values)
-                records.setdefault((record.key, record.seed), record)
+                records.setdefault((record.key, record.seed, record.sources), record)
         return list(records.values())
 
-    def has(self, key: str, seed: int) -> bool:
+    def has(self, run: "Run") -> bool:
         """Whether there is a record of this run."""
-        return any((record.key, record.seed) == (key, seed) for record in self.read())
+        return find(self.read(), run) is not None
 
     def append(self, record: Record) -> None:
         """Add a line, which is on the disk on return; lines of other processes are neither lost nor broken."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ultralytics.comparison.chart import Trial, plot_variants
 from ultralytics.comparison.latency import BATCHES, Times, latencies, machine
-from ultralytics.comparison.ledger import Ledger, Record
+from ultralytics.comparison.ledger import Ledger, Record, find
 from ultralytics.comparison.statistics import RULE, Difference, Summary, compare, summarize
 from ultralytics.comparison.training import Failure
 from ultralytics.comparison.variants import RANKED_BY, Run, Variant, run_name
@@ -44,7 +44,7 @@ def write_report(runs: Sequence[Run], ledger: Ledger, folder: Path, failures: Se
 
     Latency is measured once all runs but the `failures` are there: until then other processes may be training.
     """
-    records = {(record.key, record.seed): record for record in ledger.read()}
+    records = ledger.read()
     rows: dict[str, Row] = {}
     networks = {}  # those with records: model YAML and (height, width) by label
     missing = []
@@ -52,7 +52,7 @@ def write_report(runs: Sequence[Run], ledger: Ledger, folder: Path, failures: Se
     for run in runs:
         label, imgsz = run.variant.label, run.options.imgsz
         row = rows.setdefault(label, Row(run.variant))
-        if record := records.get((run.key, run.seed)):
+        if record := find(records, run):
             row.records.append(record)
             networks[label] = run.variant.model, imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
         elif str(run) not in failed:
@@ -78,7 +78,7 @@ def trial(row: Row, ledger: Ledger) -> Trial:
     """Curves of a variant, as far as their files exist, and its final scores, for the chart."""
     curves = []
     for record in row.records:
-        path = ledger.curves / f"{run_name(record.name, record.seed, record.key)}.csv"
+        path = ledger.curves / f"{run_name(record.name, record.seed, record.key, record.sources)}.csv"
         if path.exists():
             epochs = read_csv(path)
             scores = [float(epoch[RANKED_BY] or "nan") for epoch in epochs]  # empty: not validated

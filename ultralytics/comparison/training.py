@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 import ultralytics
-from ultralytics.comparison.ledger import Ledger, Record
+from ultralytics.comparison.ledger import CODE, Ledger, Record
 from ultralytics.comparison.variants import RANKED_BY, Run
 from ultralytics.engine.model import YOLO
 from ultralytics.utils import LOGGER
@@ -42,7 +42,7 @@ def train_missing(runs: Sequence[Run], ledger: Ledger, settings: Mapping[str, An
         pending, claimed_elsewhere = claimed_elsewhere, []
         for run in pending:
             try:
-                if not ledger.has(run.key, run.seed):
+                if not ledger.has(run):
                     claim_and_finish(run, ledger, settings)
             except Timeout:  # noqa: PERF203 (a run takes minutes)
                 claimed_elsewhere.append(run)
@@ -66,12 +66,14 @@ def claim_and_finish(run: Run, ledger: Ledger, settings: Mapping[str, Any]) -> N
     except OSError as exc:
         raise YOLOError(f"{folder} cannot be written: {exc.strerror or exc}; give another project=") from exc
     with claim:
-        if not ledger.has(run.key, run.seed):
+        if not ledger.has(run):
             finish(run, folder, ledger, settings)
 
 
 def finish(run: Run, folder: Path, ledger: Ledger, settings: Mapping[str, Any]) -> None:
     """Train from the start or resume, then keep the curve, and last of all write the line."""
+    if any((record.key, record.seed) == (run.key, run.seed) for record in ledger.read()):
+        LOGGER.info(f"{run}: a layer or the loss was edited since it was trained, so it is trained again")
     LOGGER.info(f"{run}: in {folder}")
     last = folder / "weights" / "last.pt"
     state = status(last)  # "finished": killed between the last epoch and the line
@@ -129,7 +131,7 @@ def measure(run: Run, folder: Path) -> Record:
         parameters=parameters,
         gflops=gflops,
         device=f"{args['device'] or 'auto'} {torch.get_num_threads()} threads {platform.machine()}",
-        version=version(),
+        version=f"{version()}{CODE}{run.sources}",
         date=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%MZ"),
         key=run.key,
     )

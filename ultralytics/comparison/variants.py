@@ -10,6 +10,7 @@ from typing import Any
 
 from ultralytics.cfg import Options, get_options, resolve_yaml
 from ultralytics.cfg.options import check_values
+from ultralytics.comparison.sources import sources
 from ultralytics.data.labels.files import list_images
 from ultralytics.data.utils import load_data_yaml
 from ultralytics.models.yolo import task_class
@@ -62,6 +63,7 @@ class Run:
     classes: int  # their number
     options: Options
     key: str  # equal for runs that differ only in their seed
+    sources: str  # digest of the code of its layers and its loss
 
     def __str__(self) -> str:
         return f"{self.variant.label}, seed {self.seed}"
@@ -69,13 +71,13 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its folder and of its curve."""
-        return run_name(self.variant.label, self.seed, self.key)
+        return run_name(self.variant.label, self.seed, self.key, self.sources)
 
 
-def run_name(label: str, seed: int, key: str) -> str:
-    """File name that shows the label of a run, and that no other run has."""
+def run_name(label: str, seed: int, key: str, sources: str = "") -> str:
+    """File name that shows the label of a run, and that no other run has; older ones do not know their `sources`."""
     readable = re.sub(r"[^\w.+-]", "_", label)
-    return f"{readable}-seed{seed}-{key}"
+    return "-".join(filter(None, (readable, f"seed{seed}", key, sources)))
 
 
 def read_variants(models: Any) -> list[Variant]:
@@ -151,7 +153,8 @@ def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, An
         # The dataset is called as its YAML or, where that is data.yaml, as the folder.
         file = data["yaml_file"]
         name = file.parent.name if file.stem in ("data", "dataset") else file.stem
-        runs += [Run(variant, seed, name, data["nc"], options, key) for seed in dict.fromkeys(seeds)]
+        code = sources(variant.model, options)
+        runs += [Run(variant, seed, name, data["nc"], options, key, code) for seed in dict.fromkeys(seeds)]
     return sorted(runs, key=lambda run: list(seeds).index(run.seed))
 
 

@@ -178,7 +178,7 @@ def paste(sample: Sample, source: Sample, fraction: float) -> Sample:
 
 def random_perspective(source: Sample | Mosaic, size: Size, options: Options, rng: np.random.Generator) -> Sample:
     """The image scaled, rotated, sheared, moved and tilted at random about its center, in an image of `size`."""
-    scale = rng.uniform(1 - options.scale, 1 + options.scale)
+    scale = rng.uniform(*zoom_range(options))
     matrix = random_matrix(source.size, size, scale, options, rng)
     if isinstance(source, Mosaic):
         main, tiles, fixed, sides = source.samples[0], source.tiles, source.center, (max(size), max(size))
@@ -189,6 +189,13 @@ def random_perspective(source: Sample | Mosaic, size: Size, options: Options, rn
     moved = source.instances.affine(matrix, size)
     instances = moved.select(keep_mask(source.instances, moved, scale))
     return replace(main, img=draw(tiles, source.size, matrix, size), instances=instances, ratio_pad=None)
+
+
+def zoom_range(options: Options) -> tuple[float, float]:
+    """Smallest and largest factor of `scale`, a deviation from 1 or the two themselves."""
+    if isinstance(options.scale, list):
+        return min(options.scale), max(options.scale)
+    return 1 - options.scale, 1 + options.scale
 
 
 def random_matrix(source: Size, size: Size, scale: float, options: Options, rng: np.random.Generator) -> np.ndarray:

@@ -17,13 +17,13 @@ from ultralytics.data.augment import augment as augment_sample
 from ultralytics.data.cache.loading import DecodeBuffer, ImageLoader
 from ultralytics.data.cache.whole import available_memory
 from ultralytics.data.instances import Instances, Sample, Size
-from ultralytics.data.labels.files import labels_cache, list_images
+from ultralytics.data.labels.files import label_path, labels_cache, list_images, misplaced_labels
 from ultralytics.data.labels.rows import RowParser, parse_box_rows
 from ultralytics.data.labels.scan import scan
 from ultralytics.data.labels.store import LabelStore
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.letterbox import pad as pad_to
 from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
 
@@ -269,14 +269,15 @@ def build_dataset(
 ) -> YOLODataset:
     """Dataset of one `split` of a dataset YAML as `load_data_yaml` gives it.
 
-    For training (`augment`) the first `fraction` of the images in the order of their paths.
+    For training (`augment`) the first `fraction` of the images in the order of their paths, or so many of them.
 
-    Raises DatasetError if not a single image can be used.
+    Raises DatasetError if not a single image can be used, or there is nothing to learn in any of them.
     """
     check_one_size(options)
     files = list_images(data[split])
     if augment:
-        files = files[: max(round(len(files) * options.fraction), 1)]
+        count = options.fraction if isinstance(options.fraction, int) else round(len(files) * options.fraction)
+        files = files[: max(count, 1)]
     labels = scan(
         files,
         data["nc_in_files"],
@@ -286,6 +287,13 @@ def build_dataset(
         cache_path=labels_cache(files),
         desc=split,
     )
+    if augment and not labels.counts.any():
+        other = misplaced_labels(labels.file(0))
+        hint = f"; if they are in {other}, rename that folder to labels" if other else ""
+        raise DatasetError(
+            f"{split}: not one of its {len(labels)} images has an object; the labels of {labels.file(0)} would be in "
+            f"{label_path(labels.file(0))}{hint}"
+        )
     return YOLODataset(
         labels,
         options,

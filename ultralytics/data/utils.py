@@ -112,10 +112,14 @@ def _names(data: dict, file: Path) -> dict[int, str]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise DatasetError(f"{file}: `names: {names}` is neither a list nor a mapping of class names")
+    names = {int(k) if isinstance(k, str) and k.strip().isdecimal() else k: name for k, name in names.items()}
     if set(names) != set(range(len(names))):
         keys = ", ".join(map(repr, names))
         keys = keys if len(keys) < 60 else keys[:57] + "..."
-        raise DatasetError(f"{file}: names has the keys {keys}, expected 0 to {len(names) - 1}")
+        first = next(iter(names.items()))
+        swapped = all(isinstance(index, int) for index in names.values())
+        hint = f"; write the number first: `{first[1]}: {first[0]}`" if swapped else ""
+        raise DatasetError(f"{file}: names has the keys {keys}, expected 0 to {len(names) - 1}{hint}")
     if nc not in (None, len(names)):
         raise DatasetError(f"{file}: `nc: {nc}`, but there are {len(names)} names; remove nc or correct the names")
     for index, name in names.items():

@@ -1,15 +1,16 @@
 """Command line of the scripts: `name=value` words, help, the CPU where there is no GPU, errors of one line."""
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from ultralytics.cfg import DEFAULT_YAML, get_options, parse_overrides
+from ultralytics.cfg import DEFAULT_YAML, get_options
+from ultralytics.cfg.command import errors_as_sentences, parse_words
 from ultralytics.models.yolo import settings_for
-from ultralytics.utils.errors import CheckpointError, NoGPUError, YOLOError
-from ultralytics.utils.files import parse_value
+from ultralytics.utils import LOGGER
+from ultralytics.utils.checkpoint import load_checkpoint
+from ultralytics.utils.errors import CheckpointError, NoGPUError
 from ultralytics.utils.torch_utils import select_device
 
 EMPTY: Mapping[str, object] = MappingProxyType({})
@@ -28,10 +29,8 @@ def run(
     if any(word in ("-h", "--help", "help") for word in words):
         print(f"{doc.strip()}\n\nOptions and their defaults are described in {DEFAULT_YAML}")
         return
-    try:
-        names = [word.partition("=")[0].strip() for word in words]
-        given = parse_overrides(word for word, name in zip(words, names, strict=True) if name not in own)
-        own_given = {n: parse_value(word.partition("=")[2]) for word, n in zip(words, names, strict=True) if n in own}
+    with errors_as_sentences():
+        given, own_given = parse_words(words, own)
         if given.get("resume"):  # that run has its own settings
             settings = {"device": settings.get("device")}
         elif task := given.get("task") or settings.get("task") or get_options().task:
@@ -43,17 +42,28 @@ def run(
             print(f"{exc}. Continuing with device=cpu.")
             options["device"] = "cpu"
         main({**own, **own_given, **options})
-    except YOLOError as exc:
-        if os.environ.get("YOLO_TRACEBACK") == "1":
-            raise
-        sys.exit(f"{type(exc).__name__}: {exc}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
 
 
-def newest_weights(name: str = "best.pt", folder: str = "runs/train") -> str:
-    """Path of the best.pt, or last.pt, that was written last below a folder."""
-    found = sorted(Path(folder).rglob(name), key=lambda path: path.stat().st_mtime)
+def newest_first(name: str, folder: str) -> list[Path]:
+    """Files of a name anywhere below a folder; CheckpointError if there is none."""
+    found = sorted(Path(folder).rglob(name), key=lambda path: path.stat().st_mtime, reverse=True)
     if not found:
         raise CheckpointError(f"there is no {name} below {folder}: run train.py first, or give the path of weights")
-    return str(found[-1])
+    return found
+
+
+def newest_weights(folder: str = "runs/train") -> str:
+    """Path of the best.pt that was written last below a folder."""
+    return str(newest_first("best.pt", folder)[0])
+
+
+def newest_resumable(folder: str = "runs/train") -> str:
+    """Path of the newest last.pt below a folder whose run is not over."""
+    found = newest_first("last.pt", folder)
+    for path in found:
+        try:
+            if load_checkpoint(path).training is not None:
+                return str(path)
+        except CheckpointError as exc:  # noqa: PERF203 (few, and each takes its time to read)
+            LOGGER.warning(f"{path} skipped: {exc}")
+    raise CheckpointError(f"none of the {len(found)} last.pt below {folder} can be resumed: their runs are finished")

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import ultralytics
-from ultralytics.cfg import Options
+from ultralytics.cfg import Options, get_options
+from ultralytics.cfg.options import OPTIONS
 from ultralytics.engine.backends import FORMATS, as_list
 from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER, refused
@@ -33,8 +34,11 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2}  # fraction of an output'
 
 def check_given(given: Metadata, options: Options) -> None:
     """Refuse, by a ConfigError, what was given to export() and would change nothing."""
+    defaults = get_options().as_dict()
     for name in given:
-        if name not in TAKEN:
+        if name not in OPTIONS or given[name] == defaults[name]:
+            continue
+        if name not in TAKEN and name not in ("cfg", "task", "model"):
             raise ConfigError(f"{name} changes nothing in an exported file: export() takes {', '.join(sorted(TAKEN))}")
         if name in ONNX_ONLY and options.format != "onnx":
             raise ConfigError(f"{name} belongs to format=onnx, not to {options.format}: leave it out")

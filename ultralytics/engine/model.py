@@ -14,7 +14,7 @@ from ultralytics.cfg import DEFAULT_YAML, TASKS, Options, get_options
 from ultralytics.engine.backends import FORMATS, ExportedNetwork, is_exported
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
-from ultralytics.engine.runtime import FusedCopy, in_batches, inference_dtype
+from ultralytics.engine.runtime import HALF_IS_OFF, FusedCopy, in_batches, inference_dtype
 from ultralytics.models.yolo import task_class
 from ultralytics.nn.tasks import checkpoint_task, find_task, model_from_checkpoint, yaml_model_load
 from ultralytics.utils import LOGGER, refused
@@ -25,6 +25,7 @@ from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:  # the loops are imported when they are asked for: `from ultralytics import YOLO` stays quick
+    from ultralytics.engine.multitrain import Scores
     from ultralytics.engine.predictor import Predictor
     from ultralytics.engine.trainer import Trainer
     from ultralytics.models.yolo.task import Metrics, Task
@@ -67,15 +68,17 @@ class YOLO(nn.Module):
         self.cfg: str | None = None
         self.predictor: Predictor | None = None
         self.trainer: Trainer | None = None
-        self.metrics: Metrics | None = None
+        self.metrics: Metrics | Scores | None = None
         self._fused = FusedCopy()
         self._has_weights = False
+        self._warned: set[str] = set()  # what is said once, not at every image
         if Path(model).suffix in (".yaml", ".yml"):
             self.cfg = str(model)
             architecture = yaml_model_load(self.cfg)
             self._task: type[Task] = task_class(find_task(architecture))
             self.model: nn.Module = self._task.model_class(architecture, nc=nc, verbose=verbose)
             self.overrides = {"model": self.cfg}
+            self._initial = writes(self.model)
         else:
             self._open(Path(model))
             if nc not in (None, len(self.names)):
@@ -111,6 +114,7 @@ class YOLO(nn.Module):
             raise SourceError(
                 "nothing to predict on: give source=, a path, folder, glob, video, array, image or tensor"
             )
+        self._warn_untrained()
         self.predictor = Predictor(self._task(checked), self.callbacks)
         results = self.predictor.stream(self._network(checked), checked.source)
         return results if stream else list(results)
@@ -140,6 +144,7 @@ class YOLO(nn.Module):
         if batch := self._val_batch():  # the metrics depend a little on the shapes of rectangular batches
             options = {"batch": batch} | options
         checked = self._options("val", options)
+        self._warn_untrained()
         network = self._network(checked)
         self.metrics = Validator.of_model(network, self._task, checked, self.callbacks)(network)
         return self.metrics
@@ -158,18 +163,29 @@ class YOLO(nn.Module):
         known = {name: self.overrides[name] for name in ("data", "single_cls") if name in self.overrides}
         return str(exporter.export(self.model, checked, stem, known | {"val_batch": self._val_batch()}))
 
-    def train(self, augmentations: Sequence[Callable] = (), **options: object) -> "Metrics":
+    def train(self, augmentations: Sequence[Callable] = (), **options: object) -> "Metrics | Scores":
         """Train on `data`, leave weights and plots in a run folder, and return the metrics of the best weights.
 
         The network is then the best one; with save=False, which keeps no weights, the averaged one of the last epoch.
         `augmentations` are the user's own steps for training images (`Transform` in data/augment.py). `resume=True`
-        continues the run of the last.pt this was made of, `resume="path/last.pt"` that of another one.
+        continues the run of the last.pt this was made of, `resume="path/last.pt"` that of another one. For a list of
+        datasets see engine/multitrain.py: the network stays as it is.
         """
         from ultralytics.engine.setup import new_model, resume_point
         from ultralytics.engine.trainer import Trainer
 
         self._layers("train")
         checked = self._options("train", options)
+        build = partial(new_model, source=self.model, has_weights=self._has_weights)
+        if isinstance(checked.data, list):
+            from ultralytics.engine.multitrain import train_each
+
+            def make_trainer(own: Options) -> Trainer:
+                self.trainer = Trainer(self._task, own, build, self.callbacks, transforms=augmentations)
+                return self.trainer
+
+            self.metrics = train_each(checked, make_trainer)
+            return self.metrics
         if checked.resume:
             path = Path(checked.resume if isinstance(checked.resume, str) else self.ckpt_path or checked.model)
             point = resume_point(path, options)
@@ -183,7 +199,6 @@ class YOLO(nn.Module):
                 transforms=augmentations,
             )
         else:
-            build = partial(new_model, source=self.model, has_weights=self._has_weights)
             self.trainer = Trainer(self._task, checked, build, self.callbacks, transforms=augmentations)
         self.metrics = self.trainer.train()
         if checked.save:
@@ -227,7 +242,7 @@ class YOLO(nn.Module):
             raise ModelError("the network was changed after it was built, such as by fuse(): open it afresh")
         self.model.load_state_dict(fresh)
         self.model.requires_grad_(True)
-        self._has_weights = False
+        self._has_weights, self._initial = False, writes(self.model)
         return self
 
     def save(self, filename: str | Path = "saved_model.pt") -> None:
@@ -309,12 +324,33 @@ class YOLO(nn.Module):
             )
         return self.model
 
+    def _can_augment(self) -> bool:
+        """Whether test-time augmentation can be had; where not, one line says so, as in the public package."""
+        exported = isinstance(self.model, ExportedNetwork)
+        if exported or not self._task.can_augment:
+            reason = "an exported network takes one size" if exported else f"there is none for {self.task}"
+            self._warn_once(f"augment=True, test-time augmentation, is off: {reason}")
+            return False
+        return True
+
     def _network(self, options: Options) -> nn.Module:
         """What computes with these options: the exported network, or a fused copy of this one."""
         if isinstance(self.model, ExportedNetwork):
             return self.model.select_device(options.device)
         device = select_device(options.device)
+        if options.half and device.type != "cuda":
+            self._warn_once(HALF_IS_OFF.format(device.type))
         return self._fused.get(self.model, device, inference_dtype(options, device))
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            LOGGER.warning(message)
+
+    def _warn_untrained(self) -> None:
+        """Say that results mean nothing, where nobody has changed the weights the network was initialized with."""
+        if not self._has_weights and writes(self.model) == self._initial:
+            self._warn_once(f"{self.cfg} has untrained weights, so its predictions mean nothing: load() some, or train")
 
     def _val_batch(self) -> int | None:
         """The batch that training validated with, for weights of this tree."""
@@ -337,11 +373,17 @@ class YOLO(nn.Module):
             raise ConfigError(f"model={options.model}: this network is {self.overrides['model']}; YOLO() opens another")
         if method != "train" and options.batch == -1:
             raise ConfigError(f"batch=-1 is for training: give model.{method}() a number")
-        if method == "predict" and (unknown := [c for c in options.classes or () if c not in self.names]):
+        if method != "train" and isinstance(options.batch, float):
             raise ConfigError(
-                f"classes={unknown}: the network has the classes 0 to {len(self.names) - 1}; leave out others"
+                f"batch={options.batch} of the GPU's memory is for training: give model.{method}() a number"
+            )
+        if method == "predict" and (unknown := [c for c in options.classes or () if c not in self.names]):
+            self._warn_once(
+                f"classes={unknown}: the network has the classes 0 to {len(self.names) - 1}, and finds no other"
             )
         self._task.check_options(options, method)
+        if options.augment and method in ("val", "predict"):
+            options = options.replace(augment=self._can_augment())
         if isinstance(self.model, ExportedNetwork):
             options = self.model.constrain(options)
 
@@ -353,6 +395,11 @@ class YOLO(nn.Module):
             return options
         LOGGER.warning(f"imgsz={sides} is no multiple of the network's stride {stride}: using imgsz={fitting}")
         return options.replace(imgsz=fitting)
+
+
+def writes(model: nn.Module) -> int:
+    """Number that grows whenever somebody writes to a weight."""
+    return sum(0 if p.is_inference() else p._version for p in model.parameters())
 
 
 __getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

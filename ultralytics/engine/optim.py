@@ -63,8 +63,7 @@ def build_optimizer(model: nn.Module, options: Options, batch: int) -> Optimizer
         return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
     if options.optimizer == "RMSProp":
         return torch.optim.RMSprop(groups, lr=lr, momentum=momentum)
-    adam = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "NAdam": torch.optim.NAdam}[options.optimizer]
-    return adam(groups, lr=lr, betas=(momentum, 0.999))
+    return getattr(torch.optim, options.optimizer)(groups, lr=lr, betas=(momentum, 0.999))  # Adam and its relatives
 
 
 def describe_optimizer(optimizer: Optimizer) -> str:

@@ -84,7 +84,7 @@ class Predictor:
         with watch("preprocess"):
             images = self.task.preprocess(self.batch, model.max_stride).to(model.device, model.dtype)
         with watch("inference"):
-            outputs = model(images)
+            outputs = self.task.infer(model, images)
         with watch("postprocess"):
             preds = self.task.postprocess(outputs, model.nc)
             self.results = [

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import Options
-from ultralytics.utils.errors import ConfigError
 
 T = TypeVar("T")
+HALF_IS_OFF = "half=True needs CUDA and is off on {}"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
         amp = None
         if "amp" in options.given:
             notes.append(f"amp=True needs CUDA and is off on {device.type}; amp=bf16 works there")
-    inference_dtype(options, device)  # refused now, not when the run ends with its validation
+    if options.half and device.type != "cuda":
+        notes.append(HALF_IS_OFF.format(device.type))
     if device.type == "mps":
         notes.append("device=mps is untested")
     return RuntimeSettings(
@@ -55,10 +56,8 @@ def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
 
 
 def inference_dtype(options: Options, device: torch.device) -> torch.dtype:
-    """float16 where `half` was asked for and can be had, else float32; half without CUDA is a ConfigError."""
-    if options.half and device.type != "cuda":
-        raise ConfigError(f"half=True needs CUDA, the device is {device.type}: leave half out")
-    return torch.float16 if options.half else torch.float32
+    """float16 where `half` was asked for and the device has it, else float32."""
+    return torch.float16 if options.half and device.type == "cuda" else torch.float32
 
 
 def largest_batch(device: torch.device, step_memory: Callable[[int], int], fraction: float = 0.6) -> int:

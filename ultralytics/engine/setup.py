@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ultralytics.cfg import Options, get_options
+from ultralytics.cfg.options import OPTIONS
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.runtime import RuntimeSettings
 from ultralytics.models.yolo.task import Task
 from ultralytics.nn.tasks import BaseModel
+from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
 from ultralytics.utils.files import increment_path, save_yaml
@@ -37,7 +39,11 @@ def load_data(task: type[Task], options: Options, splits: Sequence[str] = ("trai
     """Description of the dataset of `options.data`, its `splits` checked; with `single_cls` all classes become one."""
     if not options.data:
         raise ConfigError("no dataset: give data=, the path of a dataset YAML or a name such as shapes.yaml")
+    if isinstance(options.data, list):
+        raise ConfigError(f"data={options.data}: several datasets are for train(); give one")
     data = task.describe_data(options.data, splits)
+    if {"train", "val"} <= set(splits) and data["train"] == data["val"]:
+        LOGGER.warning(f"{options.data}: train and val are the same images, so the metrics say nothing about others")
     if data["channels"] != 3:
         raise ConfigError(f"{options.data}: channels must be 3; gray images are read with three equal channels")
     if options.single_cls:
@@ -139,10 +145,10 @@ def resume_point(path: Path, given: dict[str, object]) -> ResumePoint:
     if folder.name != "weights":
         raise CheckpointError(f"{path} is not in the folder weights of a run, where its results would go: move it back")
 
-    # Options that did not exist when the run was started have their defaults.
-    before = Options(get_options().as_dict() | checkpoint.args, checkpoint.training["given"])
     asked = get_options(given)
-    values = {name: getattr(asked, name) for name in given if name not in ("resume", "model", "cfg")}
+    # An older run does not know the options that came since.
+    before = Options(get_options().as_dict() | checkpoint.args, checkpoint.training["given"])
+    values = {n: getattr(asked, n) for n in given if n in OPTIONS and n not in ("resume", "model", "cfg")}
     for name, value in values.items():
         if name not in CHANGEABLE and value not in (*UNDECIDED, getattr(before, name)):
             raise ConfigError(

@@ -176,12 +176,13 @@ class Trainer:
         self.schedule = Schedule(self.timed_options(), self.batches, self.batch_size)
 
     def choose_batch(self) -> int:
-        """Batch size that was asked for; for -1 the largest that fits."""
-        if self.args.batch != -1:
+        """Batch size that was asked for; for -1 or a fraction of the GPU's memory the largest that fits."""
+        if isinstance(self.args.batch, int) and self.args.batch > 0:
             return self.args.batch
         side = round_to_stride(self.args.imgsz * (1 + self.args.multi_scale), self.model.max_stride)
-        size = largest_batch(self.device, lambda n: step_memory(self.model, n, side, self.runtime))
-        LOGGER.info(f"batch=-1: using {size}")
+        memory = {} if self.args.batch == -1 else {"fraction": self.args.batch}
+        size = largest_batch(self.device, lambda n: step_memory(self.model, n, side, self.runtime), **memory)
+        LOGGER.info(f"batch={self.args.batch}: using {size}")
         return size
 
     def build_loaders(self) -> None:

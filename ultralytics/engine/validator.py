@@ -66,7 +66,8 @@ class Validator:
             with watch("preprocess"):
                 images = batch["img"].to(model.device, non_blocking=True).to(model.dtype) / 255
             with watch("inference"):
-                outputs = model(images)
+                # The loss takes the outputs of one pass.
+                outputs = model(images) if criterion else self.task.infer(model, images)
             if criterion is not None:
                 with watch("loss"):
                     losses.append(criterion(outputs, batch)[1])

@@ -5,8 +5,15 @@ class YOLOError(Exception):
     """Base of every error this package raises on purpose; scripts print it without a traceback."""
 
 
-class ConfigError(YOLOError):
+class ConfigError(YOLOError, ValueError):
     """An option or a value in it."""
+
+
+class OptionNameError(ConfigError, SyntaxError):
+    """A name that no option has; the public package raises a SyntaxError."""
+
+    def __init__(self, message: str) -> None:
+        SyntaxError.__init__(self, message)  # ValueError's would leave the text out of tracebacks
 
 
 class ModelError(YOLOError):

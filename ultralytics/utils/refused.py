@@ -41,7 +41,6 @@ _TABLE = (  # homes below `ultralytics`, names in each of them, what to do inste
     (".", "download", _NO_DOWNLOAD),
     (".", "solutions hub trackers", "count, draw and track with the Results of YOLO(...).predict(source, stream=True)"),
     (". utils", "ASSETS", 'no images come with it: give a path, or train on data="shapes.yaml", which is drawn'),
-    ("cfg", "entrypoint", "the scripts train.py, val.py and detect.py take name=value words"),
     ("cfg", "TASK2DATA TASK2MODEL TASK2METRIC", "every task's class has its own, as in models/yolo/detect/task.py"),
     ("cfg", "get_save_dir", "use increment_path of ultralytics.utils.files"),
     ("data.build", "build_dataloader build_yolo_dataset load_inference_source ContiguousDistributedSampler", _DATA),

@@ -8,7 +8,9 @@ from PIL import Image
 
 from ultralytics.cfg import get_options
 from ultralytics.data.build import build_loader
-from ultralytics.models.yolo.classify.data import build_class_dataset, center_crop, fixed_torch_seed
+from ultralytics.models.yolo.classify.data import build_class_dataset, center_crop, fixed_torch_seed, random_crop
+from ultralytics.models.yolo.classify.folders import spread_over_classes
+from ultralytics.models.yolo.classify.task import ClassifyTask
 from ultralytics.utils.errors import ConfigError
 
 STILL = {"scale": 0.0, "fliplr": 0.0, "auto_augment": None, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "erasing": 0.0}
@@ -185,3 +187,18 @@ def test_an_image_that_has_become_unreadable(build, folder, caplog):
     (folder / "a" / "00.png").write_bytes(b"")
     sample = dataset[0]
     assert sample.im_file.endswith("02.png") and "another image takes its place" in caplog.text
+
+
+def test_fraction_as_a_number_is_spread_over_the_classes():
+    """The counts are those of the public package for 10 classes of 40 images."""
+    cls = np.repeat(np.arange(10), 40)
+    assert np.bincount(cls[spread_over_classes(cls, 25)], minlength=10).tolist() == [3, 2, 3, 2, 3, 2, 2, 3, 2, 3]
+    assert cls[spread_over_classes(cls, 3)].tolist() == [0, 4, 9]
+    assert len(spread_over_classes(cls, 1000)) == 400
+
+
+def test_scale_may_be_a_pair():
+    crop = random_crop(get_options({"imgsz": 32, "scale": [0.2, 0.9]})).transforms[0]
+    assert tuple(crop.scale) == (0.2, 0.9)
+    with pytest.raises(ConfigError, match=r"scale=\[0\.5, 1\.2\]: classification crops a part of the image"):
+        ClassifyTask.check_options(get_options({"scale": [0.5, 1.2], "imgsz": 32}), "train")

@@ -158,7 +158,6 @@ def test_pictures_of_a_batch(tmp_path):
         ("val", {"imgsz": [64, 96]}, "imgsz=[64, 96]: classification crops squares"),
         ("val", {"save_json": True}, "save_json=True"),
         ("val", {"save_txt": True}, "save_txt=True: classes are written by predict"),
-        ("predict", {"classes": [1]}, "classes=[1]"),
         ("predict", {"save_crop": True}, "save_crop=True"),
     ],
     ids=str,

@@ -64,6 +64,16 @@ def label_path(image: str | Path) -> Path:
     return Path(*folders, path.stem + ".txt")
 
 
+def misplaced_labels(image: str | Path) -> Path | None:
+    """Folder beside that of an image's labels whose name also says label, such as `label`; None if there is none."""
+    expected = label_path(Path(image).absolute())
+    folder = next((parent for parent in expected.parents if parent.name == "labels"), expected.parent)
+    others = folder.parent.iterdir() if folder.parent.is_dir() else ()
+    return min(
+        (path for path in others if path.is_dir() and path != folder and "label" in path.name.lower()), default=None
+    )
+
+
 def labels_cache(files: Sequence[str]) -> Path:
     """File for the scan of these images: beside the folder of the first one's labels, as `<folder>.cache`."""
     folder = label_path(Path(files[0]).absolute()).parent

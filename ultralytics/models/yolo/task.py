@@ -76,6 +76,7 @@ class Task(ABC):
     default_settings: ClassVar[Mapping[str, str | int]]
     # Defaults of options by method, such as {"val": {"conf": 0.01}}, where they are not the common ones:
     method_defaults: ClassVar[Mapping[str, Mapping[str, float]]] = {}
+    can_augment: ClassVar[bool] = False  # whether `infer` knows test-time augmentation
     model_class: ClassVar[type[BaseModel]]
     loss_class: ClassVar[Callable[[BaseModel], Criterion]]  # a class or a plain function, called by `criterion`
     evaluator_class: ClassVar[Callable[..., Evaluator]]  # (task, dataset, save_dir, nc, final), see `evaluator`
@@ -181,6 +182,10 @@ class Task(ABC):
         images = [frame.image for frame in frames]
         stacked = letterbox_batch(images, self.options.imgsz, stride, self.options.rect)  # (B, H, W, 3) BGR uint8
         return torch.from_numpy(np.ascontiguousarray(stacked[..., ::-1].transpose(0, 3, 1, 2))).float() / 255
+
+    def infer(self, model: nn.Module, images: Tensor) -> Outputs:
+        """Outputs of a network in eval mode, or of an exported one, for images (B, 3, H, W) of its own input."""
+        return model(images)
 
     @abstractmethod
     def postprocess(self, outputs: Outputs, nc: int) -> list:

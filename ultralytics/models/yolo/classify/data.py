@@ -18,7 +18,7 @@ from ultralytics.data.cache.loading import ImageLoader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.instances import Instances, Sample
 from ultralytics.data.labels.store import LabelStore
-from ultralytics.models.yolo.classify.folders import first_of_each_class, scan_classes
+from ultralytics.models.yolo.classify.folders import first_of_each_class, scan_classes, spread_over_classes
 from ultralytics.utils.errors import ConfigError
 
 Crop = Callable[[Image.Image], Image.Image]
@@ -42,12 +42,13 @@ def center_crop(side: int) -> Crop:
 def random_crop(options: Options) -> Crop:
     """Transform that cuts a square of 1 - `scale` to all of the area, flips it and changes its colors.
 
-    Colors change as `auto_augment` says or, where that is empty, by `hsv_h`, `hsv_s` and `hsv_v`. Draws come from
-    torch's own generator.
+    A pair `scale` is the smallest and largest part of the area. Colors change as `auto_augment` says or, where that is
+    empty, by `hsv_h`, `hsv_s` and `hsv_v`. Draws come from torch's own generator.
     """
     from torchvision import transforms as t
 
     bilinear = t.InterpolationMode.BILINEAR
+    areas = options.scale if isinstance(options.scale, list) else (1 - options.scale, 1)
     if options.hsv_h > MAX_HUE and not options.auto_augment:
         raise ConfigError(f"hsv_h={options.hsv_h}: for classification at most {MAX_HUE}, which is all hues")
     policies = {"randaugment": t.RandAugment, "augmix": t.AugMix, "autoaugment": t.AutoAugment}
@@ -57,7 +58,7 @@ def random_crop(options: Options) -> Crop:
         colors = t.ColorJitter(options.hsv_v, options.hsv_v, options.hsv_s, options.hsv_h)
     return t.Compose(
         [
-            t.RandomResizedCrop(options.imgsz, (1 - options.scale, 1), interpolation=bilinear),
+            t.RandomResizedCrop(options.imgsz, areas, interpolation=bilinear),
             t.RandomHorizontalFlip(options.fliplr),
             t.RandomVerticalFlip(options.flipud),
             colors,
@@ -159,8 +160,10 @@ def build_class_dataset(
     desc: str,
     transforms: Sequence[Transform] = (),
 ) -> ClassDataset:
-    """Dataset of a split's folder; for training `fraction` of each class."""
+    """Dataset of a split's folder; for training `fraction` of each class, or so many images of all."""
     labels = scan_classes(folder, names, desc)
-    if augment and options.fraction < 1:
+    if augment and isinstance(options.fraction, int):
+        labels = labels.select(spread_over_classes(labels.cls, options.fraction))
+    elif augment and options.fraction < 1:
         labels = labels.select(first_of_each_class(labels.cls, options.fraction))
     return ClassDataset(labels, options, augment=augment, batch=batch, transforms=transforms)

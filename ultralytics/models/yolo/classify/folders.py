@@ -116,6 +116,12 @@ def first_of_each_class(cls: np.ndarray, fraction: float) -> np.ndarray:
     return np.sort(np.concatenate(kept))
 
 
+def spread_over_classes(cls: np.ndarray, count: int) -> np.ndarray:
+    """Sorted indices of `count` images, evenly over those of all classes of `cls` (n,)."""
+    by_class = np.argsort(cls, kind="stable")
+    return np.sort(by_class[np.linspace(0, len(cls) - 1, min(count, len(cls))).astype(int)])
+
+
 def _is_image(file: str) -> bool:
     name = os.path.basename(file)  # noqa: PTH119 (a Path for each of a million files takes its time)
     return name.rpartition(".")[2].lower() in IMG_FORMATS and not name.startswith(".")

@@ -26,7 +26,6 @@ from ultralytics.utils.plotting import class_name, plot_classes
 UNUSED = "classification gives every image one class"
 REFUSED = {  # options that would change nothing, and what there is instead
     "single_cls": UNUSED,
-    "classes": f"{UNUSED}: leave out the folders of other classes",
     "multi_scale": "training images are cropped at random scales already: use scale",
     "save_json": f"{UNUSED}, and COCO JSON is for boxes",
     "save_crop": f"{UNUSED}, and there is no box to cut out",
@@ -92,6 +91,10 @@ class ClassifyTask(Task):
             raise ConfigError(
                 f"imgsz={options.imgsz}: classification crops squares; give one number, such as imgsz=224"
             )
+        if options.classes is not None:
+            LOGGER.info(f"classes={options.classes} changes nothing: {UNUSED}")
+        if isinstance(options.scale, list) and max(options.scale) > 1:
+            raise ConfigError(f"scale={options.scale}: classification crops a part of the image, of at most 1")
         if method == "train" and options.rect:
             raise ConfigError("rect=True: classification crops every image to a square, leave rect out")
         if method == "val" and options.save_txt:

@@ -15,6 +15,7 @@ from ultralytics.data.loaders import Frame
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
 from ultralytics.models.yolo.task import USUAL_LOSSES, Outputs, Task
+from ultralytics.nn.augmented import predict_augmented
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import v8DetectionLoss
@@ -33,6 +34,7 @@ class DetectTask(Task):
 
     name = "detect"
     default_settings: ClassVar = {"model": "yolov8n-DynamicConv.yaml", "data": "shapes.yaml", "imgsz": 640}
+    can_augment = True
     model_class = DetectionModel
     loss_class = v8DetectionLoss
     loss_names = v8DetectionLoss.names
@@ -57,6 +59,10 @@ class DetectTask(Task):
         """Rows of boxes or polygons, and, where the dataset has keypoints, of boxes followed by those."""
         keypoint_numbers = prod(self.data.get("kpt_shape") or (0,))
         return LabelFormat(parse=partial(parse_box_rows, keypoint_numbers=keypoint_numbers))
+
+    def infer(self, model: nn.Module, images: Tensor) -> Outputs:
+        """Outputs of the network, with `augment` those of several passes."""
+        return predict_augmented(model, images) if self.options.augment else model(images)
 
     def postprocess(self, outputs: Outputs, nc: int, multi_label: bool = False) -> list:
         """Detections (n, 6) of each image by NMS, most confident first; `multi_label`: of every class of an anchor."""

@@ -64,6 +64,7 @@ class OBBTask(DetectTask):
 
     name = "obb"
     default_settings: ClassVar = {"model": "yolov8n-DynamicConv-obb.yaml", "data": "shapes-obb.yaml"}
+    can_augment = False
     model_class = OBBModel
     method_defaults: ClassVar = {"train": {"conf": 0.01}, "val": {"conf": 0.01}}
     loss_class = v8OBBLoss

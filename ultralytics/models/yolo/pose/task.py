@@ -84,6 +84,7 @@ class PoseTask(DetectTask):
 
     name = "pose"
     default_settings: ClassVar = {"model": "yolov8n-DynamicConv-pose.yaml", "data": "shapes-pose.yaml"}
+    can_augment = False
     model_class = PoseModel
     loss_class = v8PoseLoss
     loss_names = v8PoseLoss.names

@@ -95,6 +95,7 @@ class SegmentTask(DetectTask):
 
     name = "segment"
     default_settings: ClassVar = {"model": "yolov8n-DynamicConv-seg.yaml", "data": "shapes-seg.yaml"}
+    can_augment = False
     model_class = SegmentationModel
     loss_class = v8SegmentationLoss
     loss_names = v8SegmentationLoss.names

@@ -1,0 +1,38 @@
+"""Comparison from its settings to its report: what `compare.py` and `yolo compare` call."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ultralytics.comparison.ledger import Ledger
+from ultralytics.comparison.report import write_report
+from ultralytics.comparison.training import train_missing
+from ultralytics.comparison.variants import choose, plan_runs, read_variants
+from ultralytics.utils.errors import ConfigError, TrainingError
+
+DEFAULTS: Mapping[str, Any] = {  # settings that are no options of a run
+    "models": None,  # entries: "net.yaml", "net.yaml+weights.pt", or {label: …, model: net.yaml, lr0: 0.002}
+    "seeds": (0,),
+    "only": None,  # labels of the models to train; None: all
+    "train": True,  # False: only report on the finished runs
+    "results": "runs/compare/results.csv",  # one line per finished run; their epochs are in a folder beside it
+}
+
+
+def compare_variants(settings: Mapping[str, Any]) -> None:
+    """Train the missing runs, and report on all finished ones; `settings` are those of DEFAULTS and options of runs.
+
+    Raises TrainingError at the end where a run could not be trained.
+    """
+    options = {"project": "runs/compare"} | {name: value for name, value in settings.items() if name not in DEFAULTS}
+    models, seeds, only, train, results = (settings.get(name, value) for name, value in DEFAULTS.items())
+    if models is None:
+        raise ConfigError("models= is missing: name the networks, such as models=[yolov8n.yaml,mine.yaml]")
+    variants = read_variants(models)
+    chosen = choose(variants, only) if train else []
+    runs, ledger = plan_runs(variants, seeds, options), Ledger(results)
+    failures = train_missing([run for run in runs if run.variant in chosen], ledger, options)
+    report = write_report(runs, ledger, Path(options["project"]), failures)
+    print(f"{report.read_text(encoding='utf-8')}\nin {report.parent}: compare.md, compare.csv, compare.png")
+    if failures:
+        raise TrainingError(f"{len(failures)} of {len(runs)} runs could not be trained; the first: {failures[0]}")
