@@ -75,6 +75,8 @@ def test_wrong_entries(models, error, words):
 def test_wrong_seeds_and_labels(planned):
     with pytest.raises(ConfigError, match=r"seeds=.*integers"):
         planned(seeds=["a"])
+    with pytest.raises(ConfigError, match=r"data=\['a\.yaml', 'b\.yaml'\]: variants are compared on one dataset"):
+        planned(data=["a.yaml", "b.yaml"])
     with pytest.raises(ConfigError, match="only=b: none of the models has that label, the nearest: a"):
         choose(read_variants("a.yaml"), "b")
 

@@ -30,7 +30,7 @@ UNSUPPORTED: dict[str, str] = {
     **dict.fromkeys(("distill_model", "dis"), _DISTILLATION),
     "cls_pw": "is not supported: classes are not weighted by frequency; list images of rare classes several times",
     **dict.fromkeys(("rle", "dlog", "dgrad", "dlam"), _NEWER),
-    "cls_remap": "must be True or False",
+    "cls_remap": "is always on: weights are taken over by the names of the classes that both networks have",
     "int8": "is not supported: quantization needs calibration images; give the .onnx to onnxruntime's quantize_static",
     "nms": "is not supported: exported files return all boxes, and predict and val apply NMS to them",
     "optimize": "is not supported: torch has dropped its mobile optimizer; give the .onnx to the phone's runtime",
@@ -47,6 +47,7 @@ CHANGE_NOTHING: dict[str, tuple] = {
     **dict.fromkeys(("profile", "dnn", "distill_model", "int8", "nms", "optimize", "keras"), _OFF),
     **dict.fromkeys(("v5loader", "image_weights", "min_memory"), _OFF),
     "mode": MODES,
+    "cls_remap": (True, None),
     "tracker": (None, "tracktrack.yaml", "botsort.yaml", "bytetrack.yaml"),
     "dis": (6.0, 0.0, None),
     "cls_pw": (0.0, None),
@@ -85,8 +86,6 @@ NAMES = {*UNSUPPORTED, *NOT_IMPLEMENTED, *OLDER_NAMES, *NO_LONGER, "save_dir"}  
 
 def changes_nothing(name: str, value: Any) -> bool:
     """Whether the public package does with this value what is done here anyhow."""
-    if name == "cls_remap":
-        return isinstance(value, bool)
     return any(
         isinstance(value, bool) == isinstance(off, bool) and value == off for off in CHANGE_NOTHING.get(name, ())
     )

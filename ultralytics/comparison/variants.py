@@ -138,6 +138,8 @@ def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, An
         raise ConfigError(f"seeds={seeds!r}: expected integers of at least 0, such as [0,1,2]")
     if not settings.get("data"):
         raise ConfigError("no dataset: give data=, the path of a dataset YAML or a name such as shapes.yaml")
+    if not isinstance(settings["data"], str | Path):
+        raise ConfigError(f"data={settings['data']}: variants are compared on one dataset at a time")
     data = load_data_yaml(settings["data"])
     # Part of the key: another machine's path does not matter, class names and numbers of images do.
     content = [list(data["names"].values()), *(len(list_images(data[split])) for split in ("train", "val"))]
