@@ -18,6 +18,7 @@ from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.runtime import RuntimeSettings
 from ultralytics.models.yolo.task import Task
+from ultralytics.nn.model_yaml import without_weights
 from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
@@ -116,7 +117,7 @@ class ResumePoint:
 
     def build(self, task: Task) -> BaseModel:
         """Build the network of the run, without weights, if the dataset still fits."""
-        yaml, nc, path = self.checkpoint.yaml, len(self.checkpoint.names), self.options.data
+        yaml, nc, path = without_weights(self.checkpoint.yaml), len(self.checkpoint.names), self.options.data
         advice = "resume it with the data it was started on, or start a new run from its weights"
         if task.data["nc"] != nc:
             raise ConfigError(f"{path} has {task.data['nc']} classes and the run {nc}: {advice}")

@@ -1,6 +1,5 @@
 """Diagnostics of model YAMLs and of the sets in tasks.py: one sentence that names the place to mend."""
 
-import inspect
 import re
 import traceback
 from collections.abc import Iterator, Mapping
@@ -16,10 +15,9 @@ from ultralytics.utils.errors import ModelError
 from .addons import unknown_name
 from .model_yaml import source
 from .probe import PROBE_SIZE, DeviceMixError, probe, shape_of
-from .rows import WORDS
+from .rows import OUT, WORDS, parameters, positional
 
 TAKE_ONE = "take one with a row such as [-1, 1, Index, [0]], or name the row and write name.0 for its `from`"
-OUT = re.compile(r"c2|c_?out|ch_?out|out.*|oup|dim_out|c_")  # names of parameters for channels that come out
 # Names of parameters that are no repeat count, whatever an integer in their place might mean.
 NO_COUNT = re.compile(r"k|ks|kernel.*|s|stride.*|p|pad.*|d|dilation|g|groups|e|act.*|shortcut|bias")
 
@@ -89,28 +87,18 @@ def check_set(m: type[nn.Module], args: list[Any], repeats: bool) -> None:
         )
 
 
-def positional(m: type[nn.Module]) -> list[str]:
-    """Names of what a constructor takes by position; empty for a class without one in Python."""
-    try:
-        parameters = inspect.signature(m).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-
-
 def signature_of(m: type[nn.Module]) -> str:
     """`SPPF(c1, c2, k=5)`, without annotations, to be read at a glance; "" where unknown."""
-    try:
-        parameters = inspect.signature(m).parameters.values()
-    except (TypeError, ValueError):
-        return ""
-    return f"{m.__name__}({', '.join(str(p.replace(annotation=p.empty)) for p in parameters)})"
+    words = [str(p.replace(annotation=p.empty)) for p in parameters(m).values()]
+    return f"{m.__name__}({', '.join(words)})" if words else ""
 
 
 def build_layer(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: int, has_rule: bool) -> nn.Module:
     """The module of a row, or `n` of them one after the other; a ModelError tells the call that failed."""
     try:
         copies = [m(*args, **kwargs) for _ in range(n)]
+    except ModelError:  # says it all
+        raise
     except Exception as exc:
         words = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
         call = signature_of(m)

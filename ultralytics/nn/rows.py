@@ -2,15 +2,18 @@
 
 import ast
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import nearest
+
+from .modules import Index, Timm, TorchVision
 
 # Packages whose classes a row may name, by the prefix of the name; imported when a row does.
 PACKAGES = {
@@ -21,6 +24,8 @@ PACKAGES = {
 }
 PREFIX = re.compile(rf"({'|'.join(map(re.escape, PACKAGES))})\.(?=\w)")
 CALL = re.compile(r"([wd])\((.*)\)")  # w(256), d(3)
+OUT = re.compile(r"c2|c_?out|ch_?out|out.*|oup|dim_out|c_")  # names of parameters for channels that come out
+IN = re.compile(r"c|c1|c_?in|ch.*|in_?(ch|planes|feat|dim).*|inp|dim|planes|num_(channels|features)")  # that come in
 NAME = re.compile(r"[^\W\d]\w*")
 WORDS = "c1 (channels that come in), w(64) (64 scaled by the width), d(3) (3 by the depth) and the YAML's own keys"
 
@@ -124,14 +129,23 @@ class Words:
     c1: int | list[int]  # channels that come in
     width: Callable[[float], int]  # w(256)
     depth: Callable[[float], int]  # d(3)
+    find: Callable[[str], type[nn.Module]]  # the class of a name, for blocks inside of others
 
-    def resolve_args(self, args: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Positional and keyword arguments of a row; a mapping as last arg, `{num_experts: 8}`, holds the latter."""
+    def resolve_args(self, args: list[Any], m: type[nn.Module]) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments of a row of `m`; a mapping as last arg, `{num_experts: 8}`, has the latter.
+
+        Where `m` takes a `block`, that is the name of a module, or a list of it and its args.
+        """
         *args, last = args or [{}]  # no args: no keyword arguments either
         if any(isinstance(a, dict) for a in args):
             raise ModelError("a mapping of keyword arguments must be the last of the args")
         if not isinstance(last, dict):
             return self.resolve([*args, last]), {}
+        block = last.get("block")
+        name = block[0] if isinstance(block, list) and block else block
+        if isinstance(name, str) and not name.startswith("\\") and "block" in parameters(m):
+            self.find(name)  # a name that nobody knows is told at once
+            return self.resolve(args), self.resolve(last | {"block": None}) | {"block": Slot(block, self)}
         return self.resolve(args), self.resolve(last)
 
     def resolve(self, value: Any) -> Any:
@@ -172,6 +186,49 @@ class Words:
         return self.width(number) if word == "w" else self.depth(number)
 
 
+@dataclass(frozen=True)
+class Slot:
+    """A block inside of another one: a row's `{block: X}` or `{block: [X, args…]}`, called with its channels."""
+
+    value: str | list[Any]
+    words: Words
+
+    def __call__(self, c1: int, c2: int) -> nn.Module:
+        """X(c1, c2, *args), X(c1, *args) or X(*args), by the names of its parameters; with `c1` in its args as is."""
+        name, *args = self.value if isinstance(self.value, list) else [self.value]
+        m = self.words.find(name)
+        given, kwargs = replace(self.words, c1=c1).resolve_args(args, m)
+        if "c1" not in args:
+            given = [*(c1, c2)[: channel_counts(m)], *given]
+        return m(*given, **kwargs)
+
+    def __repr__(self) -> str:
+        """As in the YAML."""
+        return str(self.value)
+
+
+def parameters(m: type[nn.Module]) -> Mapping[str, inspect.Parameter]:
+    """Parameters of a constructor by name; empty for a class without one in Python."""
+    try:
+        return inspect.signature(m).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def positional(m: type[nn.Module]) -> list[str]:
+    """Names of what a constructor takes by position."""
+    return [p.name for p in parameters(m).values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def channel_counts(m: type[nn.Module]) -> int:
+    """How many numbers of channels a constructor takes first: both, those that come in, or none."""
+    names = positional(m)
+    if len(names) > 1 and OUT.fullmatch(names[1]):
+        return 2
+    required = bool(names) and parameters(m)[names[0]].default is inspect.Parameter.empty
+    return int(required or (bool(names) and IN.fullmatch(names[0]) is not None))
+
+
 def is_scaled(args: Sequence[Any]) -> bool:
     """Whether the first of a row's args is a number of channels as it is, c1 or w(256), not one to be scaled."""
     return bool(args) and isinstance(args[0], str) and (args[0] == "c1" or args[0].startswith("w("))
@@ -185,6 +242,10 @@ def public_args(
         return [c1, scaled(args[0]), *args[1:]] if args else args
     if m is nn.BatchNorm2d and not args:
         return [c1]
+    if m in (Index, TorchVision) and len(args) > 1 and isinstance(args[0], int):  # [c2, index], [c2, name, …]
+        return args[1:]
+    if m is Timm:
+        return [c1, *args]
     return args
 
 

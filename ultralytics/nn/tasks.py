@@ -10,7 +10,7 @@ from .Addmodules import *
 
 # isort: split
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,11 @@ from .modules import (
     DWConv,
     GhostBottleneck,
     GhostConv,
+    Index,
     Pose,
     Segment,
+    Timm,
+    TorchVision,
 )
 from .probe import PROBE_SIZE, channels, shape_of, shape_text
 from .rows import PREFIX, Channels, Words, gather, is_scaled, package_value, public_args, read_row, row_names
@@ -141,7 +144,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
         with diagnostics.row_context(d, i, row):
             f, n, name, args = read_row(row, i, names)
             m, n, has_rule = find_module(name), repeated(n), True  # how m takes its channels is known
-            args, kwargs = Words(d, ch[f], scaled, repeated).resolve_args(args)
+            args, kwargs = Words(d, ch[f], scaled, repeated, find_module).resolve_args(args, m)
 
             # How a module takes its channels. One that takes them otherwise says so in the row, [-1, 1, EMA, [c1, 8]],
             # or gets a branch of its own, for rows such as [-1, 1, EMA, [8]]:
@@ -158,14 +161,14 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
                 diagnostics.check_set(m, args, repeats=m in repeat_modules)
             elif m is Concat:
                 c2 = sum(diagnostics.require_several_inputs(m, f, ch[f]))
-            elif issubclass(m, Detect):
+            elif issubclass(m, Detect) or (hasattr(m, "task") and isinstance(ch[f], list)):  # a head of several maps
                 levels = diagnostics.require_several_inputs(m, f, ch[f])
                 if issubclass(m, Segment):  # [nc, nm, npr]: only npr is scaled
                     args[2:3] = map(scaled, args[2:3])
                     kwargs.update({key: scaled(c) for key, c in kwargs.items() if key == "npr"})
                 # A row with arguments by name may have left out any of the others: the channels go by name, too.
                 args, kwargs = (args, {**kwargs, "ch": levels}) if kwargs else ([*args, levels], kwargs)
-            elif issubclass(m, Classify):
+            elif hasattr(m, "task"):  # a head of one map
                 diagnostics.check_channels(m, f, ch[f], args)
                 args = [ch[f], *args]
             else:
@@ -208,6 +211,7 @@ def find_module(name: str) -> type[nn.Module]:
         found = package_value(name)
     else:
         known = {cls.__name__: cls for cls in modules.OTHER_CHANNEL_MODULES} | known_modules()  # add-ons replace those
+        known["timm"] = Timm
         found = known.get(name) or addons.addmodule_class(Addmodules, name)
     if not isinstance(found, type):
         raise addons.unknown_name(name, () if PREFIX.match(name) else known)
@@ -345,6 +349,14 @@ class BaseModel(nn.Module):
 
         return getattr(loss, self.loss_name)(self)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BaseModel":
+        """Move or cast everything, and the strides of a head of one's own that keeps them as a plain attribute."""
+        super()._apply(fn, recurse)
+        head = self.model[-1]
+        if isinstance(vars(head).get("stride"), Tensor):
+            head.stride = fn(head.stride)
+        return self
+
     def fuse(self, verbose: bool = True) -> "BaseModel":
         """Fold norms into the convolutions before them where that is possible; outputs in eval mode stay the same."""
         if not self.is_fused():
@@ -390,7 +402,7 @@ class DetectionModel(BaseModel):
     takes a head of its own task only.
     """
 
-    head_task: str | None = None  # this class takes every head with a bias_init()
+    head_task: str | None = None  # this class takes every head but one that classifies
 
     def __init__(self, cfg: Cfg = "yolov8n.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
         super().__init__(cfg, ch, nc, verbose)
@@ -398,7 +410,7 @@ class DetectionModel(BaseModel):
             if isinstance(module, nn.BatchNorm2d):
                 module.eps, module.momentum = 1e-3, 0.03
         head = self.model[-1]
-        if not hasattr(head, "bias_init"):
+        if getattr(head, "task", "classify") == "classify":
             raise ModelError(f"{source(self.yaml)}: the last row must be a detection head, such as Detect")
         if self.head_task not in (None, head.task):
             raise ModelError(
@@ -406,7 +418,8 @@ class DetectionModel(BaseModel):
                 f"row, {type(head).__name__}, is for {head.task}"
             )
         self.set_stride()
-        head.bias_init()
+        if hasattr(head, "bias_init"):
+            head.bias_init()
         if verbose:
             self.info()
 
@@ -465,7 +478,7 @@ class ClassificationModel(BaseModel):
 
     def __init__(self, cfg: Cfg = "yolov8n-cls.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
         super().__init__(cfg, ch, nc, verbose)
-        if not isinstance(self.model[-1], Classify):
+        if getattr(self.model[-1], "task", None) != "classify":
             raise ModelError(f"{source(self.yaml)}: the last row must be a head that classifies, such as Classify")
         self.set_stride()
         if verbose:

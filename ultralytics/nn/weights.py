@@ -10,6 +10,8 @@ from ultralytics.utils.checkpoint import Checkpoint
 from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint
 from ultralytics.utils.errors import CheckpointError, ModelError
 
+from .model_yaml import without_weights
+
 if TYPE_CHECKING:
     from .tasks import BaseModel  # tasks.py imports this file, so what it defines is imported where it is used
 
@@ -36,7 +38,7 @@ def model_from_checkpoint(
     from .tasks import MODEL_CLASSES, DetectionModel
 
     model_class = model_class or MODEL_CLASSES.get(checkpoint_task(checkpoint, path), DetectionModel)
-    architecture = dict(checkpoint.yaml)
+    architecture = without_weights(checkpoint.yaml)
     if architecture.get("scales"):  # built without a scale letter, it was the first
         architecture["scale"] = architecture.get("scale") or next(iter(architecture["scales"]))
     try:

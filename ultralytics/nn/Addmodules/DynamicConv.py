@@ -283,11 +283,13 @@ class C2f_GhostModule_DynamicConv(C2f):
         g: int = 1,
         e: float = 0.5,
         *,
+        block: Callable[[int, int], nn.Module] | None = None,
         num_experts: int = 4,
         **router: Any,
     ) -> None:
-        super().__init__(c1, c2, n, shortcut, g, e)
-        self.m = nn.ModuleList([GhostModule(self.c, self.c, num_experts=num_experts, **router) for _ in range(n)])
+        super().__init__(c1, c2, n, shortcut, g, e, block)
+        if block is None:
+            self.m = nn.ModuleList([GhostModule(self.c, self.c, num_experts=num_experts, **router) for _ in range(n)])
 
 
 class GhostResidual(nn.Module):
@@ -325,12 +327,14 @@ class C2f_GhostResidual_DynamicConv(C2f):
         g: int = 1,
         e: float = 0.5,
         *,
+        block: Callable[[int, int], nn.Module] | None = None,
         num_experts: int = 4,
         **router: Any,
     ) -> None:
-        super().__init__(c1, c2, n, shortcut, g, e)
-        blocks = [GhostResidual(self.c, shortcut, g, num_experts, **router) for _ in range(n)]
-        self.m = nn.ModuleList(blocks)
+        super().__init__(c1, c2, n, shortcut, g, e, block)
+        if block is None:
+            blocks = [GhostResidual(self.c, shortcut, g, num_experts, **router) for _ in range(n)]
+            self.m = nn.ModuleList(blocks)
 
 
 # Names that YAMLs know, beside those of the tutorial's code.

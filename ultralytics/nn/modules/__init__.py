@@ -5,6 +5,7 @@ from ultralytics.utils import refused
 # fmt: off
 # isort: off
 # ruff: noqa: F401
+from .backbones import Timm, TorchVision  # other people's
 from .block import (
     DFL, Proto,  # parts of heads
     SPP, SPPF,  # pyramid pooling

@@ -1,10 +1,11 @@
 """Blocks made of convolutions. Maps are (B, C, H, W); `n` counts inner blocks, `e` is the fraction of inner channels.
 
-C2f, C2 and C3 keep their inner blocks in `m` and their width in `c`: an add-on that only wants other inner blocks
-subclasses one of them and replaces `self.m` (see Addmodules/FasterBlock.py).
+C2f, C2 and C3 keep their inner blocks in `m` and their width in `c`. Other inner blocks, which keep their channels,
+come by a row, `{block: X}`, or `block=`; an add-on subclasses one of them and replaces `self.m` (FasterBlock.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from ultralytics.utils.torch_utils import fuse_conv_and_bn
 from .attention import C2PSA, PSA, AAttn, ABlock, Attention, PSABlock  # noqa: F401 (published here)
 from .conv import Conv, DWConv, GhostConv, LightConv, RepConv
 from .transformer import TransformerBlock
+
+Block = Callable[[int, int], nn.Module]  # an inner block by its channels in and out, which are equal
 
 
 class DFL(nn.Module):
@@ -58,12 +61,22 @@ class Bottleneck(nn.Module):
 class C2f(nn.Module):
     """Cross-stage block of YOLOv8: half of the channels go through `n` bottlenecks, and every step is kept."""
 
-    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5) -> None:
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        n: int = 1,
+        shortcut: bool = False,
+        g: int = 1,
+        e: float = 0.5,
+        block: Block | None = None,
+    ) -> None:
         super().__init__()
         c = self.c = int(c2 * e)
         self.cv1 = Conv(c1, 2 * c)
         self.cv2 = Conv((2 + n) * c, c2)
-        self.m = nn.ModuleList([Bottleneck(c, c, shortcut, g, e=1.0) for _ in range(n)])
+        inner = block or partial(Bottleneck, shortcut=shortcut, g=g, e=1.0)
+        self.m = nn.ModuleList([inner(c, c) for _ in range(n)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) to (B, c2, H, W)."""
@@ -92,13 +105,23 @@ class C2(nn.Module):
 class C3(nn.Module):
     """Cross-stage block of YOLOv5: C2 with a convolution of its own for either half (CSPNet, arXiv 1911.11929)."""
 
-    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5) -> None:
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        n: int = 1,
+        shortcut: bool = True,
+        g: int = 1,
+        e: float = 0.5,
+        block: Block | None = None,
+    ) -> None:
         super().__init__()
         c = self.c = int(c2 * e)
         self.cv1 = Conv(c1, c)
         self.cv2 = Conv(c1, c)
         self.cv3 = Conv(2 * c, c2)
-        self.m = nn.Sequential(*[Bottleneck(c, c, shortcut, g, k=(1, 3), e=1.0) for _ in range(n)])
+        inner = block or partial(Bottleneck, shortcut=shortcut, g=g, k=(1, 3), e=1.0)
+        self.m = nn.Sequential(*[inner(c, c) for _ in range(n)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) to (B, c2, H, W)."""
@@ -151,14 +174,14 @@ class Proto(nn.Module):
 
 
 class SPPF(nn.Module):
-    """Spatial pyramid pooling: one max pooling of kernel `k` applied three times, all four maps kept."""
+    """Spatial pyramid pooling: one max pooling of kernel `k`, or `block`, applied three times, all four maps kept."""
 
-    def __init__(self, c1: int, c2: int, k: int = 5) -> None:
+    def __init__(self, c1: int, c2: int, k: int = 5, block: Block | None = None) -> None:
         super().__init__()
         hidden = c1 // 2
         self.cv1 = Conv(c1, hidden)
         self.cv2 = Conv(4 * hidden, c2)
-        self.m = nn.MaxPool2d(k, stride=1, padding=k // 2)
+        self.m = block(hidden, hidden) if block else nn.MaxPool2d(k, stride=1, padding=k // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) to (B, c2, H, W)."""
@@ -335,8 +358,11 @@ class C3k2(C2f):
         attn: bool = False,  # a bottleneck and attention each
         g: int = 1,
         shortcut: bool = True,
+        block: Block | None = None,
     ) -> None:
-        super().__init__(c1, c2, n, shortcut, g, e)
+        super().__init__(c1, c2, n, shortcut, g, e, block)
+        if block:
+            return
         c, blocks = self.c, []  # inside these bottlenecks it is half of c, unlike in those of C2f
         for _ in range(n):
             if attn:

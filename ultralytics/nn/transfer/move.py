@@ -18,6 +18,7 @@ from .report import ABSENT, Transfer, row_of
 from .structure import Matching, Node
 
 CLASS_OUTPUT = re.compile(r"\.(cv3\.\d+\.2|linear)\.(weight|bias)$")  # in the heads of the core, (nc, ...)
+COUNTER = "num_batches_tracked"  # of a norm
 
 
 @torch.no_grad()
@@ -48,8 +49,14 @@ class _Mover:
                 self.pairs |= {own.path + name: source.path + name for name in own.shapes}
             else:
                 self.kernels[own.path] = find_kernel(source, dynamic.kernel_shape)
+        # The counter of a norm, which fits everywhere, goes with its statistics.
+        self.pairs = {a: b for a, b in self.pairs.items() if not a.endswith(COUNTER) or self._has_statistics(a)}
         # Entries of the network of which only the rows of shared classes are taken over.
         self.by_class = {a for a, b in self.pairs.items() if self.classes.are_outputs(a, self.state[a], self.given[b])}
+
+    def _has_statistics(self, counter: str) -> bool:
+        mean = counter.removesuffix(COUNTER) + "running_mean"
+        return mean not in self.state or mean in self.pairs
 
     def _convertible(self, own: Node, source: Node) -> bool:
         if "" in own.shapes and "" in source.shapes:  # two entries
@@ -101,6 +108,8 @@ class _Mover:
                 missing[name] = f"{len(self.classes.shared)} of {own[0]} classes have a namesake in the weights"
             elif given is None:
                 missing[name] = ABSENT
+            elif given == own:
+                missing[name] = "a counter, without the statistics of its norm"
             else:
                 missing[name] = f"{tuple(given)} in the weights, {tuple(own)} in the network"
         return missing, tuple(left)
@@ -127,7 +136,7 @@ class SameClasses:
 
 
 def labels(yaml: Mapping[str, Any] | None) -> dict[str, tuple]:
-    """Module and args of each row of a model YAML, by the path of its weights."""
+    """Module, args and perhaps the name of each row of a model YAML, by the path of its weights."""
     parts = yaml if isinstance(yaml, Mapping) else {}
     rows = [*(parts.get("backbone") or []), *(parts.get("head") or [])]
-    return {f"model.{i}.": tuple(row[2:4]) for i, row in enumerate(rows) if isinstance(row, list)}
+    return {f"model.{i}.": tuple(row[2:5]) for i, row in enumerate(rows) if isinstance(row, list)}

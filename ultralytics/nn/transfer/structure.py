@@ -104,7 +104,7 @@ class Matching:
         agreeing = sum(a.size + b.size for a, b in self.common(own, given))
         fraction = agreeing / max(own.size + given.size, 1)
         labels = [known.get(part.path) for known, part in zip(self.labels, (own, given), strict=True)]
-        same = labels[0] is not None and labels[0] == labels[1]
+        same = None not in labels and (labels[0][:2] == labels[1][:2] or labels[0][2:] == labels[1][2:] != ())
         if fraction < MIN_SIMILARITY and not same:
             return 0.0
         return fraction + same + SAME_NUMBER * (own.number == given.number)
