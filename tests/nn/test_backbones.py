@@ -119,7 +119,7 @@ def test_a_network_of_torchvision_and_index_in_both_forms():
         ([-1, 1, "TorchVision", [8, "resnet19"]], "torchvision has no model 'resnet19'; the nearest are"),
         ([-1, 1, "TorchVision", [8, "resnet18"]], r"resnet18-\w+.pth, which is not there, and nothing is downloaded"),
         ([-1, 1, "TorchVision", [8, "resnet18", "BEST"]], "no weights 'BEST'; it has DEFAULT, IMAGENET1K_V1"),
-        ([-1, 1, "Index", [3]], "cannot take what comes in"),
+        ([-1, 1, "Index", [3]], "Index takes one of several maps, and what comes in is a single one"),
     ],
 )
 def test_mistakes(row, sentence, monkeypatch, tmp_path):

@@ -78,7 +78,7 @@ def test_rows_of_equal_shape_are_told_apart_by_their_yaml():
 
 
 def test_a_row_of_the_same_yaml_is_the_same_row_at_any_width():
-    labels = {f"model.{i}.": i for i in range(3)}
+    labels = {f"model.{i}.": ("Conv", [i]) for i in range(3)}
     wide, narrow = chain(3, 16, 32, 64), chain(3, 8, 16, 32)
     assert rows(matched(wide, narrow)) != {0: 0, 1: 1, 2: 2}
     found = matched(wide, narrow, (labels, labels))

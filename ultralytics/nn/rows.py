@@ -242,6 +242,8 @@ def public_args(
         return [c1, scaled(args[0]), *args[1:]] if args else args
     if m is nn.BatchNorm2d and not args:
         return [c1]
+    if m is Index and not isinstance(c1, list):
+        raise ModelError("Index takes one of several maps, and what comes in is a single one")
     if m in (Index, TorchVision) and len(args) > 1 and isinstance(args[0], int):  # [c2, index], [c2, name, …]
         return args[1:]
     if m is Timm:

@@ -26,7 +26,7 @@ _AUGMENT = "augmentations are functions of Sample (data/augment.py); your own go
 _SPEED = "speed is measured by compare.py and benchmarks/speed.py"
 _BLOCKS = (
     "Conv2 Proto26 RepNCSPELAN4 RepCSP RepBottleneck ELAN1 AConv ADown SPPELAN CBLinear CBFuse ResNetBlock ResNetLayer "
-    "TorchVision C2fAttn MaxSigmoidAttnBlock ImagePoolingAttn ContrastiveHead BNContrastiveHead C3f"
+    "C2fAttn MaxSigmoidAttnBlock ImagePoolingAttn ContrastiveHead BNContrastiveHead C3f"
 )
 _HEADS = (
     "v10Detect RTDETRDecoder WorldDetect YOLOEDetect YOLOESegment YOLOESegment26 Segment26 Pose26 OBB26 LRPCHead "

@@ -15,6 +15,7 @@ from ultralytics.utils import refused
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 from .attention import C2PSA, PSA, AAttn, ABlock, Attention, PSABlock  # noqa: F401 (published here)
+from .backbones import TorchVision  # noqa: F401 (published here)
 from .conv import Conv, DWConv, GhostConv, LightConv, RepConv
 from .transformer import TransformerBlock
 
@@ -176,7 +177,7 @@ class Proto(nn.Module):
 class SPPF(nn.Module):
     """Spatial pyramid pooling: one max pooling of kernel `k`, or `block`, applied three times, all four maps kept."""
 
-    def __init__(self, c1: int, c2: int, k: int = 5, block: Block | None = None) -> None:
+    def __init__(self, c1: int, c2: int, k: int = 5, *, block: Block | None = None) -> None:
         super().__init__()
         hidden = c1 // 2
         self.cv1 = Conv(c1, hidden)
