@@ -7,7 +7,8 @@ yolo train resume model=runs/train/exp/weights/last.pt
 yolo val model=best.pt data=my.yaml split=test
 yolo predict model=best.pt source=photos/ conf=0.5 save_txt
 yolo export model=best.pt format=onnx
-yolo info model=yolov8n.yaml                      layers, parameters and GFLOPs of a network
+yolo info model=yolov8n.yaml                      parameters, GFLOPs and output of every row
+yolo info model=folder/ scale=s                   every model YAML of a folder: what it costs, or its mistake
 yolo compare models=[yolov8n.yaml,mine.yaml] data=my.yaml seeds=[0,1,2]
 
 yolo help | version | checks | cfg | copy-cfg | settings
@@ -162,9 +163,25 @@ def export(command: Command) -> None:
 
 
 def info(command: Command) -> None:
-    """Print layers, parameters and GFLOPs of a network."""
-    options, own = parse_words(command.words, own=("detailed",))
-    open_model(options).info(detailed=bool(own.get("detailed", True)), imgsz=options.get("imgsz"))
+    """Print what every row of a network costs and gives, or of a folder a line for every model YAML in it.
+
+    `scale` is a letter in place of that in the name of the YAML.
+    """
+    options, own = parse_words(command.words, own=("detailed", "scale"))
+    given, imgsz, scale = str(options.get("model") or ""), options.get("imgsz"), own.get("scale")
+    if Path(given).is_dir() and given:
+        from ultralytics.nn.info import check_folder
+
+        for line in check_folder(Path(given), imgsz, scale):
+            print(line)
+    elif scale is not None:
+        from ultralytics.nn.info import build
+
+        if Path(given).suffix not in (".yaml", ".yml"):
+            raise ConfigError(f"scale={scale}: goes with a model YAML, not with model={given}")
+        build(given, scale).info(detailed=bool(own.get("detailed", True)), imgsz=imgsz)
+    else:
+        open_model(options).info(detailed=bool(own.get("detailed", True)), imgsz=imgsz)
 
 
 def compare(command: Command) -> None:

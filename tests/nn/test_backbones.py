@@ -1,6 +1,7 @@
 """Backbones of timm and torchvision, blocks inside of others, heads of one's own, and norms that are rows."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,10 +9,11 @@ from torch import nn
 
 from ultralytics.nn import tasks
 from ultralytics.nn.model_yaml import without_weights
-from ultralytics.nn.modules import Bottleneck, Detect
+from ultralytics.nn.modules import DFL, Bottleneck, Detect
 from ultralytics.nn.tasks import ClassificationModel, DetectionModel, model_from_checkpoint
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.tal import dist2bbox, make_anchors
 
 HEAD = [[[-1], 1, "Detect", ["nc"]]]
 
@@ -250,3 +252,17 @@ def test_norms_that_are_rows_are_folded_where_nothing_else_takes_the_convolution
 def test_slots_are_arguments_in_python_as_well():
     block = tasks.C2f(8, 8, 2, block=Bottleneck)
     assert [type(m) for m in block.m] == [Bottleneck, Bottleneck]
+
+
+def test_the_head_of_the_documentation_trains_and_decodes(monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "rows.md").read_text(encoding="utf-8")
+    names = {"nn": nn, "torch": torch, "DFL": DFL, "make_anchors": make_anchors, "dist2bbox": dist2bbox}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    monkeypatch.setattr(tasks, "MyHead", names["MyHead"], raising=False)
+    rows = [-1, 1, "Conv", [16, 3, 8]], [-1, 1, "Conv", [32, 3, 2]]
+    model = build(*rows, head=[[[0, 1], 1, "MyHead", ["nc"]]])
+    batch = {"img": torch.rand(1, 3, 64, 64), "batch_idx": torch.zeros(1), "cls": torch.zeros(1, 1)}
+    model.loss(batch | {"bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]])})[0].sum().backward()
+    decoded, raw = model.eval()(batch["img"])
+    assert decoded.shape == (1, 4 + 2, 64 + 16) and model.model[-1].convs[0].weight.grad.abs().sum() > 0
+    assert raw["boxes"].shape == (1, 64, 80)

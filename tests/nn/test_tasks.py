@@ -73,6 +73,37 @@ def test_a_path_wins_and_may_carry_a_letter_its_file_has_not(tmp_path, monkeypat
     assert (mine["nc"], mine["scale"], d["nc"]) == (7, "n", 80)
 
 
+@pytest.mark.parametrize(
+    "name", ["yolov8s_CBAM.yaml", "yolov8sCBAM.yaml", "my_yolov8s.yaml", "yolov8s copy.yaml", "yolov8s.best.yaml"]
+)
+def test_a_letter_anywhere_is_the_scale_if_it_can_only_be_one(name, tmp_path):
+    text = "nc: 7\nscales: {n: [1, 0.5, 64], s: [1, 1, 64]}\nbackbone: [[-1, 1, Conv, [64, 3, 2]]]\nhead: []\n"
+    for file in (name, name.replace("8s", "8")):  # its own file, and the file without the letter
+        (tmp_path / file).write_text(text, encoding="utf-8")
+        assert yaml_model_load(tmp_path / name)["scale"] == "s"
+        (tmp_path / file).unlink()
+    (tmp_path / name).write_text(text.replace("s: [", "m: ["), encoding="utf-8")
+    if name != "yolov8s.best.yaml":
+        assert "scale" not in yaml_model_load(tmp_path / name)  # the file has no such scale: just a name
+
+
+def test_a_row_that_nobody_takes_is_said(tmp_path, warnings):
+    rows = "backbone: [[-1, 1, Conv, [8]], [0, 1, Conv, [8], a], [0, 1, Conv, [8]]]\nhead: [[[-1], 1, Detect, [nc]]]\n"
+    (tmp_path / "mine.yaml").write_text("nc: 1\n" + rows, encoding="utf-8")
+    yaml_model_load(tmp_path / "mine.yaml")
+    assert len(warnings()) == 1 and "no row takes the output of row 1 [0, 1, 'Conv', [8], 'a']" in warnings()[0]
+    (tmp_path / "mine.yaml").write_text("nc: 1\n" + rows.replace("[[-1], 1, D", "[[a, -1], 1, D"), encoding="utf-8")
+    yaml_model_load(tmp_path / "mine.yaml")
+    assert len(warnings()) == 1
+
+
+@pytest.mark.parametrize(("key", "value"), [("reg_max", 8), ("end2end", True)])
+def test_keys_that_would_change_the_head_are_not_ignored(key, value):
+    with pytest.raises(ModelError, match=f"mine.yaml: `{key}: {value}` "):
+        build([-1, 1, "Conv", [8]], **{key: value})
+    assert build([-1, 1, "Conv", [8]], reg_max=16, end2end=False).model[-1].reg_max == 16
+
+
 @pytest.mark.parametrize("name", ["yolov8z.yaml", "yolov8z-p2.yaml"])
 def test_a_letter_that_is_no_scale(name):
     with pytest.raises(ModelError, match=f"{name}.*no scale 'z'.*it has n, s, m, l, x"):
@@ -484,7 +515,7 @@ def test_info_in_detail(caplog):
     assert model.info(detailed=True) == (225, 3_157_200, 3_157_184, pytest.approx(8.743, rel=1e-3))
     lines = [r.getMessage() for r in caplog.records]
     assert lines[-1] == "yolov8n: 225 layers, 3,157,200 parameters, 3,157,184 gradients, 8.74 GFLOPs"
-    assert len(lines) == 2 + len(list(model.parameters()))
-    dfl = next(line for line in lines if "dfl.conv.weight" in line)
-    assert dfl.split()[1:] == ["False", "16", "1x16x1x1", "7.5", "4.61"]
+    rows = [line.split() for line in lines[1:-1]]
+    assert rows[0] == ["0", "-1", "464", "0.088", "16x320x320", "Conv", "[64,", "3,", "2]"]
+    assert len(rows) == 23
     assert model.info(verbose=False, imgsz=320)[3] == pytest.approx(8.743 / 4, rel=1e-3)

@@ -93,7 +93,7 @@ def resolve_yaml(name: str | Path, kind: Literal["models", "datasets"] = "models
     Raises ModelError or DatasetError with the nearest names.
     """
     path = Path(name)
-    bare = re.sub(r"^(yolov?\d+)[a-z](?=[-.])", r"\1", path.name) if kind == "models" else path.name
+    bare = re.sub(r"(yolov?\d+)[a-z](?![a-z])", r"\1", path.name, count=1) if kind == "models" else path.name
     folder = CFG_DIR / kind
     shipped = {file.name: file for file in sorted(folder.rglob("*.yaml"))}
     candidates = [path, path.with_name(bare)]

@@ -48,6 +48,17 @@ def failing_line(exc: BaseException) -> str:
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
+def check_keys(d: Mapping[str, Any]) -> None:
+    """Refuse keys of newer public YAMLs that would change the head, and that no head here knows."""
+    if d.get("end2end"):
+        raise ModelError(f"{source(d)}: `end2end: {d['end2end']}` needs a head without NMS, which is not supported")
+    if d.get("reg_max", 16) != 16:
+        raise ModelError(
+            f"{source(d)}: `reg_max: {d['reg_max']}` is not supported, heads have 16 bins: subclass Detect with "
+            "another `reg_max` and name that class in the last row"
+        )
+
+
 def check_channels(m: type[nn.Module], f: Any, c1: int | list[int], args: list[Any]) -> None:
     """Refuse a row of a module with one input and so many output channels that has either of them wrong."""
     if isinstance(f, list):

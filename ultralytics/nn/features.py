@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.torch_utils import flop_counter
 
 if TYPE_CHECKING:
     from .tasks import BaseModel
@@ -75,9 +76,7 @@ def profile(model: "BaseModel", images: Tensor) -> Any:
 
 def layer_gflops(layer: nn.Module, x: Any) -> float:
     """GFLOPs of a layer for the input it got, a tensor or a list of them."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     twin = copy.deepcopy(layer).eval()  # norms would learn from the input once more
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), flop_counter() as counter:
         twin.forward(x)
     return counter.get_total_flops() / 1e9

@@ -12,9 +12,10 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import load_yaml
 
-from .rows import package_value
+from .rows import package_value, row_names
 
 SCALE_LETTER = re.compile(r"yolov?\d+([a-z])(?=[-.])")  # the n of yolov8n-DynamicConv.yaml; no word, no capital
+LOOSE_LETTER = re.compile(r"yolov?\d+([a-z])(?![a-z])")  # of yolov8s_CBAM.yaml, yolov8sCBAM.yaml, my_yolov8s.yaml
 TABLE_HEAD = f"{'':>3} {'from':>14} {'n':>3} {'params':>11}  {'output':<12} {'module':<30} args"  # columns of table_row
 
 
@@ -29,12 +30,30 @@ def yaml_model_load(path: str | Path) -> dict[str, Any]:
     letter = guess_model_scale(path)
     if letter:
         d["scale"] = letter
+    elif (loose := LOOSE_LETTER.search(Path(path).name)) and loose[1] in (d.get("scales") or {}):
+        d["scale"] = loose[1]  # of yolov8s_CBAM.yaml; without that scale in the file it is just a name
     d["yaml_file"] = str(path)
+    advise(d)
     # In the file's own name a letter that is no scale is just a letter, unless the file has scales.
     if letter and letter not in (d.get("scales") or {}) and ("scales" in d or file.name != Path(path).name):
         known = ", ".join(map(str, d.get("scales") or {})) or "no `scales` at all"
         raise ModelError(f"{path}: there is no scale {letter!r} in {file}, it has {known}")
     return d
+
+
+def advise(d: dict[str, Any]) -> None:
+    """Warn of rows whose output no other row takes, which a forgotten renumbering leaves behind."""
+    listed = [row for part in ("backbone", "head") if isinstance(d.get(part), list) for row in d[part]]
+    if not all(isinstance(row, list) and len(row) in (4, 5) for row in listed):
+        return  # building says what is wrong
+    names, taken = row_names(listed), set()
+    for i, row in enumerate(listed):
+        for one in row[0] if isinstance(row[0], list) else [row[0]]:
+            number = names.get(one.partition(".")[0]) if isinstance(one, str) else one
+            if isinstance(number, int):
+                taken.add(i + number if number < 0 else number)
+    for i in sorted(set(range(len(listed) - 1)) - taken):
+        LOGGER.warning(f"{source(d)}: no row takes the output of row {i} {listed[i]}: are the numbers behind it right?")
 
 
 def guess_model_scale(model_path: str | Path) -> str:

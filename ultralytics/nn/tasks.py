@@ -127,6 +127,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
     Returns them and the sorted indices of those a row after the next one reads; sets `d["scale"]`. Raises ModelError.
     """
     depth, width, max_channels = scaling(d)
+    diagnostics.check_keys(d)
 
     def scaled(c: float) -> int:
         return make_divisible(min(c, max_channels) * width, 8)
@@ -372,8 +373,17 @@ class BaseModel(nn.Module):
     def info(
         self, detailed: bool = False, verbose: bool = True, imgsz: int | list[int] | None = None
     ) -> tuple[int, int, int, float]:
-        """(layers, parameters, gradients, GFLOPs at `imgsz`, by default that of the task), see model_info."""
-        return model_info(self, detailed, verbose, imgsz or self.imgsz)
+        """(layers, parameters, gradients, GFLOPs at `imgsz`, by default that of the task), see model_info.
+
+        Logged with `verbose`, and with `detailed` what every row costs and gives.
+        """
+        imgsz = imgsz or self.imgsz
+        if detailed and verbose:
+            from .info import table
+
+            for line in table(self, imgsz):
+                LOGGER.info(line)
+        return model_info(self, False, verbose, imgsz)
 
     def load(
         self, weights: Checkpoint | Mapping[str, Any] | nn.Module, verbose: bool = False, seed: int = 0
