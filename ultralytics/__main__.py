@@ -168,6 +168,8 @@ def info(command: Command) -> None:
     `scale` is a letter in place of that in the name of the YAML.
     """
     options, own = parse_words(command.words, own=("detailed", "scale"))
+    if unused := [name for name in options if name not in ("task", "model", "imgsz")]:
+        raise ConfigError(f"{unused[0]} changes nothing in yolo info, which takes model, imgsz, scale and detailed")
     given, imgsz, scale = str(options.get("model") or ""), options.get("imgsz"), own.get("scale")
     if Path(given).is_dir() and given:
         from ultralytics.nn.info import check_folder

@@ -221,7 +221,7 @@ def test_sizes_are_raised_to_the_stride(tiny, caplog):
     [
         ({"conf": 0.5}, "conf changes nothing in an exported file: export.. takes batch, device, dynamic"),
         ({"opset": 17}, "opset belongs to format=onnx, not to torchscript"),
-        ({"simplify": True}, "simplify belongs to format=onnx"),
+        ({"simplify": False}, "simplify belongs to format=onnx"),
         ({"format": "engine"}, "format='engine': expected onnx or torchscript"),
         ({"int8": True}, "int8 is not supported: .*onnxruntime"),
         ({"batch": -1}, "batch=-1 is for training: give model.export.. a number"),

@@ -197,6 +197,7 @@ MISTAKES = [
     ("val", "CheckpointError: there is no best.pt below runs/train"),
     ("train resume", "CheckpointError: there is no last.pt below runs/train"),
     ("export model=yolov8n.yaml format=engine", "ConfigError: format='engine': expected onnx or torchscript"),
+    ("info model=yolov8n.yaml epochs=3", "ConfigError: epochs changes nothing in yolo info"),
     ("compare data=shapes.yaml", "ConfigError: models= is missing"),
     ("compare models=[a.yaml] modells=3", "OptionNameError: .*modells"),
     ("segment predict model=yolov8n.yaml source=a.jpg", "ConfigError: task=segment was asked for"),

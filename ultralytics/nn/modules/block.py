@@ -37,7 +37,10 @@ class DFL(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 4 * c1, A) to distances (B, 4, A) in strides; not below float32, half has no 15.99."""
-        bins = x.unflatten(1, (4, self.c1)).softmax(2, dtype=torch.promote_types(x.dtype, torch.float32))
+        # Not unflatten, which ONNX has from opset 13 on.
+        bins = x.reshape(x.shape[0], 4, self.c1, x.shape[2]).softmax(
+            2, dtype=torch.promote_types(x.dtype, torch.float32)
+        )
         return (bins * self.conv.weight.view(-1, 1)).sum(2)  # no conv2d: autocast would round it
 
 

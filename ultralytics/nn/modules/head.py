@@ -171,7 +171,8 @@ class Pose(Detect):
         """Raw predictions to (B, 4 + nc + K * D, A); a raw point counts half strides from the corner of its cell."""
         decoded = super().decode(preds)
         points, strides = make_anchors(preds["feats"], self.stride)
-        kpts = preds["kpts"].to(decoded.dtype).unflatten(1, self.kpt_shape)  # (B, K, D, A)
+        raw = preds["kpts"].to(decoded.dtype)
+        kpts = raw.reshape(raw.shape[0], *self.kpt_shape, raw.shape[2])  # (B, K, D, A)
         places = (kpts[:, :, :2] * 2 + (points.T - 0.5)) * strides.T  # anchor points are centers of cells
         kpts = torch.cat((places, kpts[:, :, 2:].sigmoid()), 2)
         return torch.cat((decoded, kpts.flatten(1, 2)), 1)
