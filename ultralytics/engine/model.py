@@ -71,6 +71,7 @@ class YOLO(nn.Module):
         self.metrics: Metrics | Scores | None = None
         self._fused = FusedCopy()
         self._has_weights = False
+        self._initial: int | None = None  # `writes` of a network that was just built
         self._warned: set[str] = set()  # what is said once, not at every image
         if Path(model).suffix in (".yaml", ".yml"):
             self.cfg = str(model)
@@ -349,7 +350,7 @@ class YOLO(nn.Module):
 
     def _warn_untrained(self) -> None:
         """Say that results mean nothing, where nobody has changed the weights the network was initialized with."""
-        if not self._has_weights and writes(self.model) == self._initial:
+        if not self._has_weights and self._initial is not None and writes(self.model) == self._initial:
             self._warn_once(f"{self.cfg} has untrained weights, so its predictions mean nothing: load() some, or train")
 
     def _val_batch(self) -> int | None:
