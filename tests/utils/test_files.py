@@ -2,6 +2,7 @@
 
 import errno
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -109,12 +110,33 @@ def test_load_yaml_names_file_and_line(tmp_path, monkeypatch, content, line, rea
 
 
 @pytest.mark.parametrize(
-    "content", ["a: !!int x", "a: " + "9" * 5000, "a: !!int [1]", "a: " + "[" * 600, "a: !!timestamp 2024-13-45"]
+    "content",
+    ["a: !!int x", "a: !!bool x", "a: !!float ''", "a: !!int [1]", "a: " + "[" * 600, "a: !!timestamp 2024-13-45"],
 )
 def test_load_yaml_takes_no_other_error(tmp_path, content):
     with pytest.raises(ConfigError, match=r"a\.yaml.*not valid YAML"):
         load_yaml(write(tmp_path / "a.yaml", content))
     assert parse_value(content[3:]) == content[3:]
+
+
+BOMB = "a: &a {}\n" + "\n".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]" for a, b in pairwise("abcdefghijklmnopq"))
+MERGES = "a: &a {x: 1}\n" + "\n".join(
+    f"{b}: &{b} {{<<: [{', '.join(['*' + a] * 9)}]}}" for a, b in pairwise("abcdefghijk")
+)
+
+
+@pytest.mark.parametrize("content", [BOMB, MERGES, "a: &a [*a]\n"], ids=["aliases", "merges", "circle"])
+def test_aliases_without_end_are_refused(tmp_path, content):
+    """A kilobyte that would be gigabytes once it is printed."""
+    with pytest.raises(ConfigError, match=r"a\.yaml.*(aliases repeat|endless merges|recursive)"):
+        load_yaml(write(tmp_path / "a.yaml", content))
+    assert parse_value(content) == content
+
+
+def test_integers_of_more_than_64_bits_stay_text(tmp_path):
+    digits = "9" * 5000
+    assert load_yaml(write(tmp_path / "a.yaml", f"a: {digits}\nb: 0x{digits}\nc: {2**64 - 1}"))["c"] == 2**64 - 1
+    assert parse_value(digits) == digits and parse_value(str(2**64)) == str(2**64)
 
 
 @given(st.text(st.sampled_from("a1:-[]{}#&*!|>'\"%@`\n \t,?.é\x07"), max_size=20) | st.binary(max_size=20))

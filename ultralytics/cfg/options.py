@@ -217,7 +217,7 @@ OPTIONS: dict[str, OptionType] = {
     "device": optional(DEVICE),
     **dict.fromkeys(("project", "name"), optional(NAME)),
     **dict.fromkeys(("exist_ok", "verbose", "deterministic"), FLAG),
-    "seed": integer(0),
+    "seed": integer(0, 2**63 - 1),
     # Training
     "epochs": integer(1),
     "time": optional(number(0, above=True)),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from ultralytics.utils.files import parse_value
+from ultralytics.utils.files import parse_value, why_no_path
 
+_INT64 = 2**63 - 1
 INVALID = object()  # returned by `OptionType.read` for a value that is not of the type
 
 _FLAG_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -51,9 +52,10 @@ def integer(low: int, high: float = math.inf) -> OptionType:
     """Integers from `low` to `high`; 3.0 is one."""
 
     def read(value: Any) -> Any:
-        # A bool is an Integral, too; NumPy's integers are taken and become Python's.
+        # A bool is an Integral, too; NumPy's integers are taken and become Python's. None has more than 64 bits.
         whole = isinstance(value, numbers.Integral) or (isinstance(value, float) and value.is_integer())
-        return int(value) if whole and not isinstance(value, bool) and low <= value <= high else INVALID
+        fits = whole and not isinstance(value, bool) and low <= value <= min(high, _INT64)
+        return int(value) if fits else INVALID
 
     text = f"an integer from {low} to {high}" if high < math.inf else f"an integer of at least {low}"
     return OptionType((text,), read)
@@ -63,7 +65,7 @@ def number(low: float, high: float = math.inf, above: bool = False) -> OptionTyp
     """Finite numbers from `low` to `high`; `above`: without `low` itself."""
 
     def read(value: Any) -> Any:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not -_INT64 <= value <= _INT64:  # nor NaN
             return INVALID
         return float(value) if low <= value <= high and not (above and value == low) else INVALID
 
@@ -140,7 +142,9 @@ FLAG = OptionType(
 FRACTION = number(0, 1)
 TEXT = OptionType(
     ("text",),
-    read=lambda value: str(value) if isinstance(value, (str, PurePath)) and str(value) else INVALID,
+    read=lambda value: (
+        str(value) if isinstance(value, (str, PurePath)) and str(value) and not why_no_path(str(value)) else INVALID
+    ),
     parse=_parse_text,
 )
 # Which losses there are is known when one is made: users add theirs, and their table is code that needs torch.

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.files import refuse_pipe
 
 IMG_FORMATS = frozenset(
     {"avif", "bmp", "dng", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "mpo", "pbm", "pgm", "png", "ppm"}
@@ -33,6 +34,7 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     """
     path, bgr = Path(path), None
     try:
+        refuse_pipe(path)
         data = path.read_bytes()
         image = _open(io.BytesIO(data))
         plain = image.format in ("JPEG", "MPO") or (image.format == "PNG" and "transparency" not in image.info)
@@ -51,6 +53,7 @@ def check_image(path: str | Path) -> tuple[int, int]:
     Pixels are decoded only where neither the format nor the last bytes tell that the file is whole.
     """
     try:
+        refuse_pipe(path)
         with Path(path).open("rb") as file:
             image = _open(file)
             w, h = image.size if _orientation(image) < 5 else image.size[::-1]

@@ -17,6 +17,7 @@ from torch import Tensor
 from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, pillow_to_bgr, read_image
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import DatasetError, SourceError
+from ultralytics.utils.files import expand_user, is_utf8, why_no_path
 
 _LISTS = (".txt", ".csv")
 _STREAMS = ("http://", "https://", "rtsp://", "rtmp://", "tcp://", "udp://", "screen")
@@ -62,6 +63,8 @@ class Video:
 
     def frames(self) -> Iterator[Frame]:
         """Frames, decoded one by one. Raises DatasetError if there is none."""
+        if not is_utf8(self.path):  # OpenCV would end the process
+            raise DatasetError(f"{self.path}: its name is not UTF-8 text, by which OpenCV opens videos; rename it")
         capture = cv2.VideoCapture(self.path if self.camera is None else self.camera)
         try:
             # Containers only estimate the number of frames, and cameras answer 0 or -1.
@@ -168,7 +171,9 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
 
 def _path_items(text: str, stride: int) -> list[Item]:
     """Items of a text: the file or folder of that name if there is one, otherwise a camera or a pattern."""
-    path = Path(text).expanduser()
+    if reason := why_no_path(text):
+        raise SourceError(f"{text[:60]!r} is no path: {reason}")
+    path = expand_user(text)
     exists = os.path.lexists(path)
     if path.is_dir():
         # Subfolders count only where the folder itself holds no image.

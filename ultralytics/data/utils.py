@@ -9,7 +9,7 @@ from ultralytics.cfg import resolve_yaml
 from ultralytics.data.shapes.generate import generate
 from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.files import load_yaml
+from ultralytics.utils.files import expand_user, load_yaml
 
 SPLITS = ("train", "val", "test")
 SOURCE_TREE = Path(__file__).resolve().parents[2]
@@ -74,7 +74,7 @@ def places(entry: object, beside: Path) -> list[Path]:
 
 def _joined(folder: Path, entry: str) -> Path:
     """Absolute path without `..`; links stay, as the labels may be beside the link and not beside what it leads to."""
-    return Path(os.path.abspath(folder / Path(entry).expanduser()))  # noqa: PTH100
+    return Path(os.path.abspath(folder / expand_user(entry)))  # noqa: PTH100
 
 
 def _split(data: dict, split: str, roots: Sequence[Path], needed: bool, file: Path) -> list[Path]:

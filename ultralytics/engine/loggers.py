@@ -1,6 +1,8 @@
 """What a training run logs and writes while it lasts, checkpoints apart: progress, results.csv, TensorBoard."""
 
+import csv
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,14 +65,35 @@ class ResultsTable(LogSink):
         self.rows: list[dict[str, str]] = []
 
     def resume(self, epochs: int) -> None:
-        """Take over the rows of the first `epochs` epochs from the file, where they are."""
-        if self.path.exists():
-            self.rows = [row for row in read_csv(self.path) if int(row["epoch"]) <= epochs]
+        """Take over the rows of the first `epochs` epochs from the file, where they are.
+
+        What is no row of numbers, in a file that something else has damaged, is dropped and said.
+        """
+        if not self.path.exists():
+            return
+        try:
+            found = read_csv(self.path)
+        except (OSError, ValueError, csv.Error) as exc:  # a UnicodeDecodeError is a ValueError
+            LOGGER.warning(f"{self.path} cannot be read as a table ({exc}): it begins again with epoch {epochs + 1}")
+            return
+        self.rows = [row for row in found if is_row(row) and 1 <= int(row["epoch"]) <= epochs]
+        if lost := sum(not is_row(row) for row in found):
+            LOGGER.warning(f"{self.path}: {lost} of {len(found)} rows are no numbers by column and are dropped")
 
     def add(self, row: Row) -> None:
         """Append a row and rewrite the small file; None and columns that only other rows have stay empty."""
         self.rows.append({k: "" if v is None else f"{v:.6g}" for k, v in row.items()})
         write_csv(self.path, self.rows)
+
+
+def is_row(row: Mapping[str, str]) -> bool:
+    """Whether a row of a table has an epoch and otherwise numbers or nothing, below names that can be printed."""
+    if not re.fullmatch(r"[0-9]{1,7}", row.get("epoch", "")) or not all(name and name.isprintable() for name in row):
+        return False
+    try:
+        return all(not value or isinstance(float(value), float) for value in row.values())
+    except ValueError:
+        return False
 
 
 class TensorBoard(LogSink):

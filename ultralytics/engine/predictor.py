@@ -16,7 +16,7 @@ from ultralytics.engine.runtime import Stopwatch, in_batches, speed_line
 from ultralytics.models.yolo.task import Task
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import SourceError
-from ultralytics.utils.files import increment_path, unused_name
+from ultralytics.utils.files import increment_path, is_utf8, unused_name
 from ultralytics.utils.plotting import image_name, writing
 
 STAGES = ("preprocess", "inference", "postprocess")
@@ -154,6 +154,8 @@ class Writer:
             target = self.folder / f"{self._stem}.mp4"
             height, width = image.shape[:2]
             fps = (frame.fps or 30) / self.args.vid_stride
+            if not is_utf8(str(target)):  # OpenCV would end the process
+                raise SourceError(f"{target} cannot be written as a video: the name of a folder is not UTF-8 text")
             with writing(target):
                 self._video = cv2.VideoWriter(str(target), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height))
             if not self._video.isOpened():

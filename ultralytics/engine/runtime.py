@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import Options
+from ultralytics.utils.errors import TrainingError
 
 T = TypeVar("T")
 HALF_IS_OFF = "half=True needs CUDA and is off on {}"
@@ -72,6 +73,20 @@ def largest_batch(device: torch.device, step_memory: Callable[[int], int], fract
     fixed = small - 2 * per_image  # weights and what else does not grow with the batch
     budget = torch.cuda.get_device_properties(device).total_memory * fraction
     return max(int((budget - fixed) / per_image), 1)
+
+
+@contextmanager
+def norm_advice(options: Options) -> Iterator[None]:
+    """Say what to do where a BatchNorm in training gets a single value of each channel, which it cannot normalize."""
+    try:
+        yield
+    except ValueError as exc:
+        if "more than 1 value per channel" not in str(exc):
+            raise
+        raise TrainingError(
+            f"a batch of one image has maps of 1 x 1 pixel at imgsz={options.imgsz}, from which no norm can learn: "
+            f"raise imgsz, or choose a batch (now {options.batch}) that leaves no single image at the end of an epoch"
+        ) from exc
 
 
 @contextmanager

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ultralytics.cfg import Options, get_options
+from ultralytics.cfg import Options, check_values, get_options
 from ultralytics.cfg.options import OPTIONS
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.runtime import RuntimeSettings
+from ultralytics.engine.state import check_training_state
 from ultralytics.models.yolo.task import Task
 from ultralytics.nn.model_yaml import without_weights
 from ultralytics.nn.tasks import BaseModel
@@ -117,7 +118,8 @@ class ResumePoint:
 
     def build(self, task: Task) -> BaseModel:
         """Build the network of the run, without weights, if the dataset still fits."""
-        yaml, nc, path = without_weights(self.checkpoint.yaml), len(self.checkpoint.names), self.options.data
+        yaml, nc = without_weights(self.checkpoint.yaml), len(self.checkpoint.names or ())
+        path = self.options.data
         advice = "resume it with the data it was started on, or start a new run from its weights"
         if task.data["nc"] != nc:
             raise ConfigError(f"{path} has {task.data['nc']} classes and the run {nc}: {advice}")
@@ -146,9 +148,13 @@ def resume_point(path: Path, given: dict[str, object]) -> ResumePoint:
     if folder.name != "weights":
         raise CheckpointError(f"{path} is not in the folder weights of a run, where its results would go: move it back")
 
-    asked = get_options(given)
-    # An older run does not know the options that came since.
-    before = Options(get_options().as_dict() | checkpoint.args, checkpoint.training["given"])
+    try:
+        check_training_state(checkpoint.training, checkpoint.epoch)
+        # An older run does not know the options that came since.
+        before = get_options().as_dict() | check_values(checkpoint.args)
+    except (CheckpointError, ConfigError) as exc:
+        raise CheckpointError(f"{path} cannot be resumed: {exc}") from exc
+    before, asked = Options(before, checkpoint.training["given"]), get_options(given)
     values = {n: getattr(asked, n) for n in given if n in OPTIONS and n not in ("resume", "model", "cfg")}
     for name, value in values.items():
         if name not in CHANGEABLE and value not in (*UNDECIDED, getattr(before, name)):

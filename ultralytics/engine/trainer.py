@@ -19,7 +19,7 @@ from ultralytics.engine import state
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.loggers import LogSink, ResultsTable, TensorBoard, named_losses, progress_line, quiet
 from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
-from ultralytics.engine.runtime import deterministic, inference_dtype, largest_batch, resolve_runtime
+from ultralytics.engine.runtime import deterministic, inference_dtype, largest_batch, norm_advice, resolve_runtime
 from ultralytics.engine.setup import (
     BuildModel,
     freeze,
@@ -104,7 +104,7 @@ class Trainer:
     def train(self) -> Metrics:
         """Train to the end; metrics of the best weights, or with save=False of the last epoch's averaged ones."""
         try:
-            with deterministic(self.args.deterministic), quiet(not self.args.verbose):
+            with deterministic(self.args.deterministic), quiet(not self.args.verbose), norm_advice(self.args):
                 self.callbacks.run("on_pretrain_routine_start", self)
                 self.setup()
                 self.callbacks.run("on_pretrain_routine_end", self)
@@ -169,7 +169,8 @@ class Trainer:
         for note in self.runtime.notes:
             LOGGER.warning(note)
         if self._resume:
-            self.load_state_dict(self._resume)
+            with state.restoring(self.last):
+                self.load_state_dict(self._resume)
             self.train_loader = refresh_loader(self.train_loader, self.timed_options(), self.start_epoch)
         elif self.args.save:
             self.save(self.last, epoch=-1, with_training=True)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .tasks import BaseModel  # tasks.py imports this file, so what it defines is imported where it is used
 
 
+MAX_SIZE = 65_536  # layers, channels, classes or pixels in the YAML of a checkpoint
+
+
 def checkpoint_task(checkpoint: Checkpoint, path: str | Path) -> str:
     """Task of the network in a checkpoint; CheckpointError for weights without one."""
     from .tasks import find_task
@@ -25,6 +28,15 @@ def checkpoint_task(checkpoint: Checkpoint, path: str | Path) -> str:
             f"{path} holds weights only: build their network first, YOLO('yolov8n.yaml').load('{path}')"
         )
     return checkpoint.task or find_task(checkpoint.yaml)
+
+
+def check_sizes(value: Any, path: str | Path) -> None:
+    """Raise CheckpointError for numbers in a network's YAML that no network has: building it would take all memory."""
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    for part in parts:
+        if isinstance(part, int | float) and not abs(part) <= MAX_SIZE:
+            raise CheckpointError(f"{path}: the YAML of its network has the number {part:g}; get the file anew")
+        check_sizes(part, path)
 
 
 def model_from_checkpoint(
@@ -39,6 +51,7 @@ def model_from_checkpoint(
 
     model_class = model_class or MODEL_CLASSES.get(checkpoint_task(checkpoint, path), DetectionModel)
     architecture = without_weights(checkpoint.yaml)
+    check_sizes(architecture, path)
     if architecture.get("scales"):  # built without a scale letter, it was the first
         architecture["scale"] = architecture.get("scale") or next(iter(architecture["scales"]))
     try:

@@ -40,6 +40,15 @@ class _ConsoleHandler(logging.StreamHandler):
         super().emit(record)
 
 
+def _make_printable(record: logging.LogRecord) -> bool:
+    """Replace halves of characters, which Python makes of file names that are not UTF-8: no handler can write them."""
+    text = record.getMessage()
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        record.msg, record.args = text.encode("utf-8", "backslashreplace").decode(), ()
+    return True
+
+
+LOGGER.addFilter(_make_printable)
 if not LOGGER.handlers:  # an application may have given it some before
     LOGGER.addHandler(_ConsoleHandler(sys.stdout))
     LOGGER.setLevel(logging.INFO)

@@ -1,5 +1,7 @@
 """The zip file that torch.save writes: a pickle, and the bytes of its tensors beside it."""
 
+import io
+import math
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -64,8 +66,14 @@ class Archive:
             raise CheckpointError(
                 "it is a TorchScript export, which is code; use the .pt file that it was exported from"
             )
+        # Entries may overlap: a few bytes would be read again and again.
+        size = file.fp.seek(0, io.SEEK_END)
+        if sum(entry.file_size for entry in file.infolist()) > size:
+            raise CheckpointError("its entries are larger than the file, as torch.save never writes them")
         self._zip = file
         self._storages: dict[str, Tensor] = {}
+        self.max_elements = 2**20 + 4 * size  # of all tensors by their names: some may be shared, but not for ever
+        self._elements = self.max_elements  # that may still be handed out
 
     def load(self) -> Any:
         """Read what was saved, as `load_plain` gives it."""
@@ -86,6 +94,9 @@ class Archive:
             data = bytearray(self._read(f"data/{storage.key}"))  # writable, as tensors are
             # frombuffer refuses a buffer of no bytes.
             self._storages[storage.key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        self._elements -= math.prod(ref.size)
+        if self._elements < 0:
+            raise CheckpointError("its tensors have many times as many elements as the file could hold")
         elements = self._storages[storage.key]
         if elements.dtype != dtype or len(elements) != storage.numel:
             raise ValueError(f"data/{storage.key[:20]} is not of {storage.numel} elements")

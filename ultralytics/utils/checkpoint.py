@@ -9,6 +9,7 @@ A checkpoint of ours is a dict of plain data that `torch.load(path, weights_only
     training  whatever else the run needs to resume where it was; None once it is finished
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ from torch import Tensor
 from ultralytics.utils import LOGGER
 from ultralytics.utils.archive import Archive, open_archive
 from ultralytics.utils.errors import CheckpointError
-from ultralytics.utils.files import atomic_write, nearest
+from ultralytics.utils.files import atomic_write, is_endless, nearest
 from ultralytics.utils.unpickling import Global, Record, TensorRef
 
 FORMAT = "yolo-plain-1"
 _MAX_MODULES = 10_000  # modules that contain each other have no end
+_MAX_NAMES = 100_000  # tensors
+_MAX_NAME = 500  # characters
 
 
 @dataclass
@@ -64,12 +67,48 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     except Exception as exc:  # what zipfile, torch and safetensors make of damaged bytes has no common type
         reason = " ".join(str(exc).split())[:120]
         raise CheckpointError(f"{path} is damaged or cut short ({reason}); copy or download it again") from exc
+    check_content(checkpoint, path)
 
     weights = checkpoint.state_dict
     bad = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if bad:  # the network will answer nonsense; say by which weights
         LOGGER.warning(f"{path}: {len(bad)} of {len(weights)} weights are not finite, the first is {bad[0]}")
     return checkpoint
+
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "yaml": (dict, type(None)),
+    "task": (str, type(None)),
+    "names": (dict, type(None)),
+    "args": dict,
+    "epoch": int,
+    "metrics": dict,
+    "training": (dict, type(None)),
+}
+
+
+def check_content(checkpoint: Checkpoint, path: Path) -> None:
+    """Raise CheckpointError for fields that are not of their kind, so that nobody behind this door has to ask."""
+    for name, kind in _FIELDS.items():
+        value = getattr(checkpoint, name)
+        if not isinstance(value, kind):
+            raise CheckpointError(f"{path}: its {name} is a {type(value).__name__}; get the file anew")
+        if is_endless(value):
+            raise CheckpointError(f"{path}: its {name} repeats or contains itself without end; get the file anew")
+    names = checkpoint.names
+    if names is not None and (list(names) != list(range(len(names))) or set(map(type, names.values())) - {str}):
+        raise CheckpointError(f"{path}: its names are not texts by their numbers from 0 on; get the file anew")
+    if not all(isinstance(key, str) for field in (checkpoint.args, checkpoint.metrics) for key in field):
+        raise CheckpointError(f"{path}: its args and metrics are not all by name; get the file anew")
+
+
+def _expect_weights(value: Any) -> dict[str, TensorRef]:
+    """Pass on tensors by name; CheckpointError for anything else."""
+    if not isinstance(value, dict) or not all(
+        isinstance(k, str) and isinstance(v, TensorRef) for k, v in value.items()
+    ):
+        raise CheckpointError("its model is not a mapping of names to tensors; get the file anew")
+    return value
 
 
 def _missing(path: Path) -> str:
@@ -92,10 +131,15 @@ def _load_archive(path: Path) -> Checkpoint:
         saved = archive.load()
         root = saved if isinstance(saved, dict) else {"model": saved}
         if "format" in root:
-            if root["format"] != FORMAT:
-                raise CheckpointError(f"its format is {root['format']!r:.40}, expected {FORMAT}; update this tree")
-            fields = _restore({name: value for name, value in root.items() if name != "format"}, archive)
-            return Checkpoint(_own(fields.pop("model")), **fields)
+            found = root["format"]
+            if found != FORMAT:
+                found = repr(found[:40]) if isinstance(found, str) else f"a {type(found).__name__}"  # it may be endless
+                raise CheckpointError(f"its format is {found}, expected {FORMAT}; update this tree")
+            if odd := {"model", *_FIELDS} ^ (root.keys() - {"format"}):
+                raise CheckpointError(f"it lacks or has too many entries, such as {str(min(odd, key=str))[:40]}")
+            fields = _restore({name: root[name] for name in _FIELDS}, archive)
+            weights = _restore(_expect_weights(root["model"]), archive)
+            return Checkpoint(_own(weights, archive.max_elements), **fields)
 
         # The public package pickles whole modules; the averaged one is what it evaluates.
         modules = [m for m in (root.get("ema"), root.get("model")) if isinstance(m, Record) and "_modules" in m.state]
@@ -105,7 +149,7 @@ def _load_archive(path: Path) -> Checkpoint:
         # Others save a state dict, alone or under one of these names.
         for weights in (root, root.get("ema"), root.get("model"), root.get("state_dict"), root.get("model_state_dict")):
             if weights and isinstance(weights, dict) and all(isinstance(ref, TensorRef) for ref in weights.values()):
-                return Checkpoint(_own(_restore(weights, archive)), origin="state_dict")
+                return Checkpoint(_own(_restore(weights, archive), archive.max_elements), origin="state_dict")
     raise CheckpointError("it holds no weights; expected a checkpoint or a state dict")
 
 
@@ -114,12 +158,15 @@ def _from_public(root: dict[str, Any], module: Record, archive: Archive) -> Chec
     state = module.state
     args = _restore(root.get("train_args") or state.get("args") or {}, archive)
     names = _restore(state.get("names"), archive)
+    names = dict(enumerate(names)) if isinstance(names, (list, tuple)) else names  # old files have a list
     epoch = root.get("epoch")
     return Checkpoint(
-        state_dict=_own(_restore(_named_tensors(module), archive)),
+        state_dict=_own(_restore(_named_tensors(module), archive), archive.max_elements),
         yaml=_restore(state.get("yaml"), archive),
-        task=args.get("task") or state.get("task"),
-        names=dict(enumerate(names)) if isinstance(names, (list, tuple)) else names,  # old files have a list
+        task=(args.get("task") if isinstance(args, dict) else None) or state.get("task"),
+        names={i: str(name) for i, name in names.items()}
+        if isinstance(names, dict) and not is_endless(names)
+        else names,
         args=args,
         epoch=epoch if isinstance(epoch, int) else -1,
         metrics=_restore(root.get("train_metrics") or {}, archive),
@@ -130,21 +177,30 @@ def _from_public(root: dict[str, Any], module: Record, archive: Archive) -> Chec
 def _named_tensors(root: Record) -> dict[str, TensorRef]:
     """Tensors of a pickled module by attribute path, in the order of `nn.Module.state_dict`."""
     tensors: dict[str, TensorRef] = {}
-    todo, visited = [("", root)], 0  # a stack of our own: a damaged file may be nested beyond Python's recursion limit
+    todo, found = [("", root)], 1  # a stack of our own: a damaged file may be nested beyond Python's recursion limit
     while todo:
         prefix, module = todo.pop()
-        visited += 1
-        if visited > _MAX_MODULES:
-            raise CheckpointError(f"it has more than {_MAX_MODULES} modules, or some contain each other")
         state = module.state
         temporary = state.get("_non_persistent_buffers_set") or ()
-        for name, ref in {**state.get("_parameters", {}), **state.get("_buffers", {})}.items():
-            if isinstance(ref, TensorRef) and name not in temporary:
-                tensors[f"{prefix}{name}"] = ref
-        children = [(f"{prefix}{name}.", child) for name, child in state.get("_modules", {}).items()]
+        own = [*_expect_dict(state.get("_parameters", {})).items(), *_expect_dict(state.get("_buffers", {})).items()]
+        modules = _expect_dict(state.get("_modules", {}))
+        found += len(modules)  # counted before they are listed: each may contain all of them again
+        if found > _MAX_MODULES or len(tensors) + len(own) > _MAX_NAMES or len(prefix) > _MAX_NAME:
+            raise CheckpointError(f"it has more than {_MAX_MODULES} modules, or some contain each other")
+        tensors |= {
+            f"{prefix}{k}"[:_MAX_NAME]: ref for k, ref in own if isinstance(ref, TensorRef) and k not in temporary
+        }
+        children = [(f"{prefix}{name}."[: _MAX_NAME + 1], child) for name, child in modules.items()]
         # Reversed, as the last one put on the stack is the next to be visited.
         todo.extend((path, child) for path, child in reversed(children) if isinstance(child, Record))
     return tensors
+
+
+def _expect_dict(value: Any) -> dict:
+    """Pass on a dict; CheckpointError for anything else."""
+    if not isinstance(value, dict):
+        raise CheckpointError(f"a module of it has a {type(value).__name__} in place of its parts; get the file anew")
+    return value
 
 
 def _restore(value: Any, archive: Archive, memo: dict[int, Any] | None = None) -> Any:
@@ -169,8 +225,10 @@ def _restore(value: Any, archive: Archive, memo: dict[int, Any] | None = None) -
     return restored
 
 
-def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with memory of their own, contiguous, floats as float32."""
+def _own(tensors: Mapping[str, Tensor], max_elements: float = math.inf) -> dict[str, Tensor]:
+    """Tensors with memory of their own, contiguous, floats as float32; CheckpointError for too many elements."""
+    if sum(tensor.numel() for tensor in tensors.values()) > max_elements:
+        raise CheckpointError("its tensors have many times as many elements as the file could hold")
     return {
         str(name): tensor.to(
             torch.float32 if tensor.is_floating_point() else tensor.dtype,

@@ -3,13 +3,16 @@
 import contextlib
 import csv
 import difflib
+import errno
 import importlib
 import io
 import itertools
 import locale
+import math
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from types import ModuleType
@@ -27,6 +30,10 @@ _FLOAT = re.compile(
 )
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _TAG = "tag:yaml.org,2002:"
+_MAX_DIGITS = 25  # of an integer of 64 bits, with some zeros before it
+_MAX_TREE = 1_000_000  # values and characters of data that is written out in full
+# What PyYAML raises beside its own errors: `!!bool x`, `!!float ''`, brackets in brackets in brackets.
+_ODD_YAML = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 
 
 class _Loader(yaml.SafeLoader):
@@ -48,10 +55,19 @@ class _Loader(yaml.SafeLoader):
                 seen.add((key.tag, key.value))
         return node
 
-    def construct_decimal(self, node: yaml.ScalarNode) -> int:
-        """Read an integer; a leading zero does not make it octal."""
+    def construct_decimal(self, node: yaml.ScalarNode) -> int | str:
+        """Read an integer; a leading zero does not make it octal, and one of more than 64 bits stays text."""
         digits = self.construct_scalar(node)
-        return int(digits, 16 if digits.startswith("0x") else 10)
+        if len(digits) > _MAX_DIGITS:
+            return digits
+        value = int(digits, 16 if digits.startswith("0x") else 10)
+        return value if value.bit_length() <= 64 else digits
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Take over what `<<` names; refuse merges of merges of merges, which double every time."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MAX_TREE:
+            raise yaml.constructor.ConstructorError(None, None, "endless merges by `<<`", node.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -99,6 +115,8 @@ def load_yaml(path: str | os.PathLike) -> dict[Any, Any]:
     text = _decode(path)
     try:
         data = yaml.load(text, Loader=_Loader)
+        if is_endless(data):
+            raise ValueError("its aliases repeat each other, or contain themselves, far beyond a million values")
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
         if mark is None:  # a character that YAML does not allow: its position is all there is
@@ -109,8 +127,8 @@ def load_yaml(path: str | os.PathLike) -> dict[Any, Any]:
             if "\t" in row[: len(row) - len(row.lstrip())]:
                 reason = "the row is indented with a tab; use spaces"
         raise ConfigError(f"{path}, line {line}: not valid YAML: {reason}") from exc
-    except (ValueError, RecursionError) as exc:  # `!!int x`, a number of 5000 digits, brackets in brackets in brackets
-        raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
+    except _ODD_YAML as exc:
+        raise ConfigError(f"{path}: not valid YAML: {type(exc).__name__} {exc}"[:300]) from exc
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -121,9 +139,58 @@ def load_yaml(path: str | os.PathLike) -> dict[Any, Any]:
 def parse_value(text: str) -> Any:
     """Read a text as a value in a YAML file: `1e-3`, `true`, `[0, 1]`; what is not YAML stays text."""
     try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        value = yaml.load(text, Loader=_Loader)
+        return text if is_endless(value) else value
+    except (yaml.YAMLError, *_ODD_YAML):
         return text
+
+
+def is_endless(value: Any) -> bool:
+    """Whether plain data that shares parts of itself, written out in full, would be far larger than any file.
+
+    Whoever prints, compares or copies it would not come back.
+    """
+    sizes: dict[int, float] = {}
+
+    def size(part: Any) -> float:
+        if not isinstance(part, dict | list | tuple | set | frozenset):
+            return len(part) if isinstance(part, str | bytes) else 1
+        if id(part) not in sizes:
+            sizes[id(part)] = math.inf  # until it is known: what contains itself has no end
+            inner = itertools.chain.from_iterable(part.items()) if isinstance(part, dict) else part
+            sizes[id(part)] = 1 + sum(map(size, inner))
+        return sizes[id(part)]
+
+    return size(value) > _MAX_TREE
+
+
+def expand_user(path: str | os.PathLike) -> Path:
+    """The path with `~` replaced by the home folder; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text has no half characters, as Python makes them of file names that are not UTF-8."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def why_no_path(text: str) -> str:
+    """Reason why no file system can have a path, empty if some could: to be asked before the system, which raises."""
+    if "\0" in text:
+        return "it contains a null byte"
+    if max(map(len, map(os.fsencode, re.split(r"[/\\\\]" if os.name == "nt" else "/", text)))) > 255:
+        return "a part of it is longer than the 255 bytes that a file name may have"
+    return "it is longer than any path" if len(text) > 4000 else ""
+
+
+def refuse_pipe(path: str | os.PathLike) -> None:
+    """Raise OSError for what is neither a file nor a folder: a named pipe would be waited for without end."""
+    mode = os.stat(path).st_mode  # noqa: PTH116 (asked for each of a million files)
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def save_yaml(path: str | os.PathLike, data: dict[Any, Any], header: str = "") -> None:

@@ -46,7 +46,9 @@ def class_name(names: Names | None, cls: float) -> str:
 def image_name(path: str | Path) -> str:
     """File name for an image made from `path`: its own, as .jpg if its format cannot be written in color."""
     path = Path(path)
-    color = cv2.haveImageWriter(path.name) and path.suffix.lower() not in (".pbm", ".pgm")
+    # OpenCV ends the process at names that are not UTF-8 text.
+    known = path.suffix.isascii() and cv2.haveImageWriter(f"image{path.suffix}")
+    color = known and path.suffix.lower() not in (".pbm", ".pgm")
     return path.name if color else f"{path.stem}.jpg"
 
 
@@ -67,7 +69,7 @@ def write_image(path: str | Path, image: np.ndarray) -> Path:
     """
     path = Path(path)
     try:
-        encoded = cv2.imencode(path.suffix, image)[1]
+        encoded = cv2.imencode(path.suffix if path.suffix.isascii() else ".?", image)[1]
     except cv2.error as exc:
         raise YOLOError(f"{path}: no image format is called {path.suffix!r}; use .jpg, .png, .bmp or .webp") from exc
     with writing(path):

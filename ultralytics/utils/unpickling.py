@@ -3,6 +3,9 @@
 Checkpoints of the public package are pickled modules. `load_plain` runs their opcodes on the standard library's
 unpickler, the one in Python, but classes and functions are mere names, objects are Records and tensors are TensorRefs.
 What may be "called" are the functions of this file that `CALLS` lists by the names they go by in pickles.
+
+Neither memory nor time grow faster than the pickle: numbers have 64 bits, and what is made by copying, of which a few
+bytes may ask again and again, is limited to the size of the whole.
 """
 
 import io
@@ -66,8 +69,7 @@ def load_plain(data: bytes) -> Any:
     Raises CheckpointError for a pickle that is damaged, or that would call something not in `CALLS` when it is loaded.
     """
     try:
-        # A BytesIO ends where the data ends: no opcode gets memory for a length that it only claims.
-        return _PlainUnpickler(io.BytesIO(data), encoding="latin-1").load()
+        return _PlainUnpickler(data).load()
     except CheckpointError:
         raise
     except Exception as exc:
@@ -80,6 +82,13 @@ def _refuse(what: str) -> NoReturn:
         f"loading it would {what}, which weights do not need, so it was not loaded and nothing ran; "
         "if you trust it, save model.state_dict() alone where it was made"
     )
+
+
+def _int64(value: Any) -> int:
+    """Pass on an integer of 64 bits; ValueError for a longer one, with which arithmetic may take forever."""
+    if _expect(value, int).bit_length() > 64:
+        raise ValueError(f"a number of {value.bit_length()} bits")
+    return value
 
 
 def _expect(value: Any, kind: type) -> Any:
@@ -100,7 +109,7 @@ def _as_key(value: Any) -> Any:
 # Opcodes that make plain values or move them between the stack and the memo. Those of classes end in the methods below.
 _AS_IN_THE_LIBRARY = (
     *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE"),
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
     *("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "EMPTY_TUPLE", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
@@ -116,6 +125,18 @@ class _PlainUnpickler(pickle._Unpickler):
     """
 
     find_class = staticmethod(Global)  # module and name, nothing is looked for
+
+    def __init__(self, data: bytes) -> None:
+        # A BytesIO ends where the data ends: no opcode gets memory for a length that it only claims.
+        super().__init__(io.BytesIO(data), encoding="latin-1")
+        self._may_copy = len(data)  # entries
+
+    def _count(self, values: Any) -> Any:
+        """Pass on entries that are about to be copied, once more than they stand in the pickle."""
+        self._may_copy -= len(values)
+        if self._may_copy < 0:
+            raise ValueError("it copies more than it holds")
+        return values
 
     def persistent_load(self, pid: Any) -> Storage:
         """Storage that torch names by the tuple ("storage", kind, key, device, number of elements)."""
@@ -136,6 +157,8 @@ class _PlainUnpickler(pickle._Unpickler):
         known = CALLS.get(f"{function.module}.{function.name}")
         if known is None:
             _refuse(f"call {function}")
+        if known in _COPYING:
+            self._count(args[0] if _expect(args, tuple) and isinstance(args[0], (list, tuple, set, frozenset)) else ())
         self.append(known(*_expect(args, tuple)))
 
     def load_newobj(self, _keywords: Any = None) -> None:
@@ -150,7 +173,7 @@ class _PlainUnpickler(pickle._Unpickler):
             _expect(target, dict)  # a state dict is an OrderedDict with an attribute, its version, which is dropped
             return
         for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):  # attributes, slots
-            target.state.update(part if isinstance(part, dict) else {"": part})
+            target.state.update(self._count(part) if isinstance(part, dict) else {"": part})
 
     def load_frozenset(self) -> None:
         """Make a frozenset of the values since the mark."""
@@ -179,10 +202,19 @@ class _PlainUnpickler(pickle._Unpickler):
         else:
             (target.items if isinstance(target, Record) else _expect(target, list)).extend(values)
 
+    def load_integer(self, read: Callable[["_PlainUnpickler"], None]) -> None:
+        """Make an integer, or by the oldest protocol a bool, as the library does, of at most 64 bits."""
+        read(self)
+        _int64(self.stack[-1])
+
     # Subclassing does not reach the library's own table, so this one names every function that may run.
     dispatch: ClassVar[dict[int, Callable[["_PlainUnpickler"], None]]] = {
         **{ord(op.code): lambda _, name=op.name: _refuse(f"run the opcode {name}") for op in pickletools.opcodes},
         **{code: pickle._Unpickler.dispatch[code] for (code,) in (getattr(pickle, op) for op in _AS_IN_THE_LIBRARY)},
+        **{
+            code: lambda self, read=pickle._Unpickler.dispatch[code]: self.load_integer(read)
+            for (code,) in (pickle.INT, pickle.LONG, pickle.LONG1, pickle.LONG4)
+        },
         pickle.REDUCE[0]: load_reduce,
         pickle.NEWOBJ[0]: load_newobj,
         pickle.NEWOBJ_EX[0]: lambda self: self.load_newobj(self.stack.pop()),
@@ -200,13 +232,17 @@ class _PlainUnpickler(pickle._Unpickler):
 
 # A tensor of stride 0 may have more elements than its storage; a larger one than this would be a memory bomb.
 _MAX_EXPANDED = 2**20
+_MAX_DIMENSIONS = 64  # of torch
+_MAX_PATH = 4096  # characters
 _NUMPY_CODES = dict(zip("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split(), "?bhiqBHIQefd", strict=True))  # noqa: SIM905
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
-    """Pass on sizes or strides; an error for what is negative or no tuple of integers."""
-    if any(_expect(value, int) < 0 for value in _expect(values, tuple)):
-        raise ValueError("a negative size or stride")
+    """Pass on sizes or strides; an error for what is negative, too large, or no tuple of at most 64 integers."""
+    if len(_expect(values, tuple)) > _MAX_DIMENSIONS:
+        raise ValueError(f"a tensor of {len(values)} dimensions")
+    if any(not 0 <= _expect(value, int) < 2**63 for value in values):
+        raise ValueError("a negative size or stride, or one beyond all memory")
     return values
 
 
@@ -222,25 +258,49 @@ def _tensor(storage: Storage, offset: int, size: tuple, stride: tuple, *_gradien
 
 def _numpy_scalar(dtype: Record, data: bytes) -> float:
     _version, order, *_ = dtype.state.get("", (3, "<"))
-    return struct.unpack((">" if order == ">" else "<") + _NUMPY_CODES[dtype.args[0]], data)[0]
+    return struct.unpack((">" if order == ">" else "<") + _NUMPY_CODES[_expect(dtype.args[0], str)], data)[0]
 
 
+def _path(kind: type[PurePosixPath | PureWindowsPath], parts: tuple[str, ...]) -> str:
+    """Text of a path; a path of paths could double with every call."""
+    if sum(len(_expect(part, str)) for part in parts) > _MAX_PATH:
+        raise ValueError(f"a path of more than {_MAX_PATH} characters")
+    return str(kind(*parts))
+
+
+def _device(kind: str, index: int | None = None) -> str:
+    return _expect(kind, str)[:20] if index is None else f"{_expect(kind, str)[:20]}:{_int64(index)}"
+
+
+def _ordered(items: Any = ()) -> dict:
+    return {_as_key(key): value for key, value in items}
+
+
+def _set(items: Any) -> set:
+    return set(map(_as_key, items))
+
+
+def _frozenset(items: Any) -> frozenset:
+    return frozenset(map(_as_key, items))
+
+
+_COPYING = (_ordered, _set, _frozenset)
 _ENCODINGS = {"latin1": "latin-1"}  # pickle protocol 2 writes bytes as such a text
 _POSIX = ("pathlib.PosixPath", "pathlib._local.PosixPath")
 _WINDOWS = ("pathlib.WindowsPath", "pathlib._local.WindowsPath")
 _RECORDS = ("numpy.dtype", "types.SimpleNamespace", "ultralytics.utils.IterableSimpleNamespace")
 CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": lambda items=(): {_as_key(key): value for key, value in items},
-    **dict.fromkeys(("builtins.set", "__builtin__.set"), lambda items: set(map(_as_key, items))),
-    **dict.fromkeys(("builtins.frozenset", "__builtin__.frozenset"), lambda items: frozenset(map(_as_key, items))),
+    "collections.OrderedDict": _ordered,
+    **dict.fromkeys(("builtins.set", "__builtin__.set"), _set),
+    **dict.fromkeys(("builtins.frozenset", "__builtin__.frozenset"), _frozenset),
     "torch.Size": _sizes,
-    "torch.device": lambda kind, index=None: kind if index is None else f"{kind}:{index}",
+    "torch.device": _device,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda data, _gradient, _hooks: _expect(data, TensorRef),
     **dict.fromkeys(("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"), _numpy_scalar),
-    "_codecs.encode": lambda text, encoding: text.encode(_ENCODINGS[encoding]),
-    **dict.fromkeys(_POSIX, lambda *parts: str(PurePosixPath(*parts))),
-    **dict.fromkeys(_WINDOWS, lambda *parts: str(PureWindowsPath(*parts))),
+    "_codecs.encode": lambda text, encoding: _expect(text, str).encode(_ENCODINGS[_expect(encoding, str)]),
+    **dict.fromkeys(_POSIX, lambda *parts: _path(PurePosixPath, parts)),
+    **dict.fromkeys(_WINDOWS, lambda *parts: _path(PureWindowsPath, parts)),
     "torchvision.transforms.functional.InterpolationMode": lambda mode: _expect(mode, str),
     # Pickled as calls, but Records like any other object.
     **{name: lambda *args, name=name: Record(Global(*name.rsplit(".", 1)), args) for name in _RECORDS},

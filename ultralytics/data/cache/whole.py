@@ -65,7 +65,7 @@ class DiskCache:
             if path.stat().st_mtime_ns < Path(file).stat().st_mtime_ns:
                 return None
             img = np.load(path)
-        except (OSError, ValueError, EOFError):
+        except Exception:  # numpy raises anything on broken headers: the image is decoded anew
             return None
         expected = (*self.shapes[index].tolist(), self.channels)  # another imgsz has left other sizes
         return img if img.shape == expected and img.dtype == np.uint8 else None

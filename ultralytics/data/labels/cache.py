@@ -2,9 +2,7 @@
 
 import hashlib
 import os
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import YOLOError
 from ultralytics.utils.files import atomic_write
 
-VERSION = 1  # to be raised whenever a scan of the same files would give another result, but for a parser's code
+VERSION = 2  # to be raised whenever a scan of the same files would give another result, but for a parser's code
 
 
 def scan_key(files: Sequence[str], labels: Sequence[Path], parse: RowParser, nc: int, single_cls: bool) -> str:
@@ -48,16 +46,20 @@ def scan_key(files: Sequence[str], labels: Sequence[Path], parse: RowParser, nc:
 
 
 def load_cache(path: Path, key: str) -> LabelStore | None:
-    """The store saved under this key; None if there is none, or none that can be read."""
+    """The store saved under this key; None if there is none, or none that is whole."""
     try:
         with np.load(path, allow_pickle=False) as saved:
             if str(saved["key"]) != key:
                 return None
-            arrays = {name: saved[name] for name in saved.files if name not in ("key", "skipped", "duplicates")}
-            skipped = [(str(file), str(reason)) for file, reason in saved["skipped"].reshape(-1, 2)]
-            return LabelStore(arrays, skipped, int(saved["duplicates"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None  # cut, damaged or another program's: the scan is made anew
+            arrays = {name: saved[name] for name in saved.files}
+        digest = arrays.pop("digest")
+        if str(digest) != content_digest(arrays):
+            return None
+        del arrays["key"]
+        skipped = [(str(file), str(reason)) for file, reason in arrays.pop("skipped").reshape(-1, 2)]
+        return LabelStore(arrays, skipped, int(arrays.pop("duplicates")))
+    except Exception:  # cut, damaged or another program's, numpy raises anything: the scan is made anew
+        return None
 
 
 def save_cache(path: Path, key: str, store: LabelStore) -> None:
@@ -65,7 +67,16 @@ def save_cache(path: Path, key: str, store: LabelStore) -> None:
     if not path.parent.is_dir():
         return
     about = {"key": np.array(key), "skipped": np.array(store.skipped, str), "duplicates": np.array(store.duplicates)}
+    arrays = about | store.arrays
     try:
-        atomic_write(path, lambda file: np.savez(file, **about, **store.arrays))
+        atomic_write(path, lambda file: np.savez(file, **arrays, digest=np.array(content_digest(arrays))))
     except YOLOError as exc:
         LOGGER.info(f"The scan of the labels is not cached: {exc}")
+
+
+def content_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Digest of names, types, shapes and contents: offsets of a damaged cache would lead anywhere."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(repr((name, array.dtype.str, array.shape)).encode() + array.tobytes())
+    return digest.hexdigest()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.files import refuse_pipe
 
 TOLERANCE = 0.01  # by which normalized coordinates may pass 0 and 1
 
@@ -58,6 +59,7 @@ def read_rows(path: Path) -> tuple[list[list[float]], list[int]]:
 def _read_text(path: Path) -> str:
     """Text of a label file, empty if there is no file."""
     try:
+        refuse_pipe(path)
         data = path.read_bytes()
     except FileNotFoundError:
         if path.is_symlink():
