@@ -25,9 +25,12 @@ from ultralytics.utils.files import load_yaml
 ROOT = Path(__file__).parents[1]
 PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "docs/models.md", "benchmarks/study.md")
+    for name in (
+        *("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "docs/models.md", "docs/blocks.md"),
+        *("benchmarks/study.md", "benchmarks/study-blocks.md", "benchmarks/blocks.md"),
+    )
 }
-ENGLISH, CHINESE, CONTRIBUTING, MODELS, STUDY = PAGES.values()
+ENGLISH, CHINESE, CONTRIBUTING, MODELS, BLOCKS, STUDY, *_ = PAGES.values()
 TEST_COMMAND = 'python -m pip install -e ".[dev]" && python -m pytest'
 HEADINGS = {
     "YOLOv8, as a source tree to edit": "一份供你修改的 YOLOv8 源码",
@@ -207,7 +210,8 @@ def measured(name: str, scale: str) -> tuple[int, float]:
 def test_every_model_is_in_the_table():
     shipped = {path.stem for path in (ROOT / "ultralytics" / "cfg" / "models").rglob("*.yaml")}
     others = {name for name in shipped if re.search("-(cls|seg|pose|obb)", name)}
-    assert {row[0] for row in table_rows(MODELS)} == shipped - others
+    blocks = set(re.findall(r"v8/(yolov8-[\w-]+)\.yaml", BLOCKS))
+    assert {row[0] for row in table_rows(MODELS)} | blocks == shipped - others
 
 
 def test_the_figures_of_long_trainings():

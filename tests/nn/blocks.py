@@ -1,6 +1,8 @@
 """The blocks of Addmodules as tests make them: lively ones, and the maps they take."""
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,9 @@ from ultralytics.nn.Addmodules import (
     WeightedSum,
 )
 from ultralytics.nn.modules import RepConv
+
+PAGE = (Path(__file__).parents[2] / "docs" / "blocks.md").read_text(encoding="utf-8")
+YAMLS = sorted(set(re.findall(r"v8/yolov8-([\w-]+)\.yaml", PAGE)))  # EMA of yolov8-EMA.yaml
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ CASES = {
 }
 
 
-def lively(block: nn.Module) -> nn.Module:
+def lively(block: nn.Module, noise: float = 0.2) -> nn.Module:
     """The block as after training: no parameter and no statistic is what it was initialized to."""
     generator = torch.Generator().manual_seed(0)
     for module in block.modules():
@@ -73,7 +78,7 @@ def lively(block: nn.Module) -> nn.Module:
             module.running_var.uniform_(0.5, 2, generator=generator)
     with torch.no_grad():
         for parameter in block.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=noise)
     return block
 
 

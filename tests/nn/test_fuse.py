@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tests.close import PIXELS, RAW
+from tests.nn.blocks import YAMLS as BLOCK_YAMLS
 from ultralytics import cfg
 from ultralytics.models.yolo import task_class
 from ultralytics.nn.Addmodules.DynamicConv import (
@@ -23,7 +24,8 @@ from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel, find_task
 
 FOLDER = Path(cfg.__file__).parent / "models" / "v8"
-YAMLS = [f.stem for f in sorted(FOLDER.glob("*.yaml"))]
+# Those of blocks are in test_block_yamls.py.
+YAMLS = [f.stem for f in sorted(FOLDER.glob("*.yaml")) if f.stem.removeprefix("yolov8-") not in BLOCK_YAMLS]
 
 
 def randomise_norms(model, seed=0):

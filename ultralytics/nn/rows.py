@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -273,13 +274,16 @@ def package_value(text: str) -> Any:
 def package_class(package: str, name: str) -> type[nn.Module]:
     """A module class of one of the PACKAGES; ModelError for anything else, and for a package that is not installed."""
     try:
-        offered = vars(importlib.import_module(package))
+        here = importlib.import_module(package)
     except ImportError as exc:
         raise ModelError(f"{package} cannot be imported ({exc}): pip install {package.partition('.')[0]}") from exc
     root = package.partition(".")[0]
+    # timm.layers does not give out all that its files have, such as CbamModule.
+    files = [m for m in vars(here).values() if isinstance(m, ModuleType) and m.__name__.startswith(f"{package}.")]
     classes = {
         key: value
-        for key, value in offered.items()
+        for module in (*files, here)
+        for key, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__.partition(".")[0] == root
     }
     if name not in classes:

@@ -5,6 +5,8 @@ those above the gate become 1 in W1 and 0 in W2, while the others stay in both; 
 mixed by a softmax over the two, channel by channel.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -14,9 +16,9 @@ __all__ = ["ScConv"]
 class ScConv(nn.Module):
     """Spatial, then channel reconstruction, in place of a 3x3 convolution; `c2` equals `c1`.
 
-    `groups` of the normalization divide the channels, `gate` is the threshold of its weights. `alpha` of the channels
-    are convolved, the others only pass; both are squeezed by `squeeze` first. `k` is the kernel of the convolution, in
-    `g` groups.
+    The normalization has `groups`, fewer where they do not divide the channels, and `gate` is the threshold of its
+    weights. `alpha` of the channels are convolved by a kernel of `k` in `g` groups, the others only pass; both are
+    squeezed by `squeeze` first.
     """
 
     def __init__(
@@ -33,9 +35,9 @@ class ScConv(nn.Module):
         super().__init__()
         if c1 != c2:
             raise ValueError(f"ScConv gives as many channels as it takes, {c1}, not {c2}")
-        if c1 % groups or c1 % 2:
-            raise ValueError(f"ScConv takes an even number of channels that {groups} divides, not {c1}: give groups")
-        self.spatial = SpatialReconstruction(c1, groups, gate)
+        if c1 % 2:
+            raise ValueError(f"ScConv takes an even number of channels, not {c1}")
+        self.spatial = SpatialReconstruction(c1, math.gcd(groups, c1), gate)
         self.channel = ChannelReconstruction(c1, alpha, squeeze, k, g)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -29,6 +29,6 @@ __all__ = [name for name, value in list(globals().items()) if isinstance(value, 
 # Blocks that public YAMLs name beyond those of YOLOv8 in nn/tasks.py, called as Module(c1, c2, n, *args)
 # or, the rest, as Module(c1, c2, *args). An add-on of the same name takes the place of one.
 OTHER_REPEAT_MODULES = (A2C2f, BottleneckCSP, C1, C2fCIB, C2fPSA, C2PSA, C3k2, C3TR, C3x, RepC3)
-OTHER_CHANNEL_MODULES = (*OTHER_REPEAT_MODULES, ConvTranspose, DWConvTranspose2d, Focus, PSA, SCDown, SPP)
+OTHER_CHANNEL_MODULES = (*OTHER_REPEAT_MODULES, ConvTranspose, DWConvTranspose2d, Focus, PSA, RepConv, SCDown, SPP)
 
 __getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

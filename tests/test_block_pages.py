@@ -1,0 +1,67 @@
+"""The pages about blocks say what is so: files, counts, commands, and the tables of the study once there are runs."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from tests.nn.blocks import YAMLS
+from ultralytics.cfg import parse_overrides
+from ultralytics.nn import Addmodules
+from ultralytics.nn.model_yaml import yaml_model_load
+from ultralytics.nn.tasks import DetectionModel
+
+ROOT = Path(__file__).parents[1]
+BLOCKS, COSTS, STUDY = (
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("docs/blocks.md", "benchmarks/blocks.md", "benchmarks/study-blocks.md")
+)
+CELLS = {row[0]: row[1:] for row in re.findall(r"^\| (\S+) \| ([\d,]+) \| ([\d.]+) \| (\S+) \| (\S+) \|$", COSTS, re.M)}
+
+
+@pytest.mark.parametrize("name", ["yolov8n", *(f"yolov8n-{name}" for name in YAMLS)])
+def test_what_the_blocks_cost(name):
+    """Parameters and GFLOPs, as the command counts them; ratios are those of the times, to yolov8n's."""
+    parameters, gflops, ms, ratio = CELLS[name]
+    with torch.device("meta"):
+        model = DetectionModel(f"{name}.yaml", verbose=False)
+    assert model.info(verbose=False)[1::2] == (int(parameters.replace(",", "")), pytest.approx(float(gflops), abs=5e-3))
+    if ms != "–":
+        assert float(ratio) == pytest.approx(float(ms) / float(CELLS["yolov8n"][2]), rel=0.02)
+
+
+def test_every_block_has_a_line_and_its_row_stands_in_its_yaml():
+    """The blocks that the page is about: those of Addmodules in a file of their own, besides the first two."""
+    lines = re.findall(r"^\| (?!block|-)(\S.*) \| (`.*`) \| \[(\S+)\]\(", BLOCKS, re.M)
+    named = " ".join(line[0] + line[1] for line in lines)
+    for name, found in vars(Addmodules).items():
+        if isinstance(found, type) and found.__module__.rpartition(".")[2] not in ("DynamicConv", "FasterBlock"):
+            assert re.search(rf"\b{name}\b", named), name
+    for _, rows, name in lines:
+        d = yaml_model_load(f"yolov8n-{name}.yaml")
+        used = [str(row) for row in d["backbone"] + d["head"]]
+        for word in re.findall(r"`\[.*?, \d, ([\w.]+), ", rows) + re.findall(r"block: (\w+)", rows):
+            assert any(f"'{word}'" in row for row in used), name
+
+
+def test_the_commands_of_the_study():
+    """Networks that are there, under options that are there."""
+    networks = re.search(r'BLOCKS="\[(.*)\]"', STUDY)[1].split(",")
+    assert networks[0] == "yolov8n.yaml" and len(set(networks)) >= 9
+    assert {name.removeprefix("yolov8n-").removesuffix(".yaml") for name in networks[1:]} <= set(YAMLS)
+    words = re.search(r'SAME="(.*)"', STUDY)[1].split()
+    options = [word for word in words if not word.startswith(("seeds=", "results="))]
+    assert parse_overrides(options)["epochs"] == 20 and len(words) == len(options) + 2
+
+
+def test_the_tables_of_the_study_hold_what_its_runs_do():
+    file = ROOT / "benchmarks" / "study-blocks.csv"
+    runs = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["name", "data", "mAP50-95"])
+    for heading, data in (("Blood cells", "bccd"), ("Small synthetic objects", "shapes-hard")):
+        part = STUDY.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+        told = dict(re.findall(r"^\| (yolov8\S*) \| [\d ]+ \| ([\d.]+)", part, re.M))
+        means = runs[runs["data"] == data].groupby("name")["mAP50-95"].mean()
+        assert set(told) == set(means.index)  # losers included
+        assert all(float(told[name]) == pytest.approx(mean, abs=6e-5) for name, mean in means.items())
