@@ -7,6 +7,7 @@
 import sys
 from typing import Any
 
+from ultralytics import utils
 from ultralytics.utils import refused
 
 __version__ = "0.1.0"
@@ -23,4 +24,6 @@ def __getattr__(name: str) -> Any:
         from ultralytics.engine.model import YOLO
 
         return YOLO
+    if name == "ASSETS":
+        return utils.ASSETS
     return refused.getter(__name__)(name)

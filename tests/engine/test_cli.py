@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ultralytics import YOLO
-from ultralytics.engine.trainer import Trainer
+from ultralytics.engine.trainer import BaseTrainer
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +69,7 @@ def test_resuming_needs_nothing_but_the_checkpoint(script, words, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "final_eval", interrupt)
+        patch.setattr(BaseTrainer, "final_eval", interrupt)
         assert script("train.py", *words)[1] == "interrupted"
     last = "resume=runs/train/exp/weights/last.pt"
     _, sentence = script("train.py", last, "device=cpu", "imgsz=96")

@@ -14,8 +14,8 @@ from tests.close import PIXELS, SCORES
 from ultralytics import YOLO
 from ultralytics.cfg import CFG_DIR
 from ultralytics.engine import exporter
-from ultralytics.engine.backends import as_list
 from ultralytics.nn import tasks
+from ultralytics.nn.autobackend import as_list
 from ultralytics.utils.errors import ConfigError, DependencyError, ModelError
 from ultralytics.utils.files import save_yaml
 from ultralytics.utils.torch_utils import get_flops

@@ -14,7 +14,7 @@ from ultralytics.data.dataset import build_dataset
 from ultralytics.engine import setup, state
 from ultralytics.engine import trainer as trainer_module
 from ultralytics.engine.runtime import resolve_runtime
-from ultralytics.engine.trainer import Trainer
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checkpoint import load_checkpoint, save_checkpoint
@@ -117,7 +117,7 @@ def test_trying_batches_leaves_the_network_as_it_was(network, monkeypatch):
     with pytest.MonkeyPatch.context() as patch:  # the largest that multi_scale makes
         patch.setattr(trainer_module, "largest_batch", lambda device, step_memory: step_memory(3))
         patch.setattr(trainer_module, "step_memory", lambda model, batch, side, runtime: 1000 * batch + side)
-        assert Trainer.choose_batch(trainer) == 3096
+        assert BaseTrainer.choose_batch(trainer) == 3096
     assert setup.step_memory(model, 3, 96, resolve_runtime(trainer.args, cpu)) == 7
     assert seen[0] == (3, 3, 96, 96)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
@@ -141,11 +141,11 @@ def test_other_options_reach_the_workers_when_they_matter(data):
 def test_weights_may_have_masks_beside_them_that_are_not_finite():
     model = nn.BatchNorm2d(2)
     model.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
-    assert trainer_module.is_finite(model)
+    assert setup.is_finite(model)
     for tensor in (model.running_var, model.weight.data):
         kept = tensor.clone()
         tensor[0] = float("nan")
-        assert not trainer_module.is_finite(model)
+        assert not setup.is_finite(model)
         tensor.copy_(kept)
 
 

@@ -16,7 +16,7 @@ from tests.engine.runs import rows_of
 from ultralytics import YOLO
 from ultralytics.engine import loggers
 from ultralytics.engine.loggers import LogSink
-from ultralytics.engine.trainer import Trainer
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import load_yaml
@@ -253,15 +253,15 @@ def test_what_auto_decided_is_known_to_all(train):
 
 
 def test_the_gpu_that_is_too_small_gets_half_the_batch(train, monkeypatch, caplog):
-    original, calls = Trainer.preprocess, []
+    original, calls = BaseTrainer.preprocess_batch, []
 
-    def small(self, images, iteration):
-        calls.append(len(images))
-        if len(images) > 2:
+    def small(self, batch):
+        calls.append(len(batch["img"]))
+        if len(batch["img"]) > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return original(self, images, iteration)
+        return original(self, batch)
 
-    monkeypatch.setattr(Trainer, "preprocess", small)
+    monkeypatch.setattr(BaseTrainer, "preprocess_batch", small)
     model = train(epochs=1)
     assert model.trainer.batch_size == 2 and calls[0] == 4 and set(calls[1:]) == {2}
     assert "half" in caplog.text

@@ -10,7 +10,7 @@ from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.engine import trainer as trainer_module
 from ultralytics.engine.runtime import inference_dtype, largest_batch, resolve_runtime
-from ultralytics.engine.validator import Validator
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import ConfigError, DeviceError
 
@@ -214,13 +214,13 @@ def test_half_is_for_cuda():
 
 
 def test_half_is_how_the_best_weights_are_measured(train, monkeypatch):
-    types, call = [], Validator.__call__
+    types, call = [], BaseValidator.run
 
     def spy(self, model, *args, **kwargs):
         types.append(next(model.parameters()).dtype)
         return call(self, model, *args, **kwargs)
 
-    monkeypatch.setattr(Validator, "__call__", spy)
+    monkeypatch.setattr(BaseValidator, "run", spy)
     monkeypatch.setattr(trainer_module, "inference_dtype", lambda options, device: torch.float64)
     train(epochs=1)
     assert types == [torch.float32, torch.float64]  # after the epoch, and of the file

@@ -11,8 +11,7 @@ import torch
 from tests.close import partners
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
-from ultralytics.engine.validator import Validator
-from ultralytics.models.yolo.detect.task import DetectTask
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.utils import coco
 from ultralytics.utils.checkpoint import Checkpoint, save_checkpoint
 from ultralytics.utils.errors import ConfigError, DatasetError
@@ -149,9 +148,11 @@ def test_pictures_are_left_where_asked_for(val, tmp_path):
 def test_between_epochs_nothing_is_left(detector, data, tmp_path, caplog):
     changes = {"data": data, "imgsz": 160, "project": tmp_path / "runs", "workers": 0}
     options = get_options(changes, {"plots": True, "save_txt": True, "save_json": True}).resolve("val")
-    validator = Validator.of_model(detector.model, DetectTask, options, detector.callbacks)
+    validator = BaseValidator(args=options)
+    validator.prepare(detector.model)
     caplog.clear()
-    assert validator(detector.model, final=False).nt_per_class.sum() == 80
+    validator.run(detector.model, final=False)
+    assert validator.metrics.nt_per_class.sum() == 80
     assert not (tmp_path / "runs").exists() and len(caplog.records) == 2
 
 

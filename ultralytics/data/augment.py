@@ -8,6 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import cv2
@@ -18,7 +19,7 @@ from ultralytics.data.instances import Instances, Sample, Size
 from ultralytics.data.polygons import fill
 from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.letterbox import PADDING_VALUE, padding
+from ultralytics.utils.letterbox import PADDING_VALUE, as_shape, padding
 
 MIN_SIDE = 2  # pixels
 MAX_ASPECT = 100
@@ -104,17 +105,17 @@ def mosaic_and_warp(
 ) -> Sample:
     """The geometric part, also of an image about to be mixed in: perhaps a mosaic, then the random perspective."""
     options, probs = settings.options, settings.probs
-    source: Sample | Mosaic = main
+    source: Sample | MosaicLayout = main
     if rng.random() < probs.mosaic:
         source = mosaic4((main, other_sample(), other_sample(), other_sample()), settings.size[0], rng)
     if probs.copy_paste and options.copy_paste_mode == "flip":
-        drawn = source.draw() if isinstance(source, Mosaic) else source
+        drawn = source.draw() if isinstance(source, MosaicLayout) else source
         source = paste(drawn, flip(drawn, horizontal=True), probs.copy_paste)
     return random_perspective(source, settings.size, options, rng)
 
 
 @dataclass(frozen=True)
-class Mosaic:
+class MosaicLayout:
     """Images that meet at `center` (x, y) of a canvas of `size`, which cuts them; drawn where they are seen at last.
 
     `corners` are the left and top of each on the canvas, perhaps negative; `instances` are in pixels of the canvas.
@@ -138,7 +139,7 @@ class Mosaic:
         return replace(self.samples[0], img=img, instances=self.instances, ratio_pad=None)
 
 
-def mosaic4(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> Mosaic:
+def mosaic4(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> MosaicLayout:
     """Four images of at most `size` a side, meeting at a random point of a canvas of twice `size` a side.
 
     The point lies in the middle half of the canvas. YOLOv4 (arXiv 2004.10934).
@@ -150,7 +151,7 @@ def mosaic4(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> M
     parts = [sample.instances.translate(*corner) for sample, corner in zip(samples, corners, strict=True)]
     canvas = (2 * size, 2 * size)
     instances = type(parts[0]).concat(parts).clip(canvas)
-    return Mosaic(tuple(samples), corners, (x, y), canvas, instances.select(instances.areas > 0))
+    return MosaicLayout(tuple(samples), corners, (x, y), canvas, instances.select(instances.areas > 0))
 
 
 def paste(sample: Sample, source: Sample, fraction: float) -> Sample:
@@ -176,11 +177,11 @@ def paste(sample: Sample, source: Sample, fraction: float) -> Sample:
     return replace(sample, img=img, instances=type(old).concat(parts))
 
 
-def random_perspective(source: Sample | Mosaic, size: Size, options: Options, rng: np.random.Generator) -> Sample:
+def random_perspective(source: Sample | MosaicLayout, size: Size, options: Options, rng: np.random.Generator) -> Sample:
     """The image scaled, rotated, sheared, moved and tilted at random about its center, in an image of `size`."""
     scale = rng.uniform(*zoom_range(options))
     matrix = random_matrix(source.size, size, scale, options, rng)
-    if isinstance(source, Mosaic):
+    if isinstance(source, MosaicLayout):
         main, tiles, fixed, sides = source.samples[0], source.tiles, source.center, (max(size), max(size))
     else:
         main, tiles, fixed, sides = source, ((source.img, 0, 0),), (0, 0), source.size[::-1]
@@ -425,4 +426,83 @@ def flip(sample: Sample, horizontal: bool) -> Sample:
     return replace(sample, img=img, instances=sample.instances.flip(sample.size, horizontal))
 
 
-__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead
+# Published names -------------------------------------------------------------------------------------------------
+
+
+class LetterBox:
+    """Callable that scales an image (H, W[, C]) to fit `new_shape` and pads it there.
+
+    `auto`: padded to the next multiple of `stride` only; `scale_fill`: stretched instead of padded; not `scaleup`:
+    never enlarged; not `center`: the image at the top left.
+    """
+
+    def __init__(
+        self,
+        new_shape: int | Size = (640, 640),
+        auto: bool = False,
+        scale_fill: bool = False,
+        scaleup: bool = True,
+        center: bool = True,
+        stride: int = 32,
+        padding_value: int = PADDING_VALUE,
+        interpolation: int = cv2.INTER_LINEAR,
+    ) -> None:
+        self.new_shape, self.stride = as_shape(new_shape), stride
+        self.auto, self.scale_fill, self.scaleup, self.center = auto, scale_fill, scaleup, center
+        self.padding_value, self.interpolation = padding_value, interpolation
+
+    def __call__(self, labels: dict[str, Any] | None = None, image: np.ndarray | None = None) -> Any:
+        """The letterboxed `image`, or `labels` with its `img` so, its `instances` moved and its `resized_shape`."""
+        img = (labels or {})["img"] if image is None else image
+        height, width = labels.pop("rect_shape", self.new_shape) if labels else self.new_shape
+        h, w = img.shape[:2]
+        gain = min(height / h, width / w, math.inf if self.scaleup else 1.0)
+        shape = (height, width) if self.scale_fill else (max(round(h * gain), 1), max(round(w * gain), 1))
+        if self.auto and not self.scale_fill:
+            height, width = (s + (full - s) % self.stride for s, full in zip(shape, (height, width), strict=True))
+        left, top, _, _ = padding(shape, (height, width)) if self.center else (0, 0, 0, 0)
+        if shape != (h, w):
+            img = cv2.resize(img, shape[::-1], interpolation=self.interpolation).reshape(*shape, *img.shape[2:])
+        out = np.full((height, width, *img.shape[2:]), self.padding_value, img.dtype)
+        out[top : top + shape[0], left : left + shape[1]] = img
+        if not labels:
+            return out
+        if "instances" in labels:
+            matrix = np.array(((shape[1] / w, 0, left), (0, shape[0] / h, top), (0, 0, 1)))
+            labels["instances"] = labels["instances"].affine(matrix, (height, width))
+        return labels | {"img": out, "resized_shape": (height, width)}
+
+
+class Compose:
+    """Callables one after the other, each given what the one before returned."""
+
+    def __init__(self, transforms: Callable | Sequence[Callable]) -> None:
+        self.transforms = list(transforms) if isinstance(transforms, list | tuple) else [transforms]
+
+    def __call__(self, data: Any) -> Any:
+        """Pass the data through all of them."""
+        for transform in self.transforms:
+            data = transform(data)
+        return data
+
+    def append(self, transform: Callable) -> None:
+        """Add one behind the others."""
+        self.transforms.append(transform)
+
+    def insert(self, index: int, transform: Callable) -> None:
+        """Add one before that at `index`."""
+        self.transforms.insert(index, transform)
+
+    def __getitem__(self, index: int) -> Callable:
+        return self.transforms[index]
+
+    def tolist(self) -> list[Callable]:
+        """The callables."""
+        return self.transforms
+
+
+def __getattr__(name: str) -> Any:
+    """The transforms of classification, which are in a room of their own; of other names what to use instead."""
+    if name in ("classify_augmentations", "classify_transforms"):
+        return getattr(import_module("ultralytics.data.classify.samples"), name)
+    return refused.getter(__name__)(name)

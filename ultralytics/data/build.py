@@ -2,15 +2,28 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from math import prod
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ultralytics.data.dataset import Batch, BatchDataset
+from ultralytics.cfg import Options, get_options
+from ultralytics.data.augment import seeded_rng
+from ultralytics.data.dataset import Batch, BatchDataset, LabelFormat, YOLODataset, build_dataset
+from ultralytics.data.labels.rows import parse_box_rows
+from ultralytics.data.loaders import Batches, LoadImagesAndVideos, LoadPilAndNumpy, LoadTensor
+from ultralytics.data.utils import dataset_info
 from ultralytics.utils import refused
-from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.errors import ConfigError, DatasetError
 
 PREFETCH = 2  # batches that each worker loads ahead
 
@@ -30,6 +43,22 @@ class EpochSampler(Sampler):
         return ((epoch, position) for position in range(self.length))
 
 
+class IndexSampler(Sampler):
+    """Indices of a dataset of any kind, in an order of each epoch's own; an epoch follows the other by itself."""
+
+    def __init__(self, length: int, shuffle: bool, seed: int) -> None:
+        self.length, self.shuffle, self.seed = length, shuffle, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        order = seeded_rng(self.seed, self.epoch).permutation(self.length) if self.shuffle else np.arange(self.length)
+        self.epoch += 1
+        return iter(order.tolist())
+
+
 class Loader(DataLoader):
     """Batches of one epoch after another; the dataset's `collate` says what is in them."""
 
@@ -46,15 +75,19 @@ class Loader(DataLoader):
 
 
 def build_loader(
-    dataset: BatchDataset, workers: int = 0, *, pin_memory: bool = False, start_method: str | None = None
+    dataset: BatchDataset,
+    workers: int = 0,
+    *,
+    pin_memory: bool = False,
+    drop_last: bool = False,
+    start_method: str | None = None,
 ) -> Loader:
-    """Loader of a dataset in batches of `dataset.batch`; the last one may be smaller.
+    """Loader of a dataset in batches of `dataset.batch`; the last one may be smaller, or with `drop_last` is left out.
 
     The batches are the same for any number of `workers`, of which no more are started than there are batches or
     processors. They live as long as the loader. `start_method` (fork, spawn, forkserver) is the system's if None.
     """
-    batches = math.ceil(len(dataset) / dataset.batch)
-    workers = min(workers, batches, os.cpu_count() or 1)
+    workers = worker_count(len(dataset), dataset.batch, workers)
     context = torch.multiprocessing.get_context(start_method) if workers else None
     if workers:
         # Each worker has PREFETCH batches in work, and one more is on its way to the consumer.
@@ -63,20 +96,119 @@ def build_loader(
         dataset,
         batch_size=dataset.batch,
         sampler=EpochSampler(len(dataset)),
-        num_workers=workers,
         collate_fn=dataset.collate,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # else each iteration would draw from the process's own
+        drop_last=drop_last,
         multiprocessing_context=context,
-        worker_init_fn=_init_worker,
-        prefetch_factor=PREFETCH if workers else None,
-        persistent_workers=workers > 0,
+        **worker_settings(workers),
     )
+
+
+def worker_count(images: int, batch: int, workers: int) -> int:
+    """Number of workers, no more than batches or processors."""
+    return min(workers, math.ceil(images / max(batch, 1)), os.cpu_count() or 1)
+
+
+def worker_settings(workers: int) -> dict[str, Any]:
+    """Arguments of a DataLoader that concern its workers."""
+    return {
+        "num_workers": workers,
+        "generator": torch.Generator(),  # else each iteration would draw from the process's own
+        "worker_init_fn": _init_worker,
+        "prefetch_factor": PREFETCH if workers else None,
+        "persistent_workers": workers > 0,
+    }
 
 
 def _init_worker(_: int) -> None:
     """One thread a worker: there are as many workers as processors may be kept busy."""
     cv2.setNumThreads(0)
+
+
+# Published names -------------------------------------------------------------------------------------------------
+
+
+def build_dataloader(
+    dataset: Dataset,
+    batch: int,
+    workers: int,
+    shuffle: bool = True,
+    rank: int = -1,
+    drop_last: bool = False,
+    pin_memory: bool = True,
+) -> Loader:
+    """Loader of a dataset of any kind, which `collate_fn` of the dataset, if it has one, puts into batches.
+
+    A dataset of this tree shuffles by itself, in training and with its own seed; another one by torch's seed.
+    """
+    if rank > 0:
+        raise ConfigError(f"rank={rank}: a run has one device, so there is only rank 0, or -1")
+    pin_memory = pin_memory and torch.cuda.is_available()
+    if hasattr(dataset, "mix_probs"):  # a BatchDataset
+        if dataset.augment != shuffle:
+            kind = "training" if dataset.augment else "validation"
+            raise ConfigError(f"shuffle={shuffle}: this dataset is for {kind}: leave shuffle at {dataset.augment}")
+        if isinstance(dataset, YOLODataset):
+            dataset.set_batch(batch)
+        dataset.batch = batch
+        return build_loader(dataset, workers, pin_memory=pin_memory, drop_last=drop_last)
+    batch = min(batch, len(dataset))
+    return Loader(
+        dataset,
+        batch_size=batch,
+        sampler=IndexSampler(len(dataset), shuffle, torch.initial_seed() % 2**63),
+        collate_fn=getattr(dataset, "collate_fn", None),
+        pin_memory=pin_memory,
+        drop_last=drop_last,
+        **worker_settings(worker_count(len(dataset), batch, workers)),
+    )
+
+
+def build_yolo_dataset(
+    cfg: Options | SimpleNamespace | Mapping[str, Any],
+    img_path: str | Path | Sequence[str | Path],
+    batch: int,
+    data: Mapping[str, Any],
+    mode: str = "train",
+    rect: bool = False,
+    stride: int = 32,
+    label_format: LabelFormat | None = None,
+) -> YOLODataset:
+    """Labeled dataset of the images of `img_path`, with options as scripts hold them, which stay as they are.
+
+    Labels are boxes, or those of `label_format`, which a task has: `trainer.task.label_format()`.
+    """
+    options = cfg if isinstance(cfg, Options) else get_options(dict(vars(cfg) if hasattr(cfg, "__dict__") else cfg))
+    if label_format is None:
+        if options.task not in (None, "detect"):
+            raise ConfigError(f"task={options.task}: labels of this task need label_format=trainer.task.label_format()")
+        numbers = prod(data.get("kpt_shape") or (0,))
+        label_format = LabelFormat(parse=partial(parse_box_rows, keypoint_numbers=numbers))
+    paths = [Path(path) for path in ([img_path] if isinstance(img_path, str | Path) else img_path)]
+    return build_dataset(
+        dataset_info(data) | {mode: paths},
+        mode,
+        options,
+        augment=mode == "train",
+        batch=batch,
+        stride=stride,
+        rect=options.rect or rect,
+        label_format=label_format,
+    )
+
+
+def load_inference_source(
+    source: Any, batch: int = 1, vid_stride: int = 1, buffer: bool = False, channels: int = 3
+) -> Batches:
+    """Images of a source in batches, as scripts iterate them; images in memory are one batch."""
+    if buffer:
+        raise ConfigError("buffer=True: network streams, which it is for, are not read")
+    if isinstance(source, Tensor):
+        return LoadTensor(source)
+    one = source[0] if isinstance(source, list | tuple) and source else source
+    if isinstance(one, np.ndarray | Image.Image):
+        return LoadPilAndNumpy(source, channels)
+    return LoadImagesAndVideos(source, batch, vid_stride, channels)
 
 
 __getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from importlib import import_module
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from ultralytics.data.labels.rows import RowParser, parse_box_rows
 from ultralytics.data.labels.scan import scan
 from ultralytics.data.labels.store import LabelStore
 from ultralytics.data.utils import DatasetInfo
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.letterbox import pad as pad_to
 from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
@@ -106,8 +107,7 @@ class YOLODataset(Dataset):
             labels, self.batch_shapes = labels.select(order), torch.from_numpy(shapes)
         self.labels = labels
         self.images = ImageLoader(labels, options.imgsz, data["channels"], options.cache)
-        # A sample finds its mosaic partners among that many positions, its own included.
-        self.reuse_window = min(REUSE_BATCHES * batch, MAX_REUSE, len(labels))
+        self.set_batch(batch)
         self.buffer: DecodeBuffer | None = None  # created with the first sample, or shared before workers start
         self.kept_classes: np.ndarray | None = None  # (nc,) bool, of the classes in the files
         if options.classes is not None:
@@ -121,6 +121,14 @@ class YOLODataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def set_batch(self, batch: int) -> None:
+        """Change the batch size before anything is read; with `rect`, where it decides the shapes, a ConfigError."""
+        if self.rect and batch != self.batch:
+            raise ConfigError(f"batch={batch}: with rect=True this dataset has shapes for batches of {self.batch}")
+        self.batch = batch
+        # A sample finds its mosaic partners among that many positions, its own included.
+        self.reuse_window = min(REUSE_BATCHES * batch, MAX_REUSE, len(self.labels))
 
     def __getitem__(self, key: Key) -> Sample:
         """Sample at (epoch, position), or at a position of epoch 0; for training augmented."""
@@ -306,3 +314,10 @@ def build_dataset(
         transforms=transforms,
         label_format=label_format,
     )
+
+
+def __getattr__(name: str) -> Any:
+    """The dataset of classification, which is in a room of its own; of other names what to use instead."""
+    if name == "ClassificationDataset":
+        return import_module("ultralytics.data.classify.samples").ClassificationDataset
+    return refused.getter(__name__)(name)

@@ -2,9 +2,11 @@
 
 import csv
 import glob
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -113,17 +115,17 @@ class Source:
     """
 
     def __init__(self, items: Sequence[Item], together: bool = False) -> None:
-        self._items = items
+        self.items = items
         self.together = together or all(isinstance(item, MemoryImage) for item in items)
         self.skipped: list[tuple[str, str]] = []
 
     def __len__(self) -> int:
         """Number of images and videos."""
-        return len(self._items)
+        return len(self.items)
 
     def __iter__(self) -> Iterator[Frame]:
         self.skipped = []
-        for number, item in enumerate(self._items, 1):
+        for number, item in enumerate(self.items, 1):
             frames = item.frames()
             try:
                 for frame in frames:
@@ -137,14 +139,88 @@ class Source:
             raise SourceError(f"None of the {len(self)} images and videos can be read")
 
 
+class Batches:
+    """Images of a source in batches of `bs`: paths, images (H, W, channels) uint8 BGR, and a text for the log.
+
+    What scripts iterate themselves, by the published classes below; YOLO.predict takes it as a source.
+    """
+
+    mode = "image"
+
+    def __init__(self, source: "Source", batch: int = 1, channels: int = 3) -> None:
+        self.source, self.bs, self.channels = source, batch, channels
+        if channels not in (1, 3):
+            raise SourceError(f"channels={channels}: images have 3 channels (color) or 1 (gray)")
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.source) / self.bs)
+
+    def __iter__(self) -> Iterator[tuple[list[str], list[np.ndarray], list[str]]]:
+        frames = iter(self.source)
+        while group := list(islice(frames, self.bs)):
+            self.mode = "video" if group[-1].is_video else "image"
+            yield [frame.path for frame in group], [self.image(frame) for frame in group], [self.text(f) for f in group]
+
+    def image(self, frame: Frame) -> np.ndarray:
+        """Pixels (H, W, channels) of a frame."""
+        return frame.image if self.channels == 3 else cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)[..., None]
+
+    def text(self, frame: Frame) -> str:
+        """Which image of how many it is, and which frame of a video."""
+        of = f" (frame {frame.frame}/{frame.frames or '?'})" if frame.is_video else ""
+        return f"{'video' if frame.is_video else 'image'} {frame.item}/{len(self.source)}{of} {frame.path}: "
+
+
+class LoadImagesAndVideos(Batches):
+    """Batches of images and videos by their path, folder, pattern or list."""
+
+    def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1, channels: int = 3) -> None:
+        super().__init__(load_source(path, vid_stride), batch, channels)
+        self.files = [item.path for item in self.source.items]
+        self.nf = len(self.files)
+
+
+class LoadPilAndNumpy(Batches):
+    """One batch of images in memory, Pillow's and arrays."""
+
+    def __init__(self, im0: Any, channels: int = 3) -> None:
+        source = load_source(im0)
+        super().__init__(source, len(source), channels)
+        self.im0 = [self.image(frame) for frame in source]
+        self.paths = [item.path for item in source.items]
+
+    def text(self, frame: Frame) -> str:
+        """Nothing: they have no names."""
+        return ""
+
+
+class LoadTensor(Batches):
+    """One batch of a tensor ([B,] 3, H, W) RGB: as it is in 0..1, of 0..255 divided by 255."""
+
+    def __init__(self, im0: Tensor) -> None:
+        if im0.ndim not in (3, 4) or any(side % 32 for side in im0.shape[-2:]):
+            raise SourceError(f"a tensor of shape {tuple(im0.shape)}, expected (B, 3, H, W) with sides in whole 32s")
+        self.im0 = im0 if im0.ndim == 4 else im0[None]
+        if not im0.is_floating_point() or im0.max() > 1 + 1e-3:
+            LOGGER.warning(f"the tensor has values up to {im0.max().item():g}: divided by 255")
+            self.im0 = self.im0.float() / 255
+        super().__init__(load_source(self.im0), len(self.im0))
+        self.paths = [item.path for item in self.source.items]
+
+    def __iter__(self) -> Iterator[tuple[list[str], Tensor, list[str]]]:
+        yield self.paths, self.im0, [""] * self.bs
+
+
 def load_source(source: Any, vid_stride: int = 1) -> Source:
-    """Frames to predict on, from whatever a user may pass as `source`.
+    """Frames to predict on, from whatever a user may pass as `source`; one that has been loaded stays as it is.
 
     A path, folder (all in its subfolders if it holds no image itself), pattern such as `shots/**/*.jpg`, image, video,
     camera number, or a .txt or .csv list of such paths; an array (H, W, 3) BGR, (H, W) gray or (H, W, 4) BGRA, uint8; a
     Pillow image; a tensor ([B,] 3, H, W) RGB, uint8 or 0..1; a list of such. Raises SourceError for anything else, and
     for files and folders that do not exist.
     """
+    if isinstance(source, Source | Batches):
+        return source if isinstance(source, Source) else source.source
     items: list[Item] = []
     given = source if isinstance(source, list | tuple) else [source]
     for one in given:

@@ -96,3 +96,17 @@ def resample(polygons: Sequence[np.ndarray], n: int = 1000) -> Polygons:
 def fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Mask (height, width) uint8 of the pixels in a polygon (p, 2), those on its edge included."""
     return cv2.fillPoly(np.zeros(size, np.uint8), [points.astype(np.int32)], 1)
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """One polygon (n, 2) of several (k, 2), by bridges of no width between the nearest points of one and the next.
+
+    Each part is gone round from its bridge back to it, so that the even-odd area is that of all parts.
+    """
+    whole, *others = (np.asarray(part, float) for part in parts)
+    for part in others:
+        distances = ((whole[:, None] - part[None]) ** 2).sum(-1)  # (n, k)
+        here, there = np.unravel_index(distances.argmin(), distances.shape)
+        round_trip = np.roll(part, -there, axis=0)
+        whole = np.concatenate((whole[: here + 1], round_trip, round_trip[:1], whole[here:]))
+    return whole

@@ -1,11 +1,16 @@
 """Dataset YAMLs: the folders of a dataset's images, the names of its classes, and whatever else a task needs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
+
+import numpy as np
 
 from ultralytics.cfg import resolve_yaml
+from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, check_image  # noqa: F401 (published here)
+from ultralytics.data.labels.files import label_path
+from ultralytics.data.labels.rows import RowError, distinct, parse_box_rows, read_rows
 from ultralytics.data.shapes.generate import generate
 from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
@@ -62,6 +67,65 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     checked = {"yaml_file": file, "path": root or roots[0], "names": names, "nc": len(names)}
     checked |= {"nc_in_files": len(names), "channels": channels}
     return {**data, **checked, **splits}
+
+
+def dataset_info(data: Mapping[str, Any]) -> DatasetInfo:
+    """Complete a description that a script made itself: paths as lists, names by index, `nc_in_files`, `channels`."""
+    if "nc_in_files" in data:  # of load_data_yaml
+        return dict(data)
+    file = Path(data.get("yaml_file", "data"))
+    names = _names(dict(data), file)
+    paths = {split: data.get(split) or [] for split in SPLITS}
+    splits = {k: [Path(p) for p in ([v] if isinstance(v, str | Path) else v)] for k, v in paths.items()}
+    fixed = {"names": names, "nc": len(names), "nc_in_files": len(names)}
+    return {"channels": 3, "path": Path.cwd(), **data, **fixed, **splits, "yaml_file": file}
+
+
+def check_det_dataset(dataset: str | Path, autodownload: bool = True, split: str = "") -> DatasetInfo:
+    """Describe the dataset of a YAML, as `load_data_yaml` does; with `split` only that one has to exist.
+
+    Nothing is ever downloaded, whatever `autodownload` says: what is missing is named.
+    """
+    return load_data_yaml(dataset, [split] if split else ("train", "val"))
+
+
+def check_cls_dataset(dataset: str | Path, split: str = "") -> DatasetInfo:
+    """Describe a folder with a folder for every class in its train/ and val/; with `split` only that one must exist."""
+    from ultralytics.data.classify.folders import load_class_folders
+
+    return load_class_folders(dataset, [split] if split else ("train", "val"))
+
+
+def img2label_paths(img_paths: Sequence[str | Path]) -> list[str]:
+    """Label files of images: under `labels` instead of the last folder `images`, or else beside them."""
+    return [str(label_path(path)) for path in img_paths]
+
+
+def verify_image_label(args: tuple) -> tuple:
+    """Check an image and its label file: (image, label file, prefix of the message, keypoints or not, nc, K, D, any).
+
+    Returns the image, its labels (k, 5) class and xywh, its (height, width), polygons, keypoints (k, K, D), four
+    numbers, of label files missing, found, empty and faulty, and a message; of a faulty one only these are no None.
+    """
+    image, label, prefix, keypoints, nc, points, numbers, single_cls = args
+    none = (None,) * 5
+    try:
+        shape = check_image(image)
+        rows, lines = read_rows(Path(label))
+        found = parse_box_rows(rows, None if single_cls else nc, keypoint_numbers=points * numbers if keypoints else 0)
+    except RowError as exc:
+        return *none, 0, 1, 0, 1, f"{prefix}{label}:{lines[exc.row]}: {exc}"
+    except DatasetError as exc:
+        return *none, 0, 0, 0, 1, f"{prefix}{exc}"
+    boxes = np.concatenate((found.cls[:, None] * (not single_cls), found.boxes), axis=1)
+    keypoint = None
+    if keypoints:
+        values = [rows[i][5:] for i in distinct(rows)]
+        keypoint = np.array(values, np.float32).reshape(-1, points, numbers)
+    missing = not Path(label).is_file()
+    counts = int(missing), int(not missing), int(not missing and not rows), 0
+    said = f"{prefix}{image}: {found.duplicates} duplicate rows dropped" if found.duplicates else ""
+    return image, boxes, shape, found.polygons or [], keypoint, *counts, said
 
 
 def places(entry: object, beside: Path) -> list[Path]:

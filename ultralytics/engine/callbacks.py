@@ -1,18 +1,18 @@
 """Callbacks of the loops, under the event names of the public package."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Union
 
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import nearest
 
 if TYPE_CHECKING:
-    from ultralytics.engine.predictor import Predictor
-    from ultralytics.engine.trainer import Trainer
-    from ultralytics.engine.validator import Validator
+    from ultralytics.engine.predictor import BasePredictor
+    from ultralytics.engine.trainer import BaseTrainer
+    from ultralytics.engine.validator import BaseValidator
 
-Loop = Union["Trainer", "Validator", "Predictor"]
+Loop = Union["BaseTrainer", "BaseValidator", "BasePredictor"]
 
 EVENTS = (
     "on_pretrain_routine_start",
@@ -37,6 +37,8 @@ EVENTS = (
     "on_predict_postprocess_end",
     "on_predict_batch_end",
     "on_predict_end",
+    "on_export_start",
+    "on_export_end",
 )
 
 
@@ -45,6 +47,17 @@ class Callbacks:
 
     def __init__(self) -> None:
         self._functions: dict[str, list[Callable[[Loop], None]]] = defaultdict(list)
+
+    @classmethod
+    def of(cls, given: "Callbacks | Mapping[str, Sequence[Callable]] | None") -> "Callbacks":
+        """The callbacks that a loop is made with: those of a YOLO, functions by event, or none."""
+        if isinstance(given, Callbacks):
+            return given
+        callbacks = cls()
+        for event, functions in (given or {}).items():
+            for function in functions:
+                callbacks.add(event, function)
+        return callbacks
 
     def add(self, event: str, function: Callable[[Loop], None]) -> None:
         """Call `function` at every `event`, after those that are there; an event that does not exist is a ConfigError.

@@ -3,7 +3,7 @@
 import io
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +15,10 @@ from torch import Tensor, nn
 import ultralytics
 from ultralytics.cfg import Options, get_options
 from ultralytics.cfg.options import OPTIONS
-from ultralytics.engine.backends import FORMATS, as_list
+from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.setup import Given, explicit_options, resolve_options
+from ultralytics.models.yolo import task_class
+from ultralytics.nn.autobackend import FORMATS, as_list
 from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import ConfigError, DependencyError, DeviceError, ModelError
@@ -223,6 +226,44 @@ def same(output: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
 
 
 WRITERS: dict[str, Callable[..., bytes]] = {"onnx": to_onnx, "torchscript": to_torchscript}
+
+
+# Published names -------------------------------------------------------------------------------------------------
+
+
+class Exporter:
+    """Export of a network by options as scripts hold them: `Exporter(overrides={"format": "onnx"})(model=network)`."""
+
+    def __init__(
+        self,
+        cfg: Given = None,
+        overrides: Mapping[str, object] | None = None,
+        _callbacks: Callbacks | Mapping[str, Sequence[Callable]] | None = None,
+    ) -> None:
+        """Options are those of `cfg`, a file or a namespace, and of `overrides`, which win."""
+        self.given = explicit_options(cfg, overrides)
+        self.callbacks = Callbacks.of(_callbacks)
+
+    def __call__(self, model: BaseModel) -> str:
+        """Write the network to a file of the format, beside its weights if it has any, and return the path."""
+        self.args = resolve_options(task_class(model.task), "export", self.given | {"task": model.task})
+        yaml = model.yaml.get("yaml_file") or f"{type(model).__name__}.yaml"
+        stem = Path(getattr(model, "pt_path", None) or Path(yaml).name).with_suffix("")
+        self.callbacks.run("on_export_start", self)
+        path = export(model, self.args, stem, {})
+        self.callbacks.run("on_export_end", self)
+        return str(path)
+
+    def add_callback(self, event: str, function: Callable) -> None:
+        """Call `function` with the exporter at every `event`."""
+        self.callbacks.add(event, function)
+
+
+def export_formats() -> dict[str, list]:
+    """Table of the formats that are written, by column: Format, Argument, Suffix, CPU, GPU."""
+    rows = [("PyTorch", "-", ".pt")] + [(cls.title, name, f".{name}") for name, cls in FORMATS.items()]
+    columns = dict(zip(("Format", "Argument", "Suffix"), map(list, zip(*rows, strict=True)), strict=True))
+    return columns | {"CPU": [True] * len(rows), "GPU": [True] * len(rows)}
 
 
 __getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

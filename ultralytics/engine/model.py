@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import DEFAULT_YAML, TASKS, Options, get_options
-from ultralytics.engine.backends import FORMATS, ExportedNetwork, is_exported
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
 from ultralytics.engine.runtime import HALF_IS_OFF, FusedCopy, in_batches, inference_dtype
 from ultralytics.models.yolo import task_class
+from ultralytics.nn.autobackend import FORMATS, ExportedNetwork, is_exported
 from ultralytics.nn.tasks import checkpoint_task, find_task, model_from_checkpoint, yaml_model_load
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -26,8 +26,9 @@ from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:  # the loops are imported when they are asked for: `from ultralytics import YOLO` stays quick
     from ultralytics.engine.multitrain import Scores
-    from ultralytics.engine.predictor import Predictor
-    from ultralytics.engine.trainer import Trainer
+    from ultralytics.engine.predictor import BasePredictor
+    from ultralytics.engine.trainer import BaseTrainer
+    from ultralytics.engine.validator import BaseValidator
     from ultralytics.models.yolo.task import Metrics, Task
     from ultralytics.nn.routing import Routing
 
@@ -66,11 +67,11 @@ class YOLO(nn.Module):
         self.ckpt: Checkpoint | None = None
         self.ckpt_path: Path | None = None
         self.cfg: str | None = None
-        self.predictor: Predictor | None = None
-        self.trainer: Trainer | None = None
+        self.predictor: BasePredictor | None = None
+        self.trainer: BaseTrainer | None = None
         self.metrics: Metrics | Scores | None = None
         self._fused = FusedCopy()
-        self._has_weights = False
+        self.has_weights = False
         self._initial: int | None = None  # `writes` of a network that was just built
         self._warned: set[str] = set()  # what is said once, not at every image
         if Path(model).suffix in (".yaml", ".yml"):
@@ -97,28 +98,34 @@ class YOLO(nn.Module):
         self._task = task_class(checkpoint_task(self.ckpt, path))
         self.model = model_from_checkpoint(self.ckpt, path, self._task.model_class)
         self.overrides = {k: v for k, v in self.ckpt.args.items() if k in KEPT_OPTIONS} | {"model": str(path)}
-        self._has_weights = True
+        self.has_weights = True
 
     def __call__(self, source: object = None, stream: bool = False, **options: object) -> Predicted:
         """Do what `predict` does."""
         return self.predict(source, stream, **options)
 
-    def predict(self, source: object = None, stream: bool = False, **options: object) -> Predicted:
+    def predict(
+        self,
+        source: object = None,
+        stream: bool = False,
+        predictor: "type[BasePredictor] | None" = None,
+        **options: object,
+    ) -> Predicted:
         """Results on images or videos: a list, or with `stream` an iterator that keeps none of them.
 
         `source` is a path, folder, glob, .txt list, video, BGR array, PIL image, RGB tensor 0..1, or a list of these.
+        `predictor` is a class of your own, such as a subclass of DetectionPredictor.
         """
-        from ultralytics.engine.predictor import Predictor
+        from ultralytics.engine.predictor import BasePredictor
 
-        checked = self._options("predict", options if source is None else options | {"source": source})
+        checked = self.resolve("predict", options if source is None else options | {"source": source})
         if checked.source is None:
             raise SourceError(
                 "nothing to predict on: give source=, a path, folder, glob, video, array, image or tensor"
             )
         self._warn_untrained()
-        self.predictor = Predictor(self._task(checked), self.callbacks)
-        results = self.predictor.stream(self._network(checked), checked.source)
-        return results if stream else list(results)
+        self.predictor = (predictor or BasePredictor)(overrides=checked, _callbacks=self.callbacks)
+        return self.predictor(checked.source, self.network(checked), stream)
 
     def routing(self, source: object, file: str | Path | None = "routing.png", **options: object) -> "Routing":
         """Routing weights that dynamic convolutions give their experts on images (nn/routing.py).
@@ -132,22 +139,26 @@ class YOLO(nn.Module):
         self._layers("routing")
         if file is not None and not Path(file).suffix:
             raise ConfigError(f"file={file}: give it the suffix of an image, such as {file}.png; None draws nothing")
-        checked = self._options("predict", options | {"source": source})
-        task, network = self._task(checked), self._network(checked)
+        checked = self.resolve("predict", options | {"source": source})
+        task, network = self._task(checked), self.network(checked)
         frames = in_batches(load_source(checked.source, vid_stride=checked.vid_stride), checked.batch)
         images = (task.preprocess(group, network.max_stride) for group in frames)
         return routing.report(routing.collect(network, images), file)
 
-    def val(self, **options: object) -> "Metrics":
-        """Metrics on a split of `data`, by default that of the data the weights were trained on."""
-        from ultralytics.engine.validator import Validator
+    def val(self, validator: "type[BaseValidator] | None" = None, **options: object) -> "Metrics":
+        """Metrics on a split of `data`, by default that of the data the weights were trained on.
+
+        `validator` is a class of your own, such as a subclass of DetectionValidator.
+        """
+        from ultralytics.engine.validator import BaseValidator
 
         if batch := self._val_batch():  # the metrics depend a little on the shapes of rectangular batches
             options = {"batch": batch} | options
-        checked = self._options("val", options)
+        checked = self.resolve("val", options)
         self._warn_untrained()
-        network = self._network(checked)
-        self.metrics = Validator.of_model(network, self._task, checked, self.callbacks)(network)
+        loop = (validator or BaseValidator)(args=checked, _callbacks=self.callbacks)
+        loop(model=self.network(checked))
+        self.metrics = loop.metrics
         return self.metrics
 
     def export(self, **options: object) -> str:
@@ -158,54 +169,51 @@ class YOLO(nn.Module):
         from ultralytics.engine import exporter
 
         self._layers("export")
-        checked = self._options("export", options)
+        checked = self.resolve("export", options)
         exporter.check_given(options, checked)
         stem = self.ckpt_path.with_suffix("") if self.ckpt_path else Path(Path(self.cfg).stem)
         known = {name: self.overrides[name] for name in ("data", "single_cls") if name in self.overrides}
         return str(exporter.export(self.model, checked, stem, known | {"val_batch": self._val_batch()}))
 
-    def train(self, augmentations: Sequence[Callable] = (), **options: object) -> "Metrics | Scores":
+    def train(
+        self,
+        trainer: "type[BaseTrainer] | None" = None,
+        augmentations: Sequence[Callable] = (),
+        **options: object,
+    ) -> "Metrics | Scores":
         """Train on `data`, leave weights and plots in a run folder, and return the metrics of the best weights.
 
         The network is then the best one; with save=False, which keeps no weights, the averaged one of the last epoch.
+        `trainer` is a class of your own, such as a subclass of DetectionTrainer (engine/hooks.py).
         `augmentations` are the user's own steps for training images (`Transform` in data/augment.py). `resume=True`
         continues the run of the last.pt this was made of, `resume="path/last.pt"` that of another one. For a list of
         datasets see engine/multitrain.py: the network stays as it is.
         """
-        from ultralytics.engine.setup import new_model, resume_point
-        from ultralytics.engine.trainer import Trainer
+        from ultralytics.engine.trainer import BaseTrainer
 
         self._layers("train")
-        checked = self._options("train", options)
-        build = partial(new_model, source=self.model, has_weights=self._has_weights)
+        checked = self.resolve("train", options)
+
+        def make_trainer(own: Options) -> BaseTrainer:
+            # An option that is None was chosen as well, though it does not count as given.
+            whole = self.overrides | options | {name: getattr(own, name) for name in own.given}
+            given = options if own.resume else whole  # a resumed run has its own, of which `options` may change a few
+            overrides = given | {"task": self.task, "model": str(self.ckpt_path or own.model)}
+            self.trainer = (trainer or BaseTrainer)(overrides=overrides, _callbacks=self.callbacks)
+            self.trainer.source, self.trainer.transforms = self, augmentations
+            return self.trainer
+
         if isinstance(checked.data, list):
             from ultralytics.engine.multitrain import train_each
 
-            def make_trainer(own: Options) -> Trainer:
-                self.trainer = Trainer(self._task, own, build, self.callbacks, transforms=augmentations)
-                return self.trainer
-
             self.metrics = train_each(checked, make_trainer)
             return self.metrics
-        if checked.resume:
-            path = Path(checked.resume if isinstance(checked.resume, str) else self.ckpt_path or checked.model)
-            point = resume_point(path, options)
-            self.trainer = Trainer(
-                self._task,
-                point.options,
-                point.build,
-                self.callbacks,
-                resume=point.checkpoint,
-                save_dir=point.run_dir,
-                transforms=augmentations,
-            )
-        else:
-            self.trainer = Trainer(self._task, checked, build, self.callbacks, transforms=augmentations)
+        make_trainer(checked)
         self.metrics = self.trainer.train()
         if checked.save:
             self._open(self.trainer.best)
         else:
-            self.model, self._has_weights = self.trainer.ema.ema, True
+            self.model, self.has_weights = self.trainer.ema.ema, True
         return self.metrics
 
     def info(
@@ -233,7 +241,7 @@ class YOLO(nn.Module):
         names = getattr(source, "names", None)
         if names and len(names) == len(self.names):
             self.model.names = names
-        self._has_weights = True
+        self.has_weights = True
         return self
 
     def reset_weights(self) -> "YOLO":
@@ -243,7 +251,7 @@ class YOLO(nn.Module):
             raise ModelError("the network was changed after it was built, such as by fuse(): open it afresh")
         self.model.load_state_dict(fresh)
         self.model.requires_grad_(True)
-        self._has_weights, self._initial = False, writes(self.model)
+        self.has_weights, self._initial = False, writes(self.model)
         return self
 
     def save(self, filename: str | Path = "saved_model.pt") -> None:
@@ -334,7 +342,7 @@ class YOLO(nn.Module):
             return False
         return True
 
-    def _network(self, options: Options) -> nn.Module:
+    def network(self, options: Options) -> nn.Module:
         """What computes with these options: the exported network, or a fused copy of this one."""
         if isinstance(self.model, ExportedNetwork):
             return self.model.select_device(options.device)
@@ -350,7 +358,7 @@ class YOLO(nn.Module):
 
     def _warn_untrained(self) -> None:
         """Say that results mean nothing, where nobody has changed the weights the network was initialized with."""
-        if not self._has_weights and self._initial is not None and writes(self.model) == self._initial:
+        if not self.has_weights and self._initial is not None and writes(self.model) == self._initial:
             self._warn_once(f"{self.cfg} has untrained weights, so its predictions mean nothing: load() some, or train")
 
     def _val_batch(self) -> int | None:
@@ -360,7 +368,7 @@ class YOLO(nn.Module):
         known = self.ckpt.args.get("batch") if self.ckpt is not None and self.ckpt.origin == "native" else None
         return known * self._task.val_batch_factor if isinstance(known, int) and known > 0 else None
 
-    def _options(self, method: str, given: dict[str, object]) -> Options:
+    def resolve(self, method: str, given: dict[str, object]) -> Options:
         """Checked options of a call: the method's defaults, what the weights know, what the call says."""
         options = get_options(self.overrides, given)
         if options.task not in (None, self.task):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ultralytics.cfg import Options
-from ultralytics.engine.trainer import Trainer
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, YOLOError
 from ultralytics.utils.files import atomic_write, increment_path, unused_name
@@ -13,7 +13,7 @@ from ultralytics.utils.files import atomic_write, increment_path, unused_name
 Scores = dict[str, dict[str, float] | None]
 
 
-def train_each(options: Options, make_trainer: Callable[[Options], Trainer]) -> Scores:
+def train_each(options: Options, make_trainer: Callable[[Options], BaseTrainer]) -> Scores:
     """Final metrics by dataset; None for one on which training failed, which does not keep the others from it.
 
     The folder `multitrain`, or `name`, gets a run folder a dataset and all metrics as multitrain_results.json.

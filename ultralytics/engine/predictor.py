@@ -1,7 +1,7 @@
 """Runs a network over images and videos, and writes what is asked for: images, videos, label files, crops."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,9 +13,11 @@ from ultralytics.data.loaders import Frame, Source, load_source
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
 from ultralytics.engine.runtime import Stopwatch, in_batches, speed_line
+from ultralytics.engine.setup import Given, explicit_options, resolve_options
+from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Task
 from ultralytics.utils import LOGGER, refused
-from ultralytics.utils.errors import SourceError
+from ultralytics.utils.errors import ConfigError, SourceError
 from ultralytics.utils.files import increment_path, is_utf8, unused_name
 from ultralytics.utils.plotting import image_name, writing
 
@@ -23,22 +25,62 @@ STAGES = ("preprocess", "inference", "postprocess")
 TOGETHER = 16  # images of a list, and images in memory, form batches of up to this size unless `batch` says otherwise
 
 
-class Predictor:
+class BasePredictor:
     """Loop over one source at a time.
 
     Callbacks receive it with `args`, `source`, `batch` (its frames), `results`, `seen`, `speed` and `save_dir`.
+    YOLO(...).predict(source, predictor=MyPredictor) runs a subclass.
     """
 
-    def __init__(self, task: Task, callbacks: Callbacks) -> None:
-        self.task, self.args = task, task.options
-        self.callbacks = callbacks
+    task_class: type[Task] | None = None  # None: that of the network
+
+    def __init__(
+        self,
+        cfg: Given = None,
+        overrides: Given = None,
+        _callbacks: Callbacks | Mapping[str, Sequence[Callable]] | None = None,
+    ) -> None:
+        """Options are those of `cfg`, a file or a namespace, and of `overrides`, which win; `model` is among them."""
+        if isinstance(overrides, Options) and cfg is None:  # a YOLO has checked them for its network
+            self.args = overrides
+        else:
+            given = explicit_options(cfg, overrides)
+            task = self.task_class or task_class(given.get("task") or "detect")
+            self.args = resolve_options(task, "predict", given)
+        self.callbacks = Callbacks.of(_callbacks)
+        self.model: nn.Module | None = None
+        self.task: Task | None = None
         self.source: Source | None = None
         self.batch: list[Frame] = []
         self.results: list[Results] = []
-        writes = self.args.save or self.args.save_txt or self.args.save_crop
-        self.writer = Writer(self.args) if writes else None
+        self.writer: Writer | None = None
         self.seen = 0
         self._spent: Counter[str] = Counter()  # milliseconds
+
+    def __call__(
+        self, source: object = None, model: nn.Module | str | Path | None = None, stream: bool = False
+    ) -> list[Results] | Iterator[Results]:
+        """Results on a source, by default that of the options: a list, or with `stream` one after the other."""
+        if model is not None or self.model is None:
+            self.setup_model(model)
+        results = self.stream(self.model, self.args.source if source is None else source)
+        return results if stream else list(results)
+
+    def setup_model(self, model: nn.Module | str | Path | None = None) -> None:
+        """Take a network that is ready to predict, or open weights or a YAML, by default the option `model`."""
+        if not isinstance(model, nn.Module):
+            from ultralytics.engine.model import YOLO
+
+            yolo = YOLO(model or self.args.model)
+            given = explicit_options(self.args) | {"model": str(model or self.args.model), "task": None}
+            self.args = yolo.resolve("predict", given)
+            model = yolo.network(self.args)
+        task = self.task_class or task_class(model.task)
+        if task.name != model.task:
+            raise ConfigError(f"{type(self).__name__} is for {task.name}, and the network has a head for {model.task}")
+        self.model, self.task = model, task(self.args)
+        if self.args.save or self.args.save_txt or self.args.save_crop:
+            self.writer = Writer(self.args)
 
     @property
     def save_dir(self) -> Path | None:

@@ -3,17 +3,22 @@
 Functions of their arguments alone: none knows the trainer.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from ultralytics import utils
 from ultralytics.cfg import Options, check_values, get_options
-from ultralytics.cfg.options import OPTIONS
+from ultralytics.cfg.options import OPTIONS, Method
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.runtime import RuntimeSettings
@@ -24,17 +29,44 @@ from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
-from ultralytics.utils.files import increment_path, save_yaml
+from ultralytics.utils.files import increment_path, load_yaml, save_yaml
 
-BuildModel = Callable[[Task], BaseModel]  # makes the network of a run for the task's dataset
+Given = str | Path | Options | Mapping[str, object] | SimpleNamespace | None  # options as a caller has them
 
 # Options that may differ when a run is resumed; any other would make it another run.
 # `cache` is among them for a run that was killed for lack of memory; with True or without, mosaics differ in partners.
 CHANGEABLE = ("data", "device", "workers", "cache", "plots", "verbose", "save_period", "patience", "val")
+RESUME_ADVICE = "resume it with the data it was started on, or start a new run from its weights"
 UNDECIDED = (None, "auto", -1)  # values that leave a decision to the run, which has made it
 
 
-# The dataset and the run folder ----------------------------------------------------------------------------------
+# Options, the dataset and the run folder -------------------------------------------------------------------------
+
+
+def explicit_options(cfg: Given, overrides: Given = None) -> dict[str, object]:
+    """Options that a loop is made with: those of `cfg`, a file or all options, that differ from their defaults; then
+    `overrides`, which win.
+    """
+    chosen: dict[str, object] = {}
+    for given in (cfg, overrides):
+        if isinstance(given, Options):
+            chosen |= {name: getattr(given, name) for name in given.given}
+            continue
+        values = load_yaml(given) if isinstance(given, str | Path) else given or {}
+        values = vars(values) if isinstance(values, SimpleNamespace) else values
+        default = utils.DEFAULT_CFG_DICT if given is cfg else {}
+        chosen |= {k: v for k, v in values.items() if k not in default or v != default[k]}
+    return chosen
+
+
+def resolve_options(task: type[Task], method: Method, given: Mapping[str, object]) -> Options:
+    """Checked options of a call of a method, with the defaults of the task and of the method."""
+    options = get_options(given)
+    if options.task not in (None, task.name):
+        raise ConfigError(f"task={options.task}: this loop is for {task.name}; take the one of that task")
+    options = options.resolve(method, {method: {"task": task.name} | task.method_defaults.get(method, {})})
+    task.check_options(options, method)
+    return options
 
 
 def load_data(task: type[Task], options: Options, splits: Sequence[str] = ("train", "val")) -> DatasetInfo:
@@ -74,18 +106,26 @@ def start_run_dir(run_dir: Path, options: Options) -> None:
     save_yaml(run_dir / "args.yaml", options.as_dict())
 
 
+def with_images(data: DatasetInfo, split: str, images: object) -> DatasetInfo:
+    """The data with other images in a split: a path, or a list of them, as the YAML may name them."""
+    if images == data[split]:
+        return data
+    paths = [Path(path) for path in ([images] if isinstance(images, str | Path) else images)]
+    return data | {split: paths if isinstance(data[split], list) else paths[0]}
+
+
 # The network -----------------------------------------------------------------------------------------------------
 
 
-def new_model(task: Task, source: BaseModel, has_weights: bool) -> BaseModel:
-    """Network of a new run: from the YAML of `source`, for the task's classes, with the weights the options ask for.
+def starting_weights(options: Options, source: BaseModel, has_weights: bool) -> BaseModel | Checkpoint | None:
+    """Weights that a new run starts from: those of a file, those of `source` if it has any, or none."""
+    if isinstance(options.pretrained, str):
+        return load_checkpoint(Path(options.pretrained))
+    return source if options.pretrained and has_weights else None
 
-    What the user froze in `source` is frozen in it, too. Raises ModelError where `source` was changed after it was
-    built, as the change would be lost.
-    """
-    options = task.options
-    model = task.build_model(deepcopy(source.yaml))
-    model.names = task.data["names"]
+
+def check_unchanged(model: BaseModel, source: BaseModel) -> None:
+    """Raise ModelError where `source` was changed after it was built: `model`, built of its YAML, would lose that."""
     same_yaml = model.yaml == source.yaml  # else the head is made for other classes
 
     def layout(network: BaseModel) -> tuple[list, list]:
@@ -98,37 +138,38 @@ def new_model(task: Task, source: BaseModel, has_weights: bool) -> BaseModel:
             "the network was changed after it was built (fused, or layers exchanged in Python), and training "
             "starts from its YAML: write the change into the YAML, or open the weights afresh"
         )
-    if isinstance(options.pretrained, str):
-        model.load(load_checkpoint(Path(options.pretrained)), seed=options.seed)
-    elif options.pretrained and has_weights:
-        model.load(Checkpoint(source.state_dict(), source.yaml, names=source.names))
+
+
+def freeze_like(model: nn.Module, source: nn.Module) -> None:
+    """Stop the training of parameters that the user froze in `source`."""
     frozen = {name for name, p in source.named_parameters() if not p.requires_grad}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name not in frozen)
-    return model
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Interrupted run: its last checkpoint, its options, its folder, and how its network is built."""
+    """Interrupted run: its last checkpoint, its options and its folder."""
 
     checkpoint: Checkpoint
     options: Options
     run_dir: Path
 
-    def build(self, task: Task) -> BaseModel:
-        """Build the network of the run, without weights, if the dataset still fits."""
-        yaml, nc = without_weights(self.checkpoint.yaml), len(self.checkpoint.names or ())
-        path = self.options.data
-        advice = "resume it with the data it was started on, or start a new run from its weights"
-        if task.data["nc"] != nc:
-            raise ConfigError(f"{path} has {task.data['nc']} classes and the run {nc}: {advice}")
-        model = task.build_model(deepcopy(yaml))
+    def check_data(self, data: DatasetInfo) -> None:
+        """Refuse data of another number of classes."""
+        nc = len(self.checkpoint.names or ())
+        if data["nc"] != nc:
+            raise ConfigError(f"{self.options.data} has {data['nc']} classes and the run {nc}: {RESUME_ADVICE}")
+
+    def check_model(self, model: BaseModel) -> None:
+        """Refuse data for which another network is built, as for another number of keypoints."""
+        yaml = without_weights(self.checkpoint.yaml)
         if model.yaml != yaml:
             name = next(key for key in model.yaml if model.yaml[key] != yaml.get(key))
-            raise ConfigError(f"{path} asks for {name} {model.yaml[name]} and the run has {yaml.get(name)}: {advice}")
-        model.names = task.data["names"]
-        return model
+            raise ConfigError(
+                f"{self.options.data} asks for {name} {model.yaml[name]} and the run has {yaml.get(name)}: "
+                f"{RESUME_ADVICE}"
+            )
 
 
 def resume_point(path: Path, given: dict[str, object]) -> ResumePoint:
@@ -219,7 +260,10 @@ def step_memory(model: BaseModel, batch: int, side: int, runtime: RuntimeSetting
 
 def refresh_loader(loader: Loader, options: Options, epoch: int) -> Loader:
     """The loader itself, or, where the options change what the images of `epoch` are joined of, a new one."""
-    dataset, before = loader.dataset, loader.dataset.options
+    dataset = loader.dataset
+    if not hasattr(dataset, "mix_probs"):  # one of the user's own, which joins no images that we know of
+        return loader
+    before = dataset.options
     probs = dataset.mix_probs(epoch)
     dataset.options = options
     if dataset.mix_probs(epoch) != probs:
@@ -227,3 +271,25 @@ def refresh_loader(loader: Loader, options: Options, epoch: int) -> Loader:
         return build_loader(dataset, loader.num_workers, pin_memory=loader.pin_memory)
     dataset.options = before
     return loader
+
+
+def round_to_stride(side: float, stride: int) -> int:
+    """Nearest multiple of the stride, at least one."""
+    return max(round(side / stride), 1) * stride
+
+
+def varied_shape(options: Options, iteration: int, shape: Sequence[int], stride: int) -> list[int]:
+    """Shape (H, W) of an iteration's images with `multi_scale`, in whole strides.
+
+    Drawn from seed and iteration alone, so that a resumed run sees the same sizes.
+    """
+    rng = np.random.default_rng((options.seed, iteration))
+    spread = rng.uniform(-options.multi_scale, options.multi_scale)
+    factor = round_to_stride(options.imgsz * (1 + spread), stride) / max(shape)
+    return [max(math.ceil(edge * factor / stride), 1) * stride for edge in shape]
+
+
+def is_finite(model: nn.Module) -> bool:
+    """Whether no parameter or running statistic is NaN or infinite; other buffers, such as masks, may well be."""
+    statistics = (buffer for name, buffer in model.named_buffers() if "running_" in name)
+    return all(bool(tensor.isfinite().all()) for tensor in chain(model.parameters(), statistics))

@@ -1,36 +1,43 @@
 """The training loop, the same for every task, read top to bottom: train() is the road, the rest its stations."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from ultralytics.cfg import Options
-from ultralytics.data.build import Loader, build_loader
+from ultralytics.data.build import Loader
+from ultralytics.data.utils import dataset_info
 from ultralytics.engine import state
 from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.hooks import TrainerHooks
 from ultralytics.engine.loggers import LogSink, ResultsTable, TensorBoard, named_losses, progress_line, quiet
 from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
 from ultralytics.engine.runtime import deterministic, inference_dtype, largest_batch, norm_advice, resolve_runtime
 from ultralytics.engine.setup import (
-    BuildModel,
+    Given,
+    ResumePoint,
+    explicit_options,
     freeze,
     init_run_dir,
-    load_data,
+    is_finite,
     refresh_loader,
+    resolve_options,
+    resume_point,
+    round_to_stride,
     set_train_mode,
     start_run_dir,
     step_memory,
 )
-from ultralytics.engine.validator import Validator
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Criterion, Metrics, Task
 from ultralytics.nn import routing
 from ultralytics.nn.tasks import BaseModel
@@ -39,56 +46,66 @@ from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_check
 from ultralytics.utils.errors import TrainingError
 from ultralytics.utils.torch_utils import ModelEMA, select_device
 
+if TYPE_CHECKING:
+    from ultralytics.engine.model import YOLO
+
 CLIP_NORM = 10.0
 MAX_NONFINITE = 5  # losses and gradients without a step in between, and the run rolls back to its last checkpoint
 MAX_ROLLBACKS = 3
 NUM_PLOTTED_BATCHES = 3
 
 
-class Trainer:
-    """One training run. Callbacks receive it and may read, and change, every attribute without underscore."""
+class BaseTrainer(TrainerHooks):
+    """One training run. Callbacks receive it and may read, and change, every attribute without underscore.
+
+    A subclass, of this or of one for a task such as DetectionTrainer, changes what a run does by replacing methods of
+    TrainerHooks. YOLO(...).train(trainer=MyTrainer) runs it.
+    """
+
+    task_class: type[Task] | None = None  # None: that of the option `task`
 
     # Made by setup(), the first thing that train() does:
     model: BaseModel
     network: nn.Module  # the model, compiled where that was asked for
     ema: ModelEMA
-    criterion: Criterion
+    loss_function: Criterion
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     schedule: Schedule
     train_loader: Loader
-    validator: Validator
+    test_loader: Loader
+    validator: BaseValidator
     batches: int  # of an epoch
 
     def __init__(
         self,
-        task: type[Task],
-        options: Options,
-        build: BuildModel,
-        callbacks: Callbacks,
-        resume: Checkpoint | None = None,
-        save_dir: Path | None = None,
-        transforms: Sequence[Callable] = (),
+        cfg: Given = None,
+        overrides: Mapping[str, object] | None = None,
+        _callbacks: Callbacks | Mapping[str, Sequence[Callable]] | None = None,
     ) -> None:
-        """`build(task)` makes the network, pretrained weights and all; `transforms` are the user's augmentations.
-
-        `resume` is the checkpoint to continue from, in the run folder `save_dir`.
-        """
-        self.args = options
-        self.callbacks = callbacks
-        self.device = select_device(options.device)
-        self.runtime = resolve_runtime(options, self.device)
-        self.task = task(options, load_data(task, options))
-        self.data = self.task.data
-        self.batch_size = options.batch
-        self.save_dir = save_dir or init_run_dir(options)
+        """Options are those of `cfg`, a file or a namespace, and of `overrides`, which win; `model` is among them."""
+        given = explicit_options(cfg, overrides)
+        task = self.task_class or task_class(given.get("task") or "detect")
+        self._resume: ResumePoint | None = None
+        if resume := given.get("resume"):
+            self._resume = resume_point(Path(resume if isinstance(resume, str) else given["model"]), given)
+        self.args = self._resume.options if self._resume else resolve_options(task, "train", given)
+        self.callbacks = Callbacks.of(_callbacks)
+        self.device = select_device(self.args.device)
+        self.runtime = resolve_runtime(self.args, self.device)
+        self.task_class, self.data = task, {}
+        self.data = dataset_info(self.get_dataset())
+        self.task = task(self.args, self.data)
+        self.batch_size = self.args.batch
+        self.save_dir = self._resume.run_dir if self._resume else init_run_dir(self.args)
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))
         self.table = ResultsTable(self.save_dir / "results.csv")
         self.sinks: list[LogSink] = [self.table, TensorBoard(self.save_dir)]  # each gets the row of every epoch
         self.epoch = self.start_epoch = self.best_epoch = 0
-        self.epochs = options.epochs
+        self.epochs = self.args.epochs
         self.stop = False
         self.seconds = 0.0
+        self.iteration = 0  # batches since the start of the run
         self.last_step = -1  # iteration of the last optimizer step
         self.skipped = 0  # batches and steps without effect, as a loss or a gradient was not finite
         self.nonfinite_since_step = self.rollbacks = 0
@@ -96,10 +113,11 @@ class Trainer:
         self.fitness: float | None = None
         self.best_fitness: float | None = None
         self.loss: Tensor | None = None
+        self.loss_names = task.loss_names  # columns of results.csv
         self.loss_items: Tensor | None = None  # parts of the last loss
         self.tloss: Tensor | None = None  # their mean over the epoch so far
-        self.transforms = transforms
-        self._build, self._resume = build, resume
+        self.transforms: Sequence[Callable] = ()  # the user's augmentations
+        self.source: YOLO | None = None  # what trains; by itself a trainer opens what the option `model` names
 
     def train(self) -> Metrics:
         """Train to the end; metrics of the best weights, or with save=False of the last epoch's averaged ones."""
@@ -133,7 +151,7 @@ class Trainer:
             LOGGER.warning(f"interrupted in epoch {self.epoch + 1}; {hint}")
             raise
         finally:
-            self.train_loader = self.validator = None  # and with them their workers
+            self.train_loader = self.test_loader = self.validator = None  # and with them their workers
             for sink in self.sinks:
                 sink.close()
 
@@ -142,20 +160,27 @@ class Trainer:
 
         Once more, with a smaller `batch_size`, where the first epoch ran out of memory.
         """
+        if self.source is None and self._resume is None:  # before the seed, as a new network draws its weights
+            from ultralytics.engine.model import YOLO
+
+            self.source = YOLO(self.args.model or self.task.default_settings["model"])
         state.seed_all(self.args.seed)
         self.task.options = self.args  # which a callback may have replaced
-        self.model = self._build(self.task).to(self.device)
+        self.model = self.setup_model().to(self.device)
+        self.set_model_attributes()
         if self.runtime.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]
         freeze(self.model, self.args.freeze)
-        self.batch_size = batch_size or (self._resume and self._resume.training["batch"]) or self.choose_batch()
+        self.batch_size = (
+            batch_size or (self._resume and self._resume.checkpoint.training["batch"]) or self.choose_batch()
+        )
         self.build_loaders()
         self.batches = len(self.train_loader)
         self.args = resolve_optimizer(self.args, self.data["nc"], len(self.train_loader.dataset), self.batch_size)
-        # optimizer=auto is decided now: all that carry the options know what was.
-        self.task.options = self.validator.args = self.model.args = self.args
-        self.criterion = self.task.criterion(self.model)
+        self.task.options = self.model.args = self.args  # optimizer=auto is decided now
+        self.validator = self.get_validator()
+        self.loss_function = self.get_criterion()
         self.optimizer = build_optimizer(self.model, self.args, self.batch_size)
         LOGGER.info(describe_optimizer(self.optimizer))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scale_gradients)
@@ -164,13 +189,13 @@ class Trainer:
         self.last_step = -1
         start_run_dir(self.save_dir, self.args)
         if self.args.plots:
-            self.task.plot_labels(self.train_loader.dataset, self.save_dir)
+            self.plot_training_labels()
         LOGGER.info(f"training on {self.device}, results in {self.save_dir}")
         for note in self.runtime.notes:
             LOGGER.warning(note)
         if self._resume:
             with state.restoring(self.last):
-                self.load_state_dict(self._resume)
+                self.load_state_dict(self._resume.checkpoint)
             self.train_loader = refresh_loader(self.train_loader, self.timed_options(), self.start_epoch)
         elif self.args.save:
             self.save(self.last, epoch=-1, with_training=True)
@@ -187,21 +212,10 @@ class Trainer:
         return size
 
     def build_loaders(self) -> None:
-        """Build the loader of the training images, and the validator with its own."""
-        stride, pin_memory = self.model.max_stride, self.device.type == "cuda"
-        train = self.task.dataset(
-            "train",
-            augment=True,
-            batch=self.batch_size,
-            stride=stride,
-            rect=self.args.rect,
-            transforms=self.transforms,
-        )
+        """Build the loaders of the training and of the validation images."""
+        self.train_loader = self.get_dataloader(self.data["train"], self.batch_size, mode="train")
         val_batch = self.batch_size * self.task.val_batch_factor
-        val = self.task.dataset("val", augment=False, batch=val_batch, stride=stride, rect=True)
-        self.train_loader = build_loader(train, self.args.workers, pin_memory=pin_memory)
-        val_loader = build_loader(val, self.args.workers, pin_memory=pin_memory)
-        self.validator = Validator(self.task, val_loader, self.save_dir, self.callbacks)
+        self.test_loader = self.get_dataloader(self.data["val"], val_batch, mode="val")
 
     def timed_options(self) -> Options:
         """Options with the number of epochs that `time` has room for."""
@@ -233,13 +247,13 @@ class Trainer:
         self.tloss, batches_counted = None, 0
         self.callbacks.run("on_train_epoch_start", self)
         with tqdm(self.train_loader, disable=not self.args.verbose) as bar:
-            for i, batch in enumerate(bar):
+            for i, loaded in enumerate(bar):
                 self.callbacks.run("on_train_batch_start", self)
-                iteration = self.epoch * self.batches + i
-                accumulate = self.schedule.apply(self.optimizer, iteration)
-                if self.args.plots and iteration < NUM_PLOTTED_BATCHES:
-                    self.task.plot_batch(batch, self.save_dir / f"train_batch{iteration}.jpg")
-                batch["img"] = self.preprocess(batch["img"], iteration)  # (B, 3, H, W) 0..1 on the device
+                self.iteration = self.epoch * self.batches + i
+                accumulate = self.schedule.apply(self.optimizer, self.iteration)
+                if self.args.plots and self.iteration < NUM_PLOTTED_BATCHES:
+                    self.plot_training_samples(loaded, self.iteration)
+                batch = self.preprocess_batch(loaded)  # images (B, 3, H, W) 0..1 on the device
                 with self.runtime.autocast():
                     preds = self.network(batch["img"])
                 self.loss, self.loss_items = self.criterion(preds, batch)
@@ -248,11 +262,11 @@ class Trainer:
                     mean = self.loss_items if self.tloss is None else self.tloss
                     self.tloss = mean + (self.loss_items - mean) / batches_counted
                     self.scaler.scale(self.loss).backward()  # adds to the gradients of earlier batches
-                    if iteration - self.last_step >= accumulate:
+                    if self.iteration - self.last_step >= accumulate:
                         self.optimizer_step()
-                        self.last_step = iteration
+                        self.last_step = self.iteration
                 if self.args.verbose:
-                    losses = named_losses(self.task.loss_names, self.tloss)
+                    losses = named_losses(self.loss_names, self.tloss)
                     text = progress_line(f"{self.epoch + 1}/{self.epochs}", self.device, losses, batch)
                     bar.set_description(text, refresh=False)
                 self.callbacks.run("on_train_batch_end", self)
@@ -263,20 +277,6 @@ class Trainer:
                     break
         self.seconds += perf_counter() - started
         self.callbacks.run("on_train_epoch_end", self)
-
-    def preprocess(self, images: Tensor, iteration: int) -> Tensor:
-        """Images (B, 3, H, W) uint8 to 0..1 float on the device, with `multi_scale` in another size each iteration."""
-        args, stride = self.args, self.model.max_stride
-        images = images.to(self.device, non_blocking=True).float() / 255
-        if self.runtime.channels_last:
-            images = images.to(memory_format=torch.channels_last)
-        if not args.multi_scale:
-            return images
-        # Drawn from seed and iteration alone, so that a resumed run sees the same sizes.
-        spread = np.random.default_rng((args.seed, iteration)).uniform(-args.multi_scale, args.multi_scale)
-        factor = round_to_stride(args.imgsz * (1 + spread), stride) / max(images.shape[2:])
-        shape = [max(math.ceil(edge * factor / stride), 1) * stride for edge in images.shape[2:]]
-        return F.interpolate(images, shape, mode="bilinear", align_corners=False)
 
     def set_epoch(self) -> None:
         """Tell modules with a method `set_epoch(epoch, epochs)`, in the network and its average, which epoch begins."""
@@ -336,8 +336,8 @@ class Trainer:
         started = perf_counter()
         self.metrics, self.fitness = {}, None
         if self.args.val or self.stop or self.epoch + 1 >= self.epochs:
-            metrics = self.validator(self.ema.ema, self.criterion, final=False)
-            losses = named_losses(self.task.loss_names, self.validator.loss)
+            self.validator(self)
+            metrics, losses = self.validator.metrics, named_losses(self.loss_names, self.validator.loss)
             self.fitness = metrics.fitness
             self.metrics = {name: value for name, value in metrics.results_dict.items() if name != "fitness"}
             self.metrics |= {f"val/{name}": value for name, value in losses.items()}
@@ -351,7 +351,7 @@ class Trainer:
 
     def log_and_save(self) -> None:
         """Hand the epoch's row to every sink and write the checkpoints."""
-        names = self.task.loss_names
+        names = self.loss_names
         row = {
             "epoch": self.epoch + 1,
             "time": self.seconds,
@@ -392,14 +392,13 @@ class Trainer:
         # As YOLO(best.pt).val() does it, `half` included.
         network = deepcopy(model).fuse(verbose=False).to(inference_dtype(self.args, self.device))
         with (recorder := routing.Recorder(network))():  # what the routers of DynamicConv choose meanwhile
-            metrics = self.validator(network)
+            self.validator(model=network)
+        metrics = self.validator.metrics
         self.metrics, self.fitness = dict(metrics.results_dict), metrics.fitness
         if (routers := recorder.routing()).layers:
             routing.report(routers, self.save_dir / "routing.png" if self.args.plots else None)
         if self.args.plots:
-            from ultralytics.utils.charts.training import plot_results
-
-            plot_results(self.table.path)
+            self.plot_metrics()
         for parameter, learnable in zip(model.parameters(), self._learnable, strict=True):
             parameter.requires_grad_(learnable)  # `freeze` was for this run
         if self.args.save:  # at the very end: until then a killed run can be resumed
@@ -432,7 +431,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "ema_updates": self.ema.updates,
             "optimizer": self.optimizer.state_dict(),
-            "criterion": self.criterion.state_dict() if hasattr(self.criterion, "state_dict") else {},
+            "criterion": self.loss_function.state_dict() if hasattr(self.loss_function, "state_dict") else {},
             "scaler": self.scaler.state_dict(),
             "gradients": {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None},
             "gathered": (epoch + 1) * self.batches - 1 - self.last_step,  # batches accumulated since the last step
@@ -477,19 +476,8 @@ class Trainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         if kept := saved.get("criterion"):  # most losses keep nothing
-            self.criterion.load_state_dict(kept)
+            self.loss_function.load_state_dict(kept)
         self.optimizer.zero_grad()
-
-
-def round_to_stride(side: float, stride: int) -> int:
-    """Nearest multiple of the stride, at least one."""
-    return max(round(side / stride), 1) * stride
-
-
-def is_finite(model: nn.Module) -> bool:
-    """Whether no parameter or running statistic is NaN or infinite; other buffers, such as masks, may well be."""
-    statistics = (buffer for name, buffer in model.named_buffers() if "running_" in name)
-    return all(bool(tensor.isfinite().all()) for tensor in chain(model.parameters(), statistics))
 
 
 __getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -67,6 +67,7 @@ from .weights import (
     checkpoint_task,
     load_checkpoint,
     model_from_checkpoint,
+    temporary_modules,
     torch_safe_load,
 )
 

@@ -1,6 +1,9 @@
 """Networks out of weights files, by the names that the public package gives these functions in nn/tasks.py."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,8 @@ from .model_yaml import without_weights
 
 if TYPE_CHECKING:
     from .tasks import BaseModel  # tasks.py imports this file, so what it defines is imported where it is used
+
+_MISSING = object()
 
 
 MAX_SIZE = 65_536  # layers, channels, classes or pixels in the YAML of a checkpoint
@@ -74,6 +79,35 @@ def model_from_checkpoint(
     model.load_state_dict(checkpoint.state_dict)
     model.names = checkpoint.names or model.names
     return model
+
+
+@contextmanager
+def temporary_modules(
+    modules: Mapping[str, str] | None = None, attributes: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Give modules, and attributes of modules, further dotted names meanwhile: {old name: name that exists}.
+
+    For code of one's own that unpickles old files; nothing here needs it. What was there before is there again.
+    """
+    aliases, before, added = dict(modules or {}), {}, []
+    try:
+        for old, new in (attributes or {}).items():
+            home, _, name = old.rpartition(".")
+            source, _, attribute = new.rpartition(".")
+            module = import_module(home)
+            added.append((module, name, vars(module).get(name, _MISSING)))
+            setattr(module, name, getattr(import_module(source), attribute))
+        for old, new in aliases.items():
+            before[old] = sys.modules.get(old)
+            sys.modules[old] = import_module(new)
+        yield
+    finally:
+        for old, module in before.items():
+            sys.modules.pop(old, None)
+            if module is not None:
+                sys.modules[old] = module
+        for module, name, value in reversed(added):
+            delattr(module, name) if value is _MISSING else setattr(module, name, value)
 
 
 def torch_safe_load(weight: str | Path, safe_only: bool = False) -> tuple[dict[str, Any], str]:

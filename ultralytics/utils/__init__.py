@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("ultralytics")
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder of the package
+ASSETS = ROOT / "assets"  # two drawn scenes, under the names that scripts ask for
 DEFAULT_CFG_PATH = ROOT / "cfg" / "default.yaml"
 LINUX, MACOS, WINDOWS = (platform.system() == name for name in ("Linux", "Darwin", "Windows"))
 ARM64 = platform.machine() in ("arm64", "aarch64")

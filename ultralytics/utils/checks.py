@@ -172,3 +172,33 @@ def check_file(
 def check_yaml(file: str | Path, suffix: str | Collection[str] = (".yaml", ".yml"), hard: bool = True) -> str:
     """Path of a YAML file, found as `check_file` does."""
     return check_file(file, suffix, hard=hard)
+
+
+def check_is_path_safe(basedir: Path | str, path: Path | str) -> bool:
+    """Whether a path exists inside a folder, links followed."""
+    base, inside = Path(basedir).resolve(), Path(path).resolve()
+    return inside.exists() and inside.is_relative_to(base)
+
+
+def parse_requirements(
+    file_path: str | Path = ROOT.parent / "requirements.txt", package: str = ""
+) -> list[Requirement]:
+    """Requirements of a file, or of an installed package: each has a `name` and a `specifier`."""
+    if package:
+        lines = [line for line in metadata.requires(package) or () if "extra ==" not in line]
+    else:
+        lines = Path(file_path).read_text(encoding="utf-8").splitlines()
+    texts = (line.partition("#")[0].strip() for line in lines)
+    return [Requirement(text) for text in texts if text]
+
+
+def cuda_is_available() -> bool:
+    """Whether torch finds a CUDA device."""
+    return cuda_device_count() > 0
+
+
+def cuda_device_count() -> int:
+    """Number of CUDA devices."""
+    import torch  # here, as checks come before heavy imports
+
+    return torch.cuda.device_count()

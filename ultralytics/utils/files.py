@@ -12,8 +12,11 @@ import math
 import os
 import re
 import secrets
+import shutil
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -296,3 +299,66 @@ def import_extra(module: str, extra: str) -> ModuleType:
         raise DependencyError(
             f'{module} cannot be imported ({exc}): run `pip install ".[{extra}]"` in the folder of pyproject.toml'
         ) from exc
+
+
+# Published names that nothing here needs ---------------------------------------------------------------------------
+
+
+class WorkingDirectory(contextlib.ContextDecorator):
+    """Context, and decorator, in which another folder is the current one."""
+
+    def __init__(self, new_dir: str | os.PathLike) -> None:
+        self.dir = new_dir
+
+    def __enter__(self) -> None:
+        self._before = Path.cwd()
+        os.chdir(self.dir)
+
+    def __exit__(self, *_: object) -> None:
+        os.chdir(self._before)
+
+
+@contextlib.contextmanager
+def spaces_in_path(path: str | os.PathLike) -> Iterator[str | os.PathLike]:
+    """A path for programs that cannot take spaces: a copy, brought back at the end; any other path as it is."""
+    if " " not in str(path):
+        yield path
+        return
+    path = Path(path)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name.replace(" ", "_")
+        if path.is_dir():
+            shutil.copytree(path, copy)
+        elif path.is_file():
+            shutil.copy2(path, copy)
+        try:
+            yield copy
+        finally:
+            if copy.is_dir():
+                shutil.copytree(copy, path, dirs_exist_ok=True)
+            elif copy.is_file():
+                shutil.copy2(copy, path)
+
+
+def file_age(path: str | os.PathLike = __file__) -> int:
+    """Days since a file was last written."""
+    return int((time.time() - Path(path).stat().st_mtime) / 86_400)
+
+
+def file_date(path: str | os.PathLike = __file__) -> str:
+    """Day on which a file was last written, as 2026-1-31."""
+    day = time.localtime(Path(path).stat().st_mtime)
+    return f"{day.tm_year}-{day.tm_mon}-{day.tm_mday}"
+
+
+def file_size(path: str | os.PathLike) -> float:
+    """Size in MB of 2**20 bytes of a file, or of all files in a folder; 0 if there is none."""
+    path = Path(path)
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file()) / 2**20
+
+
+def get_latest_run(search_dir: str | os.PathLike = ".") -> str:
+    """The last*.pt below a folder that was written last, or ""."""
+    found = sorted(Path(search_dir).rglob("last*.pt"), key=lambda path: path.stat().st_mtime)
+    return str(found[-1]) if found else ""

@@ -19,9 +19,9 @@ _NO_DOWNLOAD = "nothing is ever downloaded: put the file there yourself and give
 _OWN_BLOCK = "to use it, put its code into nn/Addmodules, as the README says"
 _OWN_HEAD = "heads are Detect, Segment, Pose, OBB and Classify; a new one subclasses Detect (nn/modules/head.py)"
 _OPTIONS = "options are arguments of train(), val(), predict() and export(), their defaults rows of cfg/default.yaml"
+_SYSTEM = "nothing here depends on it: ask the system itself, with platform or shutil of Python"
 _FORMATS = 'files are written by YOLO.export(format="onnx" or "torchscript") and opened by YOLO("file.onnx")'
-_TRAIN = "use YOLO(...).train(), val() and predict(); a task of your own is a class as in models/yolo/detect/task.py"
-_DATA = "labels are read by ultralytics.data.dataset.YOLODataset, loaders made by ultralytics.data.build"
+_CONVERT = "labels are text files, rows of `class x y w h`: convert others by a script"
 _AUGMENT = "augmentations are functions of Sample (data/augment.py); your own go to train(augmentations=[...])"
 _SPEED = "speed is measured by compare.py and benchmarks/speed.py"
 _BLOCKS = (
@@ -32,7 +32,6 @@ _HEADS = (
     "v10Detect RTDETRDecoder WorldDetect YOLOEDetect YOLOESegment YOLOESegment26 Segment26 Pose26 OBB26 LRPCHead "
     "SemanticSegment Depth"
 )
-_TASKS = "models.yolo.detect models.yolo.segment models.yolo.pose models.yolo.obb models.yolo.classify"
 
 _TABLE = (  # homes below `ultralytics`, names in each of them, what to do instead
     (".", "RTDETR SAM FastSAM NAS YOLOWorld YOLOE", _NETWORKS),
@@ -40,40 +39,34 @@ _TABLE = (  # homes below `ultralytics`, names in each of them, what to do inste
     (".", "checks", "use ultralytics.utils.checks"),
     (".", "download", _NO_DOWNLOAD),
     (".", "solutions hub trackers", "count, draw and track with the Results of YOLO(...).predict(source, stream=True)"),
-    (". utils", "ASSETS", 'no images come with it: give a path, or train on data="shapes.yaml", which is drawn'),
     ("cfg", "TASK2DATA TASK2MODEL TASK2METRIC", "every task's class has its own, as in models/yolo/detect/task.py"),
     ("cfg", "get_save_dir", "use increment_path of ultralytics.utils.files"),
-    ("data.build", "build_dataloader build_yolo_dataset load_inference_source ContiguousDistributedSampler", _DATA),
-    ("data.utils", "check_det_dataset check_cls_dataset", "use load_data_yaml of ultralytics.data.utils"),
-    ("data.utils", "IMG_FORMATS VID_FORMATS", "use those of ultralytics.data.images"),
-    ("data.loaders", "LoadImagesAndVideos LoadStreams", "use load_source of ultralytics.data.loaders"),
-    ("data", "base YOLODataset build_dataloader build_yolo_dataset load_inference_source", _DATA),
-    (
-        "data",
-        "converter split split_dota",
-        "labels are text files, rows of `class x y w h`: convert others by a script",
-    ),
+    ("data.build", "ContiguousDistributedSampler", "a run has one device, train(device=0)"),
+    ("data.build", "InfiniteDataLoader", "use build_dataloader, whose workers live as long as the loader"),
+    ("data.build", "build_grounding", _NETWORKS),
+    ("data.loaders", "LoadStreams LoadScreenshots", "screens and network streams are not read: save them to a file"),
+    ("data", "base", "use ultralytics.data.dataset.YOLODataset"),
+    ("data", "split", "write the lists of images, one path a line, and name them in the data YAML"),
+    ("data", "split_dota", "cut large images into tiles by a script, and write rows for each"),
+    ("data.converter", "convert_dota_to_yolo_obb convert_segment_masks_to_yolo_seg", _CONVERT),
+    ("data.converter", "convert_to_multispectral convert_ndjson_to_yolo yolo_bbox2segment", _CONVERT),
+    ("data.utils", "HUBDatasetStats", _OPTIONS),
     ("data", "annotator", "label with the Results of YOLO(...).predict(source, save_txt=True)"),
-    ("data.augment", "LetterBox", "use letterbox of ultralytics.utils.letterbox"),
-    ("data.augment", "Compose Format Mosaic MixUp CutMix CopyPaste RandomPerspective RandomHSV RandomFlip", _AUGMENT),
-    ("data.augment", "BaseTransform Albumentations v8_transforms classify_transforms", _AUGMENT),
+    ("data.augment", "Format Mosaic MixUp CutMix CopyPaste RandomPerspective RandomHSV RandomFlip", _AUGMENT),
+    ("data.augment", "BaseTransform Albumentations v8_transforms", _AUGMENT),
     ("engine utils", "tuner", "try values in a loop over YOLO(...).train(lr0=...), and compare with compare.py"),
-    ("engine.exporter", "Exporter EXPORT_ENVS export_formats", _FORMATS),
+    ("engine.exporter", "EXPORT_ENVS", _FORMATS),
     ("engine.model", "Model", "use YOLO"),
-    ("engine.predictor", "BasePredictor", _TRAIN),
-    ("engine.trainer", "BaseTrainer", _TRAIN),
-    ("engine.validator", "BaseValidator", _TRAIN),
-    ("models", "YOLO RTDETR SAM FastSAM NAS YOLOWorld YOLOE", f"use `from ultralytics import YOLO`; {_NETWORKS}"),
+    ("models", "RTDETR SAM FastSAM NAS YOLOWorld YOLOE", _NETWORKS),
     ("models", "rtdetr sam fastsam nas utils llm", _NETWORKS),
     ("models.yolo", "world yoloe semantic depth YOLOWorld YOLOE", _NETWORKS),
-    ("models.yolo", "model YOLO", "use `from ultralytics import YOLO`"),
-    (_TASKS, "train val predict", _TRAIN),
-    ("models.yolo.detect", "DetectionTrainer DetectionValidator DetectionPredictor", _TRAIN),
-    ("models.yolo.segment", "SegmentationTrainer SegmentationValidator SegmentationPredictor", _TRAIN),
-    ("models.yolo.pose", "PoseTrainer PoseValidator PosePredictor", _TRAIN),
-    ("models.yolo.obb", "OBBTrainer OBBValidator OBBPredictor", _TRAIN),
-    ("models.yolo.classify", "ClassificationTrainer ClassificationValidator ClassificationPredictor", _TRAIN),
-    ("nn", "autobackend backends", _FORMATS),
+    ("models.yolo", "model", "use `from ultralytics import YOLO`"),
+    ("nn", "backends", _FORMATS),
+    (
+        "nn.autobackend",
+        "check_class_names default_class_names",
+        "names of classes are in every file: AutoBackend.names",
+    ),
     ("nn", "text_model distill_model", _NETWORKS),
     ("nn.tasks", "RTDETRDetectionModel WorldModel YOLOEModel YOLOESegModel SemanticSegmentationModel", _NETWORKS),
     ("nn.tasks", "DepthModel", _NETWORKS),
@@ -82,7 +75,8 @@ _TABLE = (  # homes below `ultralytics`, names in each of them, what to do inste
     ("nn.modules nn.modules.head", _HEADS, _OWN_HEAD),
     ("nn.modules nn.modules.transformer", "MSDeformAttn DeformableTransformerDecoder", _NETWORKS),
     ("nn.modules nn.modules.transformer", "DeformableTransformerDecoderLayer", _NETWORKS),
-    ("nn.modules", "utils activation", _OWN_BLOCK),
+    ("nn.modules", "activation", _OWN_BLOCK),
+    ("nn.modules.utils", "multi_scale_deformable_attn_pytorch", _NETWORKS),
     ("utils", "downloads uploads ASSETS_URL WEIGHTS_DIR", _NO_DOWNLOAD),
     ("utils", "SETTINGS SETTINGS_FILE SettingsManager DATASETS_DIR RUNS_DIR", _OPTIONS),
     ("utils", "triton export", _FORMATS),
@@ -90,16 +84,25 @@ _TABLE = (  # homes below `ultralytics`, names in each of them, what to do inste
     ("utils", "callbacks events", "use YOLO.add_callback(event, function); losses are in results.csv and TensorBoard"),
     ("utils", "autobatch", "give train(batch=-1)"),
     ("utils", "autodevice dist", "a run has one device, train(device=0)"),
-    ("utils", "patches", "use torch.load and cv2.imread; weights are read by load_checkpoint of ultralytics.nn.tasks"),
     ("utils", "instance", "use Instances of ultralytics.data.instances"),
     ("utils.checks", "check_executorch_requirements check_tensorrt", _FORMATS),
     ("utils.checks", "check_amp", "train(amp=True) uses it wherever the device has it"),
     ("utils.checks", "print_args check_yolo collect_system_info", "the options of a run are in its args.yaml"),
-    ("utils.checks", "check_model_file_from_stem", _NO_DOWNLOAD),
+    (
+        "utils.checks",
+        "check_model_file_from_stem check_yolov5u_filename check_font check_latest_pypi_version",
+        _NO_DOWNLOAD,
+    ),
+    ("utils.checks", "check_torchvision check_multiple_install check_apt_requirements", "use check_requirements"),
+    ("utils.checks", "git_describe is_rockchip is_intel is_sudo_available check_imshow", _SYSTEM),
+    (
+        "utils",
+        "get_ubuntu_version is_ubuntu is_docker is_jupyter is_kaggle is_colab is_online",
+        _SYSTEM,
+    ),
+    ("utils", "get_git_branch get_git_origin_url get_user_config_dir is_git_dir", _SYSTEM),
+    ("utils.patches", "imshow", "use Results.show"),
     ("utils.plotting", "Colors save_one_box feature_visualization", "use Annotator, colors and plot_images"),
-    ("utils.torch_utils", "profile profile_ops", _SPEED),
-    ("utils.torch_utils", "get_flops_with_torch_profiler", "use get_flops, which counts and never measures"),
-    ("utils.torch_utils", "model_info_for_loggers", "use model_info, and compare.py for speed"),
     ("utils.torch_utils", "attempt_compile", "give train(compile=True)"),
 )
 # By full name, such as ultralytics.nn.autobackend.

@@ -229,6 +229,56 @@ def model_info(
     return layers, parameters, gradients, gflops
 
 
+get_flops_with_torch_profiler = get_flops  # both count; nothing has to be measured for it
+
+
+def model_info_for_loggers(trainer: Any) -> dict[str, float]:
+    """What a logger tells of a trained network: parameters, GFLOPs, ms an image in the trainer's last validation."""
+    speed = trainer.validator.metrics.speed["inference"] if trainer.validator else math.nan
+    counts = {"model/parameters": get_num_params(trainer.model), "model/GFLOPs": round(get_flops(trainer.model), 3)}
+    return counts | {"model/speed_PyTorch(ms)": round(speed, 3)}
+
+
+def profile_ops(
+    input: Tensor | Sequence[Tensor], ops: nn.Module | Sequence[nn.Module], n: int = 10, device: Device = None
+) -> list[tuple | None]:
+    """Cost of modules on inputs, of all with all, logged: (parameters, GFLOPs, GB, ms forward, ms backward, in, out).
+
+    Times are means of `n` passes. A module that cannot take an input gives None, and a warning that says why.
+    """
+    LOGGER.info(f"{'params':>12}{'GFLOPs':>10}{'GB':>8}{'forward ms':>12}{'backward ms':>12}  input -> output")
+    inputs, modules = (v if isinstance(v, (list, tuple)) else [v] for v in (input, ops))
+    return [_profile(op, x, n, select_device(device)) for x in inputs for op in modules]
+
+
+profile = profile_ops  # its older name
+
+
+def _profile(op: nn.Module, x: Tensor, n: int, device: torch.device) -> tuple | None:
+    """Row of `profile_ops` of one module on one input."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    op, x = op.to(device), x.to(device).detach().requires_grad_()
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            out = op(x)
+        forward = backward = 0.0
+        for _ in range(n):
+            start = time_sync(device)
+            y = op(x)
+            middle = time_sync(device)
+            sum(part.sum() for part in (y if isinstance(y, (list, tuple)) else [y])).backward()
+            forward, backward = forward + middle - start, backward + time_sync(device) - middle
+    except Exception as exc:  # whatever the module itself raises
+        LOGGER.warning(f"{type(op).__name__} on {list(x.shape)}: {exc}")
+        return None
+    shape = tuple((out[0] if isinstance(out, (list, tuple)) else out).shape)
+    gigabytes = torch.cuda.memory_reserved(device) / 1e9 if device.type == "cuda" else 0.0
+    row = get_num_params(op), counter.get_total_flops() / 1e9, gigabytes, forward * 1e3 / n, backward * 1e3 / n
+    LOGGER.info("%12d%10.4g%8.3f%12.4g%12.4g  %s -> %s", *row, list(x.shape), list(shape))
+    return *row, tuple(x.shape), shape
+
+
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """(scale, shift), both (C,) float64, with norm(x) = x * scale + shift in eval mode."""
     scale = torch.rsqrt(norm.running_var.double() + norm.eps)

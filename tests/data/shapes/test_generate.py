@@ -7,8 +7,8 @@ import cv2
 import pytest
 
 from ultralytics.cfg import resolve_yaml
+from ultralytics.data.classify.folders import load_class_folders
 from ultralytics.data.utils import load_data_yaml
-from ultralytics.models.yolo.classify.folders import load_class_folders
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import load_yaml, save_yaml
 

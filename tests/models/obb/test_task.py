@@ -170,7 +170,7 @@ def test_a_perfect_network_is_measured_as_perfect(settings):
 def test_defaults_of_validation(settings):
     model, seen = YOLO(settings["model"]), []
     model.add_callback(
-        "on_val_start", lambda validator: seen.append((validator.args.conf, validator.loader.dataset.batch))
+        "on_val_start", lambda validator: seen.append((validator.args.conf, validator.dataloader.dataset.batch))
     )
     options = {name: settings[name] for name in ("data", "imgsz", "batch", "workers", "project", "plots")}
     for given in ({}, {"conf": 0.2}):

@@ -1,9 +1,10 @@
 """What differs by task, a room each. The table below is the only place that names the classes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ultralytics.utils import refused
 from ultralytics.utils.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,3 +31,26 @@ def settings_for(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     shipped, own = task_class(next(iter(TASK_CLASSES))).default_settings, task_class(task).default_settings
     unedited = {name: own.get(name, value) for name, value in shipped.items() if settings.get(name) == value}
     return {**settings, **unedited}
+
+
+def exporting(room: str, *names: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a task's room: its loops, each imported when it is asked for.
+
+    Their files import the engine, which imports the rooms: at the top of a room's `__init__` that would be a circle.
+    """
+    files = {"Predictor": "predict", "Trainer": "train", "Validator": "val"}
+
+    def missing(name: str) -> Any:
+        if name in names:
+            file = next(file for kind, file in files.items() if name.endswith(kind))
+            return getattr(import_module(f"{room}.{file}"), name)
+        return refused.getter(room)(name)
+
+    return missing
+
+
+def __getattr__(name: str) -> Any:
+    """Import YOLO, which scripts look for here as well, when it is asked for; of other names the reason."""
+    if name == "YOLO":
+        return import_module("ultralytics.engine.model").YOLO
+    return refused.getter(__name__)(name)

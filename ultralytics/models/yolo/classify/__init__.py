@@ -1,0 +1,7 @@
+"""Classification: the task, and the loops over it under their published names."""
+
+from ultralytics.models.yolo import exporting
+
+__all__ = ["ClassificationPredictor", "ClassificationTrainer", "ClassificationValidator"]
+
+__getattr__ = exporting(__name__, *__all__)

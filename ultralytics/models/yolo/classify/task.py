@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg import Options
+from ultralytics.data.classify.folders import load_class_folders
+from ultralytics.data.classify.samples import ClassDataset, build_class_dataset, center_crop, crop_to_tensor
 from ultralytics.data.dataset import Batch
 from ultralytics.data.loaders import Frame, stack_if_tensors
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.classify.data import ClassDataset, build_class_dataset, center_crop, crop_to_tensor
-from ultralytics.models.yolo.classify.folders import load_class_folders
 from ultralytics.models.yolo.task import Criterion, Outputs, Task, refuse_losses
 from ultralytics.nn.tasks import BaseModel, ClassificationModel
 from ultralytics.utils import LOGGER

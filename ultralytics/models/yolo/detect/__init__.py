@@ -1,0 +1,7 @@
+"""Detection: the task, and the loops over it under their published names."""
+
+from ultralytics.models.yolo import exporting
+
+__all__ = ["DetectionPredictor", "DetectionTrainer", "DetectionValidator"]
+
+__getattr__ = exporting(__name__, *__all__)

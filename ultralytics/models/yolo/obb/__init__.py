@@ -1,0 +1,7 @@
+"""Rotated boxes: the task, and the loops over it under their published names."""
+
+from ultralytics.models.yolo import exporting
+
+__all__ = ["OBBPredictor", "OBBTrainer", "OBBValidator"]
+
+__getattr__ = exporting(__name__, *__all__)

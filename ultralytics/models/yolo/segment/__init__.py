@@ -1,0 +1,7 @@
+"""Instance segmentation: the task, and the loops over it under their published names."""
+
+from ultralytics.models.yolo import exporting
+
+__all__ = ["SegmentationPredictor", "SegmentationTrainer", "SegmentationValidator"]
+
+__getattr__ = exporting(__name__, *__all__)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ultralytics.models.yolo.classify.folders import first_of_each_class, load_class_folders, scan_classes
+from ultralytics.data.classify.folders import first_of_each_class, load_class_folders, scan_classes
 from ultralytics.utils.errors import DatasetError
 
 
@@ -98,9 +98,7 @@ def test_a_scan_is_kept_until_a_file_changes(make, monkeypatch):
     scan_classes(root / "train", names)
     assert (root / "train.cache").is_file()
     looked = []
-    monkeypatch.setattr(
-        "ultralytics.models.yolo.classify.folders.check_image", lambda file: looked.append(file) or (12, 14)
-    )
+    monkeypatch.setattr("ultralytics.data.classify.folders.check_image", lambda file: looked.append(file) or (12, 14))
     assert scan_classes(root / "train", names).cls.tolist() == [0, 1, 1] and not looked
     shutil.copyfile(root / "train/cat/a.png", root / "train/cat/z.png")
     assert scan_classes(root / "train", names).cls.tolist() == [0, 0, 1, 1] and len(looked) == 4

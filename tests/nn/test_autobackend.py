@@ -9,7 +9,7 @@ import torch
 
 from tests.close import assert_same_detections
 from ultralytics import YOLO
-from ultralytics.engine.backends import OnnxNetwork
+from ultralytics.nn.autobackend import OnnxNetwork
 from ultralytics.utils.errors import CheckpointError, ConfigError, DependencyError, DeviceError
 from ultralytics.utils.files import save_yaml
 
@@ -170,7 +170,7 @@ def test_devices(exported, scripted, caplog, monkeypatch):
     for model in (network, scripted().model):
         with pytest.raises(DeviceError, match=r"device=cuda:0: .*(onnxruntime-gpu|made for cpu; export it again)"):
             model.on(gpu)
-        monkeypatch.setattr("ultralytics.engine.backends.select_device", lambda device: gpu)
+        monkeypatch.setattr("ultralytics.nn.autobackend.select_device", lambda device: gpu)
         assert model.select_device(None).device == torch.device("cpu") and "Continuing with device=cpu" in caplog.text
         with pytest.raises(DeviceError):
             model.select_device(0)

@@ -1,6 +1,7 @@
 """Networks read from the files that export() writes, or from such files of the public package: ONNX, TorchScript."""
 
 import ast
+import copy
 import io
 import json
 import warnings
@@ -10,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg import Options
-from ultralytics.utils import LOGGER
+from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import CheckpointError, ConfigError, DeviceError
 from ultralytics.utils.files import import_extra
 from ultralytics.utils.letterbox import as_shape
@@ -234,3 +237,71 @@ def is_exported(path: Path) -> bool:
     if path.suffix in UNSUPPORTED:
         raise CheckpointError(f"{path}: such files are not read; export the .pt with format={' or '.join(FORMATS)}")
     return path.suffix[1:] in FORMATS
+
+
+class AutoBackend(nn.Module):
+    """A network of any kind of file, or one that is built already, which computes what `YOLO.predict` computes.
+
+    `names`, `task`, `stride` (the largest), `device`, `fp16` and `metadata` are what is known of it, `pt`, `jit` and
+    `onnx` tell of which kind it is.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | nn.Module = "yolov8n.pt",
+        device: Device = None,
+        dnn: bool = False,
+        data: str | Path | None = None,
+        fp16: bool = False,
+        fuse: bool = True,
+        verbose: bool = True,
+        *,
+        weights: str | Path | nn.Module | None = None,
+    ) -> None:
+        """`weights` is the older name of `model`; `data` is not needed, as every file here names its classes.
+
+        Without `fuse` the norms stay beside the convolutions; `verbose` logs what was opened.
+        """
+        super().__init__()
+        if dnn:
+            raise ConfigError("dnn=True: OpenCV's runtime is not used; an .onnx is opened by onnxruntime")
+        model = model if weights is None else weights
+        self.fp16 = fp16 and select_device(device).type == "cuda"  # elsewhere float32, as in the public package
+        network = self._open(model, fuse, select_device(device))
+        self.model = network
+        self.pt = not isinstance(network, ExportedNetwork)
+        self.onnx, self.jit = isinstance(network, OnnxNetwork), isinstance(network, TorchScriptNetwork)
+        self.names, self.task, self.stride = network.names, network.task, network.max_stride
+        self.metadata = {} if self.pt else dict(network.metadata)
+        if verbose:
+            LOGGER.info(f"{model if isinstance(model, str | Path) else type(model).__name__}: ready on {self.device}")
+
+    def _open(self, model: str | Path | nn.Module, fuse: bool, device: torch.device) -> nn.Module:
+        if not isinstance(model, nn.Module):
+            if is_exported(Path(model)):
+                return FORMATS[Path(model).suffix[1:]](Path(model)).on(device)
+            model, _ = load_checkpoint(model)
+        if fuse:
+            model = copy.deepcopy(model).fuse(verbose=False)
+        return model.to(device, torch.float16 if self.fp16 else torch.float32).eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Device that it computes on."""
+        return self.model.device
+
+    def forward(self, im: Tensor) -> Any:
+        """Images (B, 3, H, W) in 0..1 to what the head makes of them, of a .pt (decoded, raw)."""
+        return self.model(im.to(self.device, self.model.dtype))
+
+    def warmup(self, imgsz: tuple[int, int, int, int] = (1, 3, 640, 640)) -> None:
+        """Compute once on an empty image, so that the first real one takes no longer than the others."""
+        if self.device.type != "cpu" or self.jit:
+            self(torch.zeros(imgsz, device=self.device))
+
+    def from_numpy(self, x: np.ndarray | Tensor) -> Tensor:
+        """An array as a tensor on the device."""
+        return torch.as_tensor(x).to(self.device)
+
+
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -4,21 +4,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
-from ultralytics.cfg import Options
+from ultralytics.cfg import Options, get_options
 from ultralytics.data.augment import MixProbs, Transform, apply_transform, seeded_rng
 from ultralytics.data.cache.loading import ImageLoader
+from ultralytics.data.classify.folders import class_folders, first_of_each_class, scan_classes, spread_over_classes
 from ultralytics.data.dataset import Batch
 from ultralytics.data.instances import Instances, Sample
 from ultralytics.data.labels.store import LabelStore
-from ultralytics.models.yolo.classify.folders import first_of_each_class, scan_classes, spread_over_classes
 from ultralytics.utils.errors import ConfigError
 
 Crop = Callable[[Image.Image], Image.Image]
@@ -39,6 +41,16 @@ def center_crop(side: int) -> Crop:
     return Compose([Resize(side, InterpolationMode.BILINEAR), CenterCrop(side)])
 
 
+def policy(name: str, interpolation: Any) -> Crop:
+    """torchvision's transform of the option `auto_augment`; ConfigError for another name."""
+    from torchvision import transforms as t
+
+    policies = {"randaugment": t.RandAugment, "augmix": t.AugMix, "autoaugment": t.AutoAugment}
+    if name not in policies:
+        raise ConfigError(f"auto_augment={name}: expected one of {', '.join(policies)}, or nothing")
+    return policies[name](interpolation=interpolation)
+
+
 def random_crop(options: Options) -> Crop:
     """Transform that cuts a square of 1 - `scale` to all of the area, flips it and changes its colors.
 
@@ -51,9 +63,8 @@ def random_crop(options: Options) -> Crop:
     areas = options.scale if isinstance(options.scale, list) else (1 - options.scale, 1)
     if options.hsv_h > MAX_HUE and not options.auto_augment:
         raise ConfigError(f"hsv_h={options.hsv_h}: for classification at most {MAX_HUE}, which is all hues")
-    policies = {"randaugment": t.RandAugment, "augmix": t.AugMix, "autoaugment": t.AutoAugment}
     if options.auto_augment:
-        colors = policies[options.auto_augment](interpolation=bilinear)
+        colors = policy(options.auto_augment, bilinear)
     else:
         colors = t.ColorJitter(options.hsv_v, options.hsv_v, options.hsv_s, options.hsv_h)
     return t.Compose(
@@ -167,3 +178,88 @@ def build_class_dataset(
     elif augment and options.fraction < 1:
         labels = labels.select(first_of_each_class(labels.cls, options.fraction))
     return ClassDataset(labels, options, augment=augment, batch=batch, transforms=transforms)
+
+
+# Published names -------------------------------------------------------------------------------------------------
+
+
+def classify_transforms(
+    size: int | tuple[int, int] = 224,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+    interpolation: str = "BILINEAR",
+) -> Callable[[Image.Image], Tensor]:
+    """Transform of a Pillow image to a normalized tensor (3, H, W): resized, and cut out of the middle."""
+    from torchvision import transforms as t
+
+    how = t.InterpolationMode[interpolation]
+    return t.Compose([t.Resize(size, how), t.CenterCrop(size), t.ToTensor(), t.Normalize(mean, std)])
+
+
+def classify_augmentations(
+    size: int = 224,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+    scale: tuple[float, float] | None = None,
+    ratio: tuple[float, float] | None = None,
+    hflip: float = 0.5,
+    vflip: float = 0.0,
+    auto_augment: str | None = None,
+    hsv_h: float = 0.015,
+    hsv_s: float = 0.4,
+    hsv_v: float = 0.4,
+    force_color_jitter: bool = False,
+    erasing: float = 0.0,
+    interpolation: str = "BILINEAR",
+) -> Callable[[Image.Image], Tensor]:
+    """Random transform of a Pillow image to a normalized tensor: a crop, flips, colors, erasing.
+
+    Colors change by the policy `auto_augment` or, without one and with `force_color_jitter`, by the `hsv_` gains.
+    """
+    from torchvision import transforms as t
+
+    how = t.InterpolationMode[interpolation]
+    steps = [t.RandomResizedCrop(size, scale or (0.08, 1.0), ratio or (3 / 4, 4 / 3), how)]
+    steps += [flip(p) for flip, p in ((t.RandomHorizontalFlip, hflip), (t.RandomVerticalFlip, vflip)) if p]
+    if auto_augment:
+        steps.append(policy(auto_augment, how))
+    if force_color_jitter or not auto_augment:
+        steps.append(t.ColorJitter(hsv_v, hsv_v, hsv_s, hsv_h))
+    return t.Compose([*steps, t.ToTensor(), t.Normalize(mean, std), t.RandomErasing(erasing, inplace=True)])
+
+
+class ClassificationDataset(ClassDataset):
+    """Images of a folder with a folder for each class, as scripts iterate them: `img` (3, s, s) 0..1 and `cls`.
+
+    `names` are the classes by index, those of the training images where this is another split; folders of others are
+    skipped. For training (`augment`) `fraction` is taken of every class.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        args: Options | SimpleNamespace,
+        augment: bool = False,
+        prefix: str = "",
+        names: dict[int, str] | None = None,
+    ) -> None:
+        options = args if isinstance(args, Options) else get_options(vars(args))
+        names = names or dict(enumerate(class_folders(Path(root))))
+        labels = scan_classes(Path(root), names, prefix)
+        if augment and isinstance(options.fraction, int):
+            labels = labels.select(spread_over_classes(labels.cls, options.fraction))
+        elif augment and options.fraction < 1:
+            labels = labels.select(first_of_each_class(labels.cls, options.fraction))
+        super().__init__(labels, options, augment=augment, batch=options.batch or 16)
+        self.root, self.names = str(root), names
+
+    @property
+    def samples(self) -> list[tuple[str, int]]:
+        """File and class of every image."""
+        return [(self.labels.file(i), int(c)) for i, c in enumerate(self.labels.cls)]
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        sample = super().__getitem__(key)
+        return {"img": sample.img.float() / 255, "cls": sample.cls}
+
+    collate = staticmethod(default_collate)

@@ -8,8 +8,8 @@ from PIL import Image
 
 from ultralytics.cfg import get_options
 from ultralytics.data.build import build_loader
-from ultralytics.models.yolo.classify.data import build_class_dataset, center_crop, fixed_torch_seed, random_crop
-from ultralytics.models.yolo.classify.folders import spread_over_classes
+from ultralytics.data.classify.folders import spread_over_classes
+from ultralytics.data.classify.samples import build_class_dataset, center_crop, fixed_torch_seed, random_crop
 from ultralytics.models.yolo.classify.task import ClassifyTask
 from ultralytics.utils.errors import ConfigError
 

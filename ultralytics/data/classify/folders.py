@@ -52,7 +52,14 @@ def load_class_folders(path: str | Path, need: Sequence[str] = ("train", "val"))
     # Numbers of classes follow the sorted folders: other names in the YAML would be those of other classes.
     if file and list(names.values()) != list(data["names"].values()):
         raise DatasetError(f"{file}: `names:` must be the folders of {first}, sorted: {', '.join(names.values())}")
-    return {**data, **splits, "names": names, "nc": len(names), "channels": data.get("channels", 3)}
+    return {
+        **data,
+        **splits,
+        "names": names,
+        "nc": len(names),
+        "nc_in_files": len(names),
+        "channels": data.get("channels", 3),
+    }
 
 
 def _split(root: Path, split: str, given: Sequence[Path] | None, needed: bool) -> Path | None:

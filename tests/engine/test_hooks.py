@@ -1,0 +1,215 @@
+"""What a subclass replaces takes effect: each method here changes the result of a run, or of what follows it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.runs import rows_of
+from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
+from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from ultralytics.engine.exporter import Exporter, export_formats
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.models.yolo import TASK_CLASSES, task_class
+from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
+from ultralytics.models.yolo.segment import SegmentationTrainer
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import ConfigError
+
+
+class MyModel(DetectionModel):
+    """A network with a loss of its own."""
+
+    def init_criterion(self):
+        return lambda preds, batch: (next(self.parameters()).sum() * 0 + 7.0, torch.tensor([1.0, 2.0, 4.0]))
+
+
+class Everything(DetectionTrainer):
+    """Replaces what people replace."""
+
+    def get_dataset(self):
+        data = super().get_dataset()
+        # as a script writes it, without what load_data_yaml adds
+        return {"train": str(data["train"][0]), "val": str(data["val"][0]), "names": ["one", "two"], "nc": 2}
+
+    def get_model(self, cfg=None, weights=None, verbose=True):
+        model = MyModel(cfg, nc=self.data["nc"], verbose=verbose)
+        if weights:
+            model.load(weights)
+        return model
+
+    def build_dataset(self, img_path, mode="train", batch=None):
+        return build_yolo_dataset(self.args, img_path, batch, self.data, mode, rect=mode == "val", stride=32)
+
+    def get_dataloader(self, dataset_path, batch_size=16, rank=0, mode="train"):
+        dataset = self.build_dataset(dataset_path, mode, batch_size)
+        return build_dataloader(dataset, batch_size, workers=0, shuffle=mode == "train", rank=rank)
+
+    def preprocess_batch(self, batch):
+        self.means = [*getattr(self, "means", []), batch["img"].float().mean().item()]
+        return super().preprocess_batch(batch)
+
+    def get_validator(self):
+        self.loss_names = "a_loss", "b_loss", "c_loss"
+        return DetectionValidator(self.test_loader, save_dir=self.save_dir, args=self.args, _callbacks=self.callbacks)
+
+    def plot_training_samples(self, batch, ni):
+        (self.save_dir / f"mine{ni}.txt").write_text(str(batch["img"].dtype), encoding="utf-8")
+
+    def plot_training_labels(self):
+        (self.save_dir / "labels.txt").write_text("mine", encoding="utf-8")
+
+    def plot_metrics(self):
+        (self.save_dir / "metrics.txt").write_text("mine", encoding="utf-8")
+
+
+@pytest.fixture
+def run(network, settings):
+    """`run(Trainer, **options)`: the trainer of a run of YOLO."""
+
+    def run(trainer, **options):
+        model = YOLO(network)
+        model.train(trainer=trainer, **{**settings, "epochs": 1, **options})
+        return model.trainer
+
+    return run
+
+
+def test_a_trainer_is_what_its_methods_say(run):
+    trainer = run(Everything, plots=True)
+    row = rows_of(trainer.save_dir)[0]
+    losses = {name: float(row[f"train/{name}"]) for name in ("a_loss", "b_loss", "c_loss")}
+    assert losses == {"a_loss": 1, "b_loss": 2, "c_loss": 4} and float(row["val/c_loss"]) == 4
+    assert type(trainer.model) is MyModel and trainer.model.names == {0: "one", 1: "two"}
+    assert len(trainer.means) == trainer.batches and max(trainer.means) > 2  # 0..255, not yet divided
+    files = {path.name for path in trainer.save_dir.iterdir()}
+    assert {"mine0.txt", "labels.txt", "metrics.txt"} <= files
+    assert not files & {"train_batch0.jpg", "labels.jpg", "results.png"}
+    assert (trainer.save_dir / "mine0.txt").read_text(encoding="utf-8") == "torch.uint8"
+
+
+def test_a_loss_of_the_trainer(run):
+    class Twice(DetectionTrainer):
+        def criterion(self, preds, batch):
+            loss, parts = super().criterion(preds, batch)
+            return 2 * loss, 2 * parts
+
+    once, twice = (rows_of(run(cls, optimizer="SGD", lr0=1e-9, warmup_bias_lr=0).save_dir)[0] for cls in (None, Twice))
+    assert float(twice["train/box_loss"]) == pytest.approx(2 * float(once["train/box_loss"]), rel=1e-3)
+    assert float(twice["val/cls_loss"]) == pytest.approx(2 * float(once["val/cls_loss"]), rel=1e-3)
+
+
+def test_a_trainer_by_itself_trains_what_yolo_trains(network, settings, run):
+    options = {**settings, "epochs": 1, "model": str(network)}
+    trainer, seen = DetectionTrainer(cfg=get_cfg(overrides={"mosaic": 0.0}), overrides=options), []
+    trainer.add_callback("on_train_epoch_end", lambda trainer: seen.append(trainer.epoch))
+    trainer.train()
+    assert seen == [0] and trainer.args.mosaic == 0 and "lr0" not in trainer.args.given
+    same = run(None, mosaic=0.0)
+    assert rows_of(same.save_dir)[0]["train/box_loss"] == rows_of(trainer.save_dir)[0]["train/box_loss"]
+
+
+def test_a_trainer_resumes(network, settings, run):
+    class Stops(DetectionTrainer):
+        def plot_training_labels(self):
+            self.add_callback("on_model_save", self.leave)
+
+        def leave(self, trainer):
+            if trainer.epoch == 0:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Stops, epochs=2, plots=True)
+    last = max(Path(settings["project"]).rglob("last.pt"), key=lambda path: path.stat().st_mtime)
+    trainer = DetectionTrainer(overrides={"model": str(last), "resume": True})
+    trainer.train()
+    assert [row["epoch"] for row in rows_of(trainer.save_dir)] == ["1", "2"] and trainer.save_dir == last.parents[1]
+
+
+@pytest.mark.parametrize("cls", [SegmentationTrainer, BaseTrainer])
+def test_a_trainer_for_another_task_says_so(cls, run, network):
+    if cls is BaseTrainer:
+        assert run(cls).task.name == "detect"  # it takes the task of the network
+        return
+    with pytest.raises(ConfigError, match="this loop is for segment"):
+        run(cls)
+
+
+class HalfOfThem(DetectionValidator):
+    """Halves confidences."""
+
+    def preprocess(self, batch):
+        self.shapes = [*getattr(self, "shapes", []), batch["img"].shape]
+        return super().preprocess(batch)
+
+    def postprocess(self, preds):
+        found = super().postprocess(preds)
+        return [pred[: len(pred) // 2] for pred in found]
+
+    def update_metrics(self, preds, batch):
+        self.kept = getattr(self, "kept", 0) + sum(map(len, preds))
+        super().update_metrics(preds, batch)
+
+
+def test_a_validator_is_what_its_methods_say(network, settings):
+    model = YOLO(network)
+    options = {"data": settings["data"], "imgsz": settings["imgsz"], "workers": 0, "device": "cpu", "plots": False}
+    model.val(**options, conf=0.0001)
+    whole = model.metrics.confusion_matrix
+    kept = []
+    model.add_callback("on_val_end", lambda validator: kept.append((validator.kept, validator.seen)))
+    model.val(HalfOfThem, **options, conf=0.0001)
+    assert kept[0][0] > 0 and kept[0][1] == len(list(Path(settings["data"]).parent.rglob("images/val/*")))
+    assert whole is not model.metrics.confusion_matrix
+
+
+def test_a_validator_by_itself(network, settings, tmp_path):
+    model = YOLO(network)
+    options = {"data": str(settings["data"]), "imgsz": settings["imgsz"], "workers": 0, "device": "cpu", "plots": False}
+    model.save(tmp_path / "w.pt")
+    expected = model.val(**options, batch=2).results_dict
+    validator = DetectionValidator(args=SimpleNamespace(model=str(tmp_path / "w.pt"), batch=2, **options))
+    assert validator() == pytest.approx(expected, abs=0.02)
+    assert validator.metrics.keys == [*expected][:-1]
+
+
+def test_a_predictor_by_itself_and_of_yolo(network, tmp_path):
+    image = np.full((64, 64, 3), 90, np.uint8)
+    model = YOLO(network)
+    expected = model.predict(image, imgsz=64, conf=0.0001, device="cpu", verbose=False)[0].boxes.data
+    predictor = DetectionPredictor(overrides={"model": str(network), "imgsz": 64, "conf": 0.0001, "device": "cpu"})
+    predictor.setup_model(model.network(predictor.args))
+    torch.testing.assert_close(predictor(image)[0].boxes.data, expected)
+    assert len(list(predictor(image, stream=True))) == 1
+
+    class Nothing(DetectionPredictor):
+        def setup_model(self, model=None):
+            super().setup_model(model)
+            self.args = self.args.replace(conf=0.999)
+            self.task.options = self.args
+
+    assert len(model.predict(image, predictor=Nothing, imgsz=64, conf=0.0001, device="cpu", verbose=False)[0]) == 0
+
+
+def test_an_exporter(network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, seen = YOLO(network), []
+    exporter = Exporter(overrides={"format": "torchscript", "imgsz": 64})
+    exporter.add_callback("on_export_start", lambda exporter: seen.append(exporter.args.format))
+    file = exporter(model=model.model)
+    assert seen == ["torchscript"] and Path(file).suffix == ".torchscript"
+    image = np.full((64, 64, 3), 90, np.uint8)
+    found, expected = (m.predict(image, imgsz=64, device="cpu", verbose=False)[0] for m in (YOLO(file), model))
+    assert len(found) == len(expected)
+    assert export_formats()["Argument"] == ["-", "onnx", "torchscript"]
+
+
+@pytest.mark.parametrize("room", TASK_CLASSES)
+def test_every_room_has_its_loops(room):
+    module = __import__(f"ultralytics.models.yolo.{room}", fromlist=["x"])
+    assert len(module.__all__) == 3
+    for name in module.__all__:
+        assert getattr(module, name).task_class is task_class(room)

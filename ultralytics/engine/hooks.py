@@ -1,0 +1,128 @@
+"""What a subclass of a trainer may replace: the loop in trainer.py asks these methods, each by its published name."""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from ultralytics.data.build import Loader, build_loader
+from ultralytics.data.dataset import Batch
+from ultralytics.data.utils import DatasetInfo
+from ultralytics.engine.loggers import quiet
+from ultralytics.engine.setup import (
+    check_unchanged,
+    freeze_like,
+    load_data,
+    starting_weights,
+    varied_shape,
+    with_images,
+)
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo.task import Criterion, Outputs
+from ultralytics.nn.model_yaml import without_weights
+from ultralytics.nn.tasks import BaseModel, yaml_model_load
+from ultralytics.utils.checkpoint import Checkpoint
+
+
+class TrainerHooks:
+    """The methods of BaseTrainer that decide what a run is made of; their defaults ask the task."""
+
+    def add_callback(self, event: str, callback: Callable) -> None:
+        """Call `callback` with the trainer at every `event` (engine/callbacks.py)."""
+        self.callbacks.add(event, callback)
+
+    def run_callbacks(self, event: str) -> None:
+        """Call the functions of an event."""
+        self.callbacks.run(event, self)
+
+    def get_dataset(self) -> DatasetInfo:
+        """Describe the dataset: `train` and `val`, `names` and `nc`, and what else its YAML says."""
+        return load_data(self.task_class, self.args)
+
+    def setup_model(self) -> BaseModel:
+        """The run's network: `get_model` of its YAML with the weights that the options ask for, or of a resumed run."""
+        if self._resume:
+            self._resume.check_data(self.data)
+            model = self.get_model(without_weights(self._resume.checkpoint.yaml), verbose=self.args.verbose)
+            self._resume.check_model(model)
+            return model
+        source = self.source.model
+        weights = starting_weights(self.args, source, self.source.has_weights)
+        model = self.get_model(deepcopy(source.yaml), weights, self.args.verbose)
+        if type(self).get_model is TrainerHooks.get_model:
+            check_unchanged(model, source)
+        freeze_like(model, source)
+        return model
+
+    def get_model(
+        self, cfg: str | dict | None = None, weights: BaseModel | Checkpoint | None = None, verbose: bool = True
+    ) -> BaseModel:
+        """Network of a model YAML, for the classes of the data, with every weight that has a place in it."""
+        with quiet(not verbose):
+            model = self.task.build_model(cfg if isinstance(cfg, dict) else yaml_model_load(cfg or self.args.model))
+            model.names = self.data["names"]  # by which classes find their weights
+            if weights is not None:
+                model.load(weights, seed=self.args.seed)
+        return model
+
+    def set_model_attributes(self) -> None:
+        """Give the network what it is saved with: the names of the classes."""
+        self.model.names = self.data["names"]
+
+    def get_dataloader(self, dataset_path: object, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Loader:
+        """Loader of a split, of `build_dataset`; `rank` is always 0, as a run has one device."""
+        dataset = self.build_dataset(dataset_path, mode, batch_size)
+        return build_loader(dataset, self.args.workers, pin_memory=self.device.type == "cuda")
+
+    def build_dataset(self, img_path: object, mode: str = "train", batch: int | None = None) -> Dataset:
+        """Dataset of the images of a split, as its YAML names them: augmented for training, else letterboxed."""
+        training = mode == "train"
+        task = type(self.task)(self.args, with_images(self.data, mode, img_path))
+        return task.dataset(
+            mode,
+            augment=training,
+            batch=batch or self.batch_size,
+            stride=self.model.max_stride,
+            rect=self.args.rect or not training,
+            transforms=self.transforms if training else (),
+        )
+
+    def get_validator(self) -> BaseValidator:
+        """Validator of the epochs."""
+        return BaseValidator(self.test_loader, self.save_dir, self.args, self.callbacks)
+
+    def preprocess_batch(self, batch: Batch) -> Batch:
+        """Images (B, 3, H, W) uint8 to 0..1 float on the device, with `multi_scale` in another size each iteration."""
+        images = batch["img"].to(self.device, non_blocking=True).float() / 255
+        if self.runtime.channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        if self.args.multi_scale:
+            shape = varied_shape(self.args, self.iteration, images.shape[2:], self.model.max_stride)
+            images = F.interpolate(images, shape, mode="bilinear", align_corners=False)
+        return batch | {"img": images}
+
+    def get_criterion(self) -> Criterion:
+        """Loss of the network: that of a model class with an `init_criterion` of its own, else the task's."""
+        own = type(self.model).init_criterion is not BaseModel.init_criterion
+        return self.model.init_criterion() if own else self.task.criterion(self.model)
+
+    def criterion(self, preds: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss of a batch, to call backward on, and its parts, detached, which `loss_names` names."""
+        return self.loss_function(preds, batch)
+
+    def plot_training_labels(self) -> None:
+        """Draw labels.jpg."""
+        self.task.plot_labels(self.train_loader.dataset, self.save_dir)
+
+    def plot_training_samples(self, batch: Batch, ni: int) -> None:
+        """Draw a batch with its labels; `ni` counts the batches of the run."""
+        self.task.plot_batch(batch, self.save_dir / f"train_batch{ni}.jpg")
+
+    def plot_metrics(self) -> None:
+        """Draw results.png, the curves of results.csv."""
+        from ultralytics.utils.charts.training import plot_results
+
+        plot_results(self.table.path)
