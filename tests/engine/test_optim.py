@@ -192,7 +192,8 @@ def test_reference_schedule(name):
 
     last_step, steps = -1, 0
     for i, lr in enumerate(case["lr"]):
-        accumulate = schedule.apply(optimizer, i)
+        schedule.apply(optimizer, i)
+        accumulate = schedule.at(i).accumulate
         if i - last_step >= accumulate:
             last_step, steps = i, steps + 1
         weight, norm, bias = optimizer.param_groups

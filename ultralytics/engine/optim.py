@@ -83,7 +83,7 @@ class Settings:
     lr: float
     bias_lr: float  # that of the biases, which differs in warm-up
     momentum: float
-    accumulate: int  # batches from one optimizer step to the next
+    accumulate: int  # batches from one optimizer step to the next, counted across epochs
 
 
 @dataclass(frozen=True)
@@ -123,17 +123,13 @@ class Schedule:
             accumulate=min(accumulate, self.batches * o.epochs),
         )
 
-    def apply(self, optimizer: Optimizer, iteration: int) -> int:
-        """Set the optimizer's groups for an iteration; returns how many batches to accumulate.
-
-        A step is due when that many batches have passed since the last one, counted across epochs.
-        """
+    def apply(self, optimizer: Optimizer, iteration: int) -> None:
+        """Set learning rates and momentum of the optimizer's groups for an iteration."""
         settings = self.at(iteration)
         for group in optimizer.param_groups:
             group["lr"] = settings.bias_lr if group["name"] == "bias" else settings.lr
             if "momentum" in group:
                 group["momentum"] = settings.momentum
-        return settings.accumulate
 
 
 def interpolate(start: float, end: float, fraction: float) -> float:

@@ -259,7 +259,7 @@ def step_memory(model: BaseModel, batch: int, side: int, runtime: RuntimeSetting
 
 
 def refresh_loader(loader: Loader, options: Options, epoch: int) -> Loader:
-    """The loader itself, or, where the options change what the images of `epoch` are joined of, a new one."""
+    """The loader itself, or, where the options change what the images of `epoch` are mixed of, a new one."""
     dataset = loader.dataset
     if not hasattr(dataset, "mix_probs"):  # one of the user's own, which joins no images that we know of
         return loader
@@ -290,6 +290,6 @@ def varied_shape(options: Options, iteration: int, shape: Sequence[int], stride:
 
 
 def is_finite(model: nn.Module) -> bool:
-    """Whether no parameter or running statistic is NaN or infinite; other buffers, such as masks, may well be."""
+    """Whether no parameter or running statistic is NaN or infinite; other buffers, such as masks, may be infinite."""
     statistics = (buffer for name, buffer in model.named_buffers() if "running_" in name)
     return all(bool(tensor.isfinite().all()) for tensor in chain(model.parameters(), statistics))

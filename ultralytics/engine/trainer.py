@@ -1,4 +1,4 @@
-"""The training loop, the same for every task, read top to bottom: train() is the road, the rest its stations."""
+"""The training loop, the same for every task, read top to bottom: train() is the loop, the rest its steps."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,6 @@ from tqdm import tqdm
 from ultralytics.cfg import Options
 from ultralytics.data.build import Loader
 from ultralytics.data.utils import dataset_info
-from ultralytics.engine import state
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.hooks import TrainerHooks
 from ultralytics.engine.loggers import LogSink, ResultsTable, TensorBoard, named_losses, progress_line, quiet
@@ -36,6 +35,7 @@ from ultralytics.engine.setup import (
     start_run_dir,
     step_memory,
 )
+from ultralytics.engine.state import random_state, restoring, seed_all, set_random_state
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Criterion, Metrics, Task
@@ -49,14 +49,16 @@ from ultralytics.utils.torch_utils import ModelEMA, select_device
 if TYPE_CHECKING:
     from ultralytics.engine.model import YOLO
 
-CLIP_NORM = 10.0
+CLIP_NORM = 10.0  # of all gradients together, as in the public package
 MAX_NONFINITE = 5  # losses and gradients without a step in between, and the run rolls back to its last checkpoint
-MAX_ROLLBACKS = 3
-NUM_PLOTTED_BATCHES = 3
+MAX_ROLLBACKS = 3  # after that it is no accident, and the run ends with advice
+NUM_PLOTTED_BATCHES = 3  # as in the public package
 
 
 class BaseTrainer(TrainerHooks):
-    """One training run. Callbacks receive it and may read, and change, every attribute without underscore.
+    """One training run. Callbacks receive it and may read every attribute without underscore.
+
+    They may change `args` before setup(), `epochs`, `stop` any time; schedule and loaders keep the options of setup().
 
     A subclass, of this or of one for a task such as DetectionTrainer, changes what a run does by replacing methods of
     TrainerHooks. YOLO(...).train(trainer=MyTrainer) runs it.
@@ -106,7 +108,7 @@ class BaseTrainer(TrainerHooks):
         self.stop = False
         self.seconds = 0.0
         self.iteration = 0  # batches since the start of the run
-        self.last_step = -1  # iteration of the last optimizer step
+        self.last_step = -1  # iteration at which an optimizer step was last due
         self.skipped = 0  # batches and steps without effect, as a loss or a gradient was not finite
         self.nonfinite_since_step = self.rollbacks = 0
         self.metrics: dict[str, float | None] = {}
@@ -114,13 +116,13 @@ class BaseTrainer(TrainerHooks):
         self.best_fitness: float | None = None
         self.loss: Tensor | None = None
         self.loss_names = task.loss_names  # columns of results.csv
-        self.loss_items: Tensor | None = None  # parts of the last loss
+        self.loss_items: Tensor | None = None  # components of the last loss
         self.tloss: Tensor | None = None  # their mean over the epoch so far
         self.transforms: Sequence[Callable] = ()  # the user's augmentations
         self.source: YOLO | None = None  # what trains; by itself a trainer opens what the option `model` names
 
     def train(self) -> Metrics:
-        """Train to the end; metrics of the best weights, or with save=False of the last epoch's averaged ones."""
+        """Train to the end; metrics of the best weights, or with save=False of the last epoch's EMA ones."""
         try:
             with deterministic(self.args.deterministic), quiet(not self.args.verbose), norm_advice(self.args):
                 self.callbacks.run("on_pretrain_routine_start", self)
@@ -130,7 +132,7 @@ class BaseTrainer(TrainerHooks):
                 epoch = self.start_epoch
                 while epoch < self.epochs and not self.stop:  # callbacks may change both
                     self.epoch = epoch
-                    self.fit_one_epoch()
+                    self.try_one_epoch()
                     self.validate()
                     self.log_and_save()
                     epoch += 1
@@ -158,13 +160,13 @@ class BaseTrainer(TrainerHooks):
     def setup(self, batch_size: int | None = None) -> None:
         """Build network, loaders and optimizer; a new run writes its first checkpoint, a resumed one loads its last.
 
-        Once more, with a smaller `batch_size`, where the first epoch ran out of memory.
+        Called again with half the batch size where the first epoch ran out of GPU memory.
         """
         if self.source is None and self._resume is None:  # before the seed, as a new network draws its weights
             from ultralytics.engine.model import YOLO
 
             self.source = YOLO(self.args.model or self.task.default_settings["model"])
-        state.seed_all(self.args.seed)
+        seed_all(self.args.seed)
         self.task.options = self.args  # which a callback may have replaced
         self.model = self.setup_model().to(self.device)
         self.set_model_attributes()
@@ -178,7 +180,7 @@ class BaseTrainer(TrainerHooks):
         self.build_loaders()
         self.batches = len(self.train_loader)
         self.args = resolve_optimizer(self.args, self.data["nc"], len(self.train_loader.dataset), self.batch_size)
-        self.task.options = self.model.args = self.args  # optimizer=auto is decided now
+        self.task.options = self.model.args = self.args  # optimizer=auto is decided now: pass it on
         self.validator = self.get_validator()
         self.loss_function = self.get_criterion()
         self.optimizer = build_optimizer(self.model, self.args, self.batch_size)
@@ -194,12 +196,12 @@ class BaseTrainer(TrainerHooks):
         for note in self.runtime.notes:
             LOGGER.warning(note)
         if self._resume:
-            with state.restoring(self.last):
+            with restoring(self.last):
                 self.load_state_dict(self._resume.checkpoint)
-            self.train_loader = refresh_loader(self.train_loader, self.timed_options(), self.start_epoch)
+            self.train_loader = refresh_loader(self.train_loader, self.current_options(), self.start_epoch)
         elif self.args.save:
-            self.save(self.last, epoch=-1, with_training=True)
-        self.schedule = Schedule(self.timed_options(), self.batches, self.batch_size)
+            self.save(self.last, epoch=-1, resumable=True)
+        self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
 
     def choose_batch(self) -> int:
         """Batch size that was asked for; for -1 or a fraction of the GPU's memory the largest that fits."""
@@ -217,12 +219,12 @@ class BaseTrainer(TrainerHooks):
         val_batch = self.batch_size * self.task.val_batch_factor
         self.test_loader = self.get_dataloader(self.data["val"], val_batch, mode="val")
 
-    def timed_options(self) -> Options:
-        """Options with the number of epochs that `time` has room for."""
+    def current_options(self) -> Options:
+        """Options with the number of epochs as it is now, which `time` changes."""
         return self.args.replace(epochs=self.epochs)
 
-    def fit_one_epoch(self) -> None:
-        """Train one epoch; where the first one runs out of GPU memory, begin again with half the batch."""
+    def try_one_epoch(self) -> None:
+        """Train one epoch; in the first, begin again with half the batch on OOM; roll back non-finite weights."""
         while True:
             try:
                 self.train_one_epoch()
@@ -234,7 +236,7 @@ class BaseTrainer(TrainerHooks):
             self.loss = self.loss_items = self.tloss = None
             LOGGER.warning(f"CUDA out of memory at batch={self.batch_size}: starting again with half of it")
             self.setup(self.batch_size // 2)
-        self._resume = None
+        self._resume = None  # needed no more, as setup() runs again in the first epoch alone; frees its memory
         if not is_finite(self.model):
             self.roll_back("weights")
 
@@ -250,19 +252,19 @@ class BaseTrainer(TrainerHooks):
             for i, loaded in enumerate(bar):
                 self.callbacks.run("on_train_batch_start", self)
                 self.iteration = self.epoch * self.batches + i
-                accumulate = self.schedule.apply(self.optimizer, self.iteration)
+                self.schedule.apply(self.optimizer, self.iteration)
                 if self.args.plots and self.iteration < NUM_PLOTTED_BATCHES:
                     self.plot_training_samples(loaded, self.iteration)
                 batch = self.preprocess_batch(loaded)  # images (B, 3, H, W) 0..1 on the device
                 with self.runtime.autocast():
                     preds = self.network(batch["img"])
                 self.loss, self.loss_items = self.criterion(preds, batch)
-                if self.accept("loss", self.loss):
+                if self.check_finite("loss", self.loss):
                     batches_counted += 1
                     mean = self.loss_items if self.tloss is None else self.tloss
                     self.tloss = mean + (self.loss_items - mean) / batches_counted
                     self.scaler.scale(self.loss).backward()  # adds to the gradients of earlier batches
-                    if self.iteration - self.last_step >= accumulate:
+                    if self.iteration - self.last_step >= self.schedule.at(self.iteration).accumulate:
                         self.optimizer_step()
                         self.last_step = self.iteration
                 if self.args.verbose:
@@ -279,13 +281,13 @@ class BaseTrainer(TrainerHooks):
         self.callbacks.run("on_train_epoch_end", self)
 
     def set_epoch(self) -> None:
-        """Tell modules with a method `set_epoch(epoch, epochs)`, in the network and its average, which epoch begins."""
+        """Tell modules with a method `set_epoch(epoch, epochs)`, in the network and its EMA, which epoch begins."""
         for module in chain(self.model.modules(), self.ema.ema.modules()):
             if hasattr(module, "set_epoch"):
                 module.set_epoch(self.epoch, self.epochs)
 
     def optimizer_step(self) -> None:
-        """Clip the accumulated gradients, update the weights and their average."""
+        """Clip the accumulated gradients, update weights and EMA."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
         if norm.isfinite():
@@ -294,20 +296,21 @@ class BaseTrainer(TrainerHooks):
             self.nonfinite_since_step = 0
             self.callbacks.run("optimizer_step", self)
         elif self.scaler.get_scale() <= 1:  # a larger scale may be the reason, and is lowered below
-            self.accept("gradient", norm)
+            self.check_finite("gradient", norm)
         self.scaler.update()
         self.callbacks.run("on_before_zero_grad", self)
         self.optimizer.zero_grad()
 
-    # Policies --------------------------------------------------------------------------------------------------------
+    # Non-finite losses and gradients ---------------------------------------------------------------------------------
 
-    def accept(self, what: str, value: Tensor) -> bool:
-        """Whether a loss or gradient norm is finite; others are counted, and if they keep coming, it rolls back."""
+    def check_finite(self, what: str, value: Tensor) -> bool:
+        """Whether a loss or gradient norm is finite; if not, log and count it, and roll back if it keeps happening."""
         if value.isfinite():
             return True
         self.skipped += 1
         self.nonfinite_since_step += 1
-        LOGGER.warning(f"epoch {self.epoch + 1}: non-finite {what}, batch skipped ({self.skipped} so far)")
+        lost = "step" if what == "gradient" else "batch"
+        LOGGER.warning(f"epoch {self.epoch + 1}: non-finite {what}, {lost} skipped ({self.skipped} so far)")
         if self.nonfinite_since_step >= MAX_NONFINITE or not is_finite(self.model):
             self.roll_back(what)
         return False
@@ -332,7 +335,7 @@ class BaseTrainer(TrainerHooks):
     # After an epoch ----------------------------------------------------------------------------------------------
 
     def validate(self) -> None:
-        """Measure the averaged weights, remember the best epoch, and stop early when it is too long ago."""
+        """Measure the EMA weights, remember the best epoch, and stop early when it is too long ago."""
         started = perf_counter()
         self.metrics, self.fitness = {}, None
         if self.args.val or self.stop or self.epoch + 1 >= self.epochs:
@@ -341,7 +344,8 @@ class BaseTrainer(TrainerHooks):
             self.fitness = metrics.fitness
             self.metrics = {name: value for name, value in metrics.results_dict.items() if name != "fitness"}
             self.metrics |= {f"val/{name}": value for name, value in losses.items()}
-            if not self.best_fitness or self.fitness > self.best_fitness:  # as long as it is 0, no epoch is worse
+            if not self.best_fitness or self.fitness > self.best_fitness:
+                # At fitness 0 every epoch is the new best: patience starts with the first detection.
                 self.best_fitness, self.best_epoch = self.fitness, self.epoch
             if self.args.val and self.args.patience and self.epoch - self.best_epoch >= self.args.patience:
                 best, patience = self.best_epoch + 1, self.args.patience
@@ -362,28 +366,29 @@ class BaseTrainer(TrainerHooks):
         for sink in self.sinks:
             sink.add(row)
         if self.args.time:
-            self.fit_to_time_limit()
+            self.set_epochs_by_time()
         if self.args.save:
             # best.pt before last.pt: a run that is killed between the two does this epoch again.
             if self.best_fitness is None or self.best_epoch == self.epoch:
                 self.save(self.best, self.epoch)
             if self.args.save_period > 0 and (self.epoch + 1) % self.args.save_period == 0:
                 self.save(self.last.with_name(f"epoch{self.epoch + 1}.pt"), self.epoch)
-            self.save(self.last, self.epoch, with_training=True)
+            self.save(self.last, self.epoch, resumable=True)
             self.callbacks.run("on_model_save", self)
         self.callbacks.run("on_fit_epoch_end", self)
 
-    def fit_to_time_limit(self) -> None:
-        """Set `epochs` to as many as fit into `time` at the speed so far; the schedule and close_mosaic follow."""
+    def set_epochs_by_time(self) -> None:
+        """Set `epochs` to as many as can be begun within `time` at this speed; the schedule and close_mosaic follow."""
         done = self.epoch + 1
         self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
-        self.schedule = Schedule(self.timed_options(), self.batches, self.batch_size)
-        self.train_loader = refresh_loader(self.train_loader, self.timed_options(), done)
+        self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
+        self.train_loader = refresh_loader(self.train_loader, self.current_options(), done)
 
     def final_eval(self) -> Metrics:
         """Measure the best weights as they were saved, draw the curves, drop from last.pt what only a resume needs.
 
-        With save=False the averaged weights of the last epoch are measured.
+        With save=False the EMA weights of the last epoch are measured. The EMA, which the user gets back, then has its
+        gradients on again, and `on_fit_epoch_end` runs once more.
         """
         model = self.ema.ema
         if self.args.save:
@@ -400,7 +405,7 @@ class BaseTrainer(TrainerHooks):
         if self.args.plots:
             self.plot_metrics()
         for parameter, learnable in zip(model.parameters(), self._learnable, strict=True):
-            parameter.requires_grad_(learnable)  # `freeze` was for this run
+            parameter.requires_grad_(learnable)  # ModelEMA turned all off; `freeze` was for this run
         if self.args.save:  # at the very end: until then a killed run can be resumed
             reduced = load_checkpoint(self.last)
             reduced.training = None
@@ -411,8 +416,8 @@ class BaseTrainer(TrainerHooks):
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
-    def save(self, path: Path, epoch: int, with_training: bool = False) -> None:
-        """Write the averaged weights: in half precision, or, to resume from, in full with everything else."""
+    def save(self, path: Path, epoch: int, resumable: bool = False) -> None:
+        """Write the EMA weights: in half precision, or, where `resumable`, in full with everything else."""
         checkpoint = Checkpoint(
             state_dict=self.ema.ema.state_dict(),
             yaml=self.model.yaml,
@@ -421,12 +426,12 @@ class BaseTrainer(TrainerHooks):
             args=self.args.as_dict() | {"batch": self.batch_size},
             epoch=epoch,
             metrics=self.metrics,
-            training=self.state_dict(epoch) if with_training else None,
+            training=self.state_dict(epoch) if resumable else None,
         )
         save_checkpoint(path, checkpoint)
 
     def state_dict(self, epoch: int) -> dict[str, object]:
-        """State that the epochs after `epoch` depend on, averaged weights apart: tensors, numbers, lists and dicts."""
+        """State that the epochs after `epoch` depend on, EMA weights apart: tensors, numbers, lists and dicts."""
         return {
             "model": self.model.state_dict(),
             "ema_updates": self.ema.updates,
@@ -434,30 +439,30 @@ class BaseTrainer(TrainerHooks):
             "criterion": self.loss_function.state_dict() if hasattr(self.loss_function, "state_dict") else {},
             "scaler": self.scaler.state_dict(),
             "gradients": {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None},
-            "gathered": (epoch + 1) * self.batches - 1 - self.last_step,  # batches accumulated since the last step
+            "gathered": (epoch + 1) * self.batches - 1 - self.last_step,  # batches passed since then, refused ones too
             "frozen": [n for n, p in self.model.named_parameters() if not p.requires_grad],
             "stop": self.stop,
             "epochs": self.epochs,
-            "batch": self.batch_size,
+            "batch": self.batch_size,  # read by setup()
             "seconds": self.seconds,
             "best_fitness": self.best_fitness,
             "best_epoch": self.best_epoch,
             "skipped": self.skipped,
             "nonfinite_since_step": self.nonfinite_since_step,
             "rollbacks": self.rollbacks,
-            "given": sorted(self.args.given),
-            "rng": state.random_state(),
+            "given": sorted(self.args.given),  # read by resume_point()
+            "rng": random_state(),
         }
 
     def load_state_dict(self, checkpoint: Checkpoint) -> None:
-        """Continue where a checkpoint was written, in a trainer whose parts have been built."""
+        """Continue from a checkpoint whose `training` is what `state_dict` gave; setup() has built the rest."""
         saved = checkpoint.training
         self.restore_weights(checkpoint)
         for name, parameter in self.model.named_parameters():
             gradient = saved["gradients"].get(name)  # accumulated since the last optimizer step
             parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
             parameter.requires_grad_(name not in saved["frozen"])
-        state.set_random_state(saved["rng"])
+        set_random_state(saved["rng"])
         for name in ("stop", "epochs", "seconds", "best_fitness", "best_epoch"):
             setattr(self, name, saved[name])
         for name in ("skipped", "nonfinite_since_step", "rollbacks"):
@@ -468,7 +473,7 @@ class BaseTrainer(TrainerHooks):
         self.table.resume(self.start_epoch)
 
     def restore_weights(self, checkpoint: Checkpoint) -> None:
-        """Restore weights, their average and the states of optimizer and loss, and drop gradients."""
+        """Go back to the weights, EMA and states of optimizer, scaler and loss; epoch and random state go on."""
         saved = checkpoint.training
         self.model.load_state_dict(saved["model"])
         self.ema.ema.load_state_dict(checkpoint.state_dict)
