@@ -102,14 +102,24 @@ def test_the_batch_of_the_training_is_repeated(exported, weights):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"imgsz": 96}, r"imgsz=96: .*best\.onnx is made for images of \[160, 160\]; leave imgsz out, or export"),
-        ({"rect": True}, r"rect=True: .*best\.onnx takes one image size; export it again with dynamic=True"),
         ({"source": torch.rand(1, 3, 96, 64)}, r"made for images of \[160, 160\], not of \[96, 64\]: resize them"),
     ],
 )
 def test_what_the_file_decides(exported, picture, options, message):
     with pytest.raises(ConfigError, match=message):
         exported().predict(**{"source": picture, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"imgsz": 96}, "is made for imgsz=160, which is used"),
+        ({"rect": True}, "takes one image size, which is used"),
+    ],
+)
+def test_the_file_decides_the_image_size_and_that_is_said(exported, picture, options, message, caplog):
+    (found,), (usual,) = (exported().predict(picture, **given) for given in (options, {}))
+    assert torch.equal(found.boxes.data, usual.boxes.data) and message in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -30,6 +31,7 @@ OPSET = 18  # of ONNX 1.13 (2022): read by every runtime in use
 AUTHOR = "yolo-addmodules"
 TAKEN = {"format", "imgsz", "batch", "device", "dynamic", "half", "opset", "simplify", "verbose"}
 ONNX_ONLY = ("opset", "simplify")
+TRACING = threading.RLock()
 T = TypeVar("T")
 Metadata = dict[str, Any]  # plain values, under the keys that readers of YOLO files know
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2}  # fraction of an output's largest value that is rounding
@@ -131,7 +133,7 @@ def describe(model: BaseModel, options: Options, name: str, known: Metadata) -> 
         "head": type(model.model[-1]).__name__,
         "batch": options.batch,
         "imgsz": list(as_shape(options.imgsz)),
-        "names": dict(model.names),
+        "names": dict(getattr(model, "names", None) or {i: f"class{i}" for i in range(model.nc)}),
         "channels": model.yaml["channels"],
         **extra,
         "args": made_with | known,
@@ -139,9 +141,12 @@ def describe(model: BaseModel, options: Options, name: str, known: Metadata) -> 
 
 
 def trace(path: Path, write: Callable[[], T]) -> T:
-    """Result of `write`, without torch's warnings; whatever a layer cannot do is a ModelError of one line."""
+    """Result of `write`, without torch's warnings; whatever a layer cannot do is a ModelError of one line.
+
+    One after the other where several threads export: torch's tracers keep their state in one place for all.
+    """
     try:
-        with warnings.catch_warnings():
+        with TRACING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return write()
     except DependencyError:
@@ -194,7 +199,8 @@ def to_torchscript(
     """TorchScript file with the metadata as JSON in `config.txt`; it runs on the kind of device it is made on."""
     script = torch.jit.trace(network, sample, check_trace=False)
     buffer = io.BytesIO()
-    config = json.dumps(metadata | {"device": sample.device.type})
+    # Not a key of its own: the public package would take it for the device to compute on.
+    config = json.dumps(metadata | {"args": metadata["args"] | {"device": sample.device.type}})
     torch.jit.save(script, buffer, _extra_files={"config.txt": config})
     return buffer.getvalue()
 

@@ -41,15 +41,16 @@ def literal(text: str) -> object:
 
 
 @contextmanager
-def opening(path: Path) -> Iterator[None]:
-    """Turn whatever a runtime says of a file it cannot read into a CheckpointError of one line."""
+def opening(path: Path, content: bytes | None) -> Iterator[None]:
+    """Turn whatever a runtime says of a file it cannot read, or of its content, into a CheckpointError of one line."""
     try:
         yield
     except Exception as exc:  # every runtime has errors of its own
-        if not path.exists():
+        if content is None and not path.exists():
             raise CheckpointError(f"there is no {path}") from exc
         reason = " ".join(str(exc).split())[:200]
-        raise CheckpointError(f"{path} cannot be read: {reason}; export the network again") from exc
+        advice = "export the network again" if content is None else "export it with another opset or format"
+        raise CheckpointError(f"{path} cannot be read: {reason}; {advice}") from exc
 
 
 class ExportedNetwork(nn.Module):
@@ -92,19 +93,18 @@ class ExportedNetwork(nn.Module):
         return kept | {"imgsz": height if height == width else [height, width]}
 
     def constrain(self, options: Options) -> Options:
-        """Options of a call with what the file decides; ConfigError where they ask for something else."""
+        """Options of a call with what the file decides, such as the image size, which is then said."""
         if options.half and self.dtype != torch.float16:
             raise ConfigError(f"half=True: {self.path} computes in float32; export it again with half=True")
         if self.size is None:
             return options
+        height, width = self.size
+        side = height if height == width else [height, width]
         if as_shape(options.imgsz) != self.size:
-            raise ConfigError(
-                f"imgsz={options.imgsz}: {self.path} is made for images of {list(self.size)}; leave imgsz out, or "
-                "export it again with this imgsz or with dynamic=True"
-            )
+            LOGGER.warning(f"imgsz={options.imgsz}: {self.path} is made for imgsz={side}, which is used")
         if options.rect and "rect" in options.given:
-            raise ConfigError(f"rect=True: {self.path} takes one image size; export it again with dynamic=True")
-        return options.replace(rect=False)
+            LOGGER.warning(f"rect=True: {self.path} takes one image size, which is used; dynamic=True exports any")
+        return options.replace(rect=False, imgsz=side)
 
     @abstractmethod
     def on(self, device: torch.device) -> "ExportedNetwork":
@@ -153,7 +153,7 @@ class OnnxNetwork(ExportedNetwork):
         """`content` is that of the file, if it is not to be read."""
         self._ort = import_extra("onnxruntime", "export")
         source = str(path) if content is None else content
-        with opening(path):
+        with opening(path, content):
             session = self._start(source, "CPUExecutionProvider")
         texts = session.get_modelmeta().custom_metadata_map
         super().__init__(path, {key: literal(text) for key, text in texts.items()})
@@ -203,12 +203,12 @@ class TorchScriptNetwork(ExportedNetwork):
         """`content` is that of the file, if it is not to be read."""
         extra = {"config.txt": ""}
         source = str(path) if content is None else io.BytesIO(content)
-        with opening(path), warnings.catch_warnings():
+        with opening(path, content), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch recommends torch.export instead
             script = torch.jit.load(source, map_location="cpu", _extra_files=extra)
         super().__init__(path, json.loads(extra["config.txt"] or "{}"))
         self._script = script.eval()
-        self.made_on = self.metadata.get("device", "cpu")
+        self.made_on = self._args.get("device") or self.metadata.get("device", "cpu")  # where earlier files have it
         self.dtype = next((p.dtype for p in script.parameters()), torch.float32)
         if "imgsz" in self.metadata and not self._args.get("dynamic"):
             self.batch, self.size = self.metadata.get("batch"), as_shape(self.metadata["imgsz"])

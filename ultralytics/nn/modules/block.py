@@ -38,10 +38,11 @@ class DFL(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 4 * c1, A) to distances (B, 4, A) in strides; not below float32, half has no 15.99."""
         # Not unflatten, which ONNX has from opset 13 on.
-        bins = x.reshape(x.shape[0], 4, self.c1, x.shape[2]).softmax(
-            2, dtype=torch.promote_types(x.dtype, torch.float32)
-        )
-        return (bins * self.conv.weight.view(-1, 1)).sum(2)  # no conv2d: autocast would round it
+        bins = x.reshape(x.shape[0], 4, self.c1, x.shape[2]).transpose(1, 2)  # (B, c1, 4, A)
+        bins = bins.softmax(1, dtype=torch.promote_types(x.dtype, torch.float32))
+        # A convolution, which tools that read graphs follow; a sum over an axis pnnx loses and torch-pruning stops at.
+        with torch.autocast(x.device.type, enabled=False):  # it would round
+            return F.conv2d(bins, self.conv.weight.to(bins.dtype)).squeeze(1)
 
 
 class Bottleneck(nn.Module):
