@@ -9,6 +9,7 @@ yolo predict model=best.pt source=photos/ conf=0.5 save_txt
 yolo export model=best.pt format=onnx
 yolo info model=yolov8n.yaml                      parameters, GFLOPs and output of every row
 yolo info model=folder/ scale=s                   every model YAML of a folder: what it costs, or its mistake
+yolo speed model=best.pt,best.onnx imgsz=640 batch=1,8
 yolo compare models=[yolov8n.yaml,mine.yaml] data=my.yaml seeds=[0,1,2]
 
 yolo help | version | checks | cfg | copy-cfg | settings
@@ -194,7 +195,16 @@ def compare(command: Command) -> None:
     compare_variants({**DEFAULTS, **own, **options})
 
 
+def speed(command: Command) -> None:
+    """Print the speed of one or several files, measured in interleaved rounds."""
+    from ultralytics.comparison.speed import speed_report
+
+    options, own = parse_words(command.words, own=("model", "batch"))
+    print(speed_report(own, options))
+
+
 RUN: dict[str, Callable[[Command], None]] = {
+    "speed": speed,
     "train": train,
     "val": val,
     "predict": predict,

@@ -129,8 +129,9 @@ def test_what_is_said(val, caplog):
     assert table[0] == ["Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)"]
     assert [row[0] for row in table[1:]] == ["all", "a", "b", "c"] and table[1][1:3] == ["4", "80"]
     assert sum(int(row[2]) for row in table[2:]) == 80
-    assert re.fullmatch(r"Speed: .*ms preprocess, .*ms inference, .*ms loss, .*ms postprocess per image", said[6])
-    assert said[7].startswith("Results saved to ") and said[7].endswith("exp")
+    assert re.fullmatch(r"F1\(B\) 0\.\d+, F1-confidence\(B\) .*, mAP75\(B\) .*, mAP50-95-medium\(B\) 0\.\d+", said[6])
+    assert re.fullmatch(r"Speed: .*ms preprocess, .*ms inference, .*ms loss, .*ms postprocess per image", said[7])
+    assert said[8].startswith("Results saved to ") and said[8].endswith("exp")
     caplog.clear()
     val()
     assert len(caplog.records) == 3  # without the classes, and nothing was saved
@@ -141,8 +142,9 @@ def test_pictures_are_left_where_asked_for(val, tmp_path):
     folder = val(plots=True, batch=2).save_dir
     curves = {"BoxP_curve.png", "BoxR_curve.png", "BoxF1_curve.png", "BoxPR_curve.png"}
     matrices = {"confusion_matrix.png", "confusion_matrix_normalized.png"}
+    papers = {"paper.md", "paper.csv", "paper.tex"}
     batches = {f"val_batch{i}_{what}.jpg" for i in range(2) for what in ("labels", "pred")}
-    assert {path.name for path in folder.iterdir()} == curves | matrices | batches
+    assert {path.name for path in folder.iterdir()} == curves | matrices | papers | batches
 
 
 def test_between_epochs_nothing_is_left(detector, data, tmp_path, caplog):

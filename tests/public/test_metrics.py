@@ -79,7 +79,7 @@ def test_curves_have_the_public_names_and_shapes(validated):
     for name, (x, y, xlabel, ylabel) in zip(metrics.curves, metrics.curves_results, strict=True):
         assert x.shape == (1000,) and y.shape == (len(metrics.ap_class_index), 1000)
         assert name.startswith(f"{ylabel}-{xlabel}(")
-    assert list(metrics.results_dict) == [*metrics.keys, "fitness"]
+    assert list(metrics.results_dict) == [*metrics.keys, "fitness", *getattr(metrics, "further", ())]
 
 
 def test_curves_are_files_of_the_public_names(validated):

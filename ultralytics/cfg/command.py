@@ -17,7 +17,7 @@ from ultralytics.cfg.types import INVALID, parse_plain
 from ultralytics.utils.errors import ConfigError, OptionNameError, YOLOError
 from ultralytics.utils.files import load_yaml, nearest, parse_value
 
-MODES = ("train", "val", "predict", "export", "info", "compare")
+MODES = ("train", "val", "predict", "export", "info", "speed", "compare")
 SPECIAL_MODES = ("help", "version", "checks", "cfg", "copy-cfg", "settings")
 SHORT = {"-h": "help", "--help": "help", "-v": "version", "--version": "version"}
 _HUB = "belongs to an online service, and this tree never goes online"

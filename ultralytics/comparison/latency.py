@@ -1,11 +1,12 @@
 """Latency of networks on this CPU, measured in interleaved rounds, so that other load affects all of them alike."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -52,18 +53,28 @@ def latencies(networks: Mapping[str, tuple[str, list[int]]], nc: int, cache: Pat
 @torch.inference_mode()
 def measure_interleaved(models: Mapping[str, nn.Module], images: Mapping[str, torch.Tensor]) -> dict[str, float]:
     """Median milliseconds per image, over rounds in which each model runs once on its batch (B, 3, H, W)."""
-    for label, model in models.items():  # warm-up
-        model(images[label])
-    times: dict[str, list[float]] = {label: [] for label in models}
+
+    def one_pass(label: str) -> list[float]:
+        start = perf_counter()
+        models[label](images[label])
+        return [perf_counter() - start]
+
+    times = interleaved({label: partial(one_pass, label) for label in models})
+    return {label: 1e3 * float(np.median(seconds)) / len(images[label]) for label, seconds in times.items()}
+
+
+def interleaved(passes: Mapping[str, Callable[[], list[float]]]) -> dict[str, np.ndarray]:
+    """Seconds (rounds, stages) that each pass returns, in rounds in which each runs once; a first round is warm-up."""
+    for run in passes.values():
+        run()
+    times: dict[str, list[list[float]]] = {label: [] for label in passes}
     started = perf_counter()
     for i in range(ROUNDS):
         if i >= MIN_ROUNDS and perf_counter() - started > SECONDS:
             break
-        for label, model in models.items():
-            start = perf_counter()
-            model(images[label])
-            times[label].append(perf_counter() - start)
-    return {label: 1e3 * median(values) / len(images[label]) for label, values in times.items()}
+        for label, run in passes.items():
+            times[label].append(run())
+    return {label: np.array(seconds) for label, seconds in times.items()}
 
 
 def machine() -> str:

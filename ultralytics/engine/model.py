@@ -157,6 +157,7 @@ class YOLO(nn.Module):
         checked = self.resolve("val", options)
         self._warn_untrained()
         loop = (validator or BaseValidator)(args=checked, _callbacks=self.callbacks)
+        loop.subject = self.model, self.model.path if isinstance(self.model, ExportedNetwork) else self.ckpt_path
         loop(model=self.network(checked))
         self.metrics = loop.metrics
         return self.metrics

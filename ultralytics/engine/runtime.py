@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from operator import is_
+from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
@@ -165,6 +166,28 @@ class Stopwatch:
 def speed_line(speed: dict[str, float]) -> str:
     """Milliseconds by stage as a line for the log."""
     return f"Speed: {', '.join(f'{ms:.1f}ms {stage}' for stage, ms in speed.items())} per image"
+
+
+def speed_note(speed: dict[str, float], network: nn.Module, batch: int, images: int) -> str:
+    """Milliseconds by stage with the conditions they hold for, and images per second."""
+    stages = ", ".join(f"{stage} {ms:.2f}" for stage, ms in speed.items() if ms)
+    threads = f", {torch.get_num_threads()} threads" if network.device.type == "cpu" else ""
+    precision = str(network.dtype).removeprefix("torch.")
+    fps = 1e3 / max(sum(speed.values()), 1e-9)
+    return (
+        f"Speed of this validation, ms an image: {stages}; {fps:.1f} images per second "
+        f"({network.device}{threads}, {precision}, batches of {batch}; means over {images} images, without "
+        "warm-up). `yolo speed model=best.pt` measures with warm-up, median and 90th percentile."
+    )
+
+
+def cost_note(network: nn.Module, path: Path | None, imgsz: int | list[int]) -> str:
+    """File size, parameters and GFLOPs of a network, as far as it has them: an exported one has only a file."""
+    parts = [f"{path.name} {path.stat().st_size / 1e6:.2f} MB"] if path and path.is_file() else []
+    if hasattr(network, "info"):
+        _, parameters, _, gflops = network.info(verbose=False, imgsz=imgsz)
+        parts.append(f"{parameters:,} parameters, {gflops:.2f} GFLOPs of an image at {imgsz}, all layers counted")
+    return f"Network: {'; '.join(parts)}." if parts else ""
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -396,6 +396,7 @@ class BaseTrainer(TrainerHooks):
             LOGGER.info(f"the best weights, {self.best}, of epoch {self.best_epoch + 1}:")
         # As YOLO(best.pt).val() does it, `half` included.
         network = deepcopy(model).fuse(verbose=False).to(inference_dtype(self.args, self.device))
+        self.validator.subject = model, self.best if self.args.save else None
         with (recorder := routing.Recorder(network))():  # what the routers of DynamicConv choose meanwhile
             self.validator(model=network)
         metrics = self.validator.metrics

@@ -15,13 +15,14 @@ from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.callbacks import Callbacks
-from ultralytics.engine.runtime import Stopwatch, speed_line
+from ultralytics.engine.runtime import Stopwatch, cost_note, speed_line, speed_note
 from ultralytics.engine.setup import Given, explicit_options, load_data, with_images
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Criterion, Evaluator, Metrics, Outputs, Task
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import increment_path
+from ultralytics.utils.paper.tables import write_tables
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -56,6 +57,8 @@ class BaseValidator:
         self.metrics: Metrics | None = None
         self.loss: Tensor | None = None  # parts of the loss, means over batches, where a trainer validates
         self.seen = 0
+        # The network before it was fused, and its file: what they cost is told in paper.md.
+        self.subject: tuple[nn.Module, Path | None] | None = None
 
     def __call__(
         self, trainer: "BaseTrainer | None" = None, model: nn.Module | str | Path | None = None
@@ -129,6 +132,14 @@ class BaseValidator:
             self.callbacks.run("on_val_batch_end", self)
         self.loss = torch.stack(losses).mean(0) if losses else None
         self.metrics = self.evaluator.finish(watch.per_image(self.seen))
+        if final and self.args.plots:
+            rows, notes = self.evaluator.paper()
+            network, file = self.subject or (model, None)
+            notes += [
+                cost_note(network, file, self.args.imgsz),
+                speed_note(self.metrics.speed, model, self.dataloader.dataset.batch, self.seen),
+            ]
+            write_tables(self.save_dir, rows, [note for note in notes if note])
         if final and self.args.verbose:
             LOGGER.info(speed_line(self.metrics.speed))
             if self.save_dir.is_dir():

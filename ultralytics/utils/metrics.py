@@ -176,11 +176,12 @@ smooth_BCE = smooth_bce  # noqa: N816 (its older name)
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10, dtype=np.float32)  # of masks 7/10 is common, and in float32 reaches 0.7
 
 
-def match_greedily(iou: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def match_greedily(iou: np.ndarray, thresholds: np.ndarray, preferred: np.ndarray | None = None) -> np.ndarray:
     """The object that each detection takes at each of T thresholds: (N, T) indices, -1 for none.
 
     `iou` (M, N) of objects and detections, these in order of confidence; it may be of boxes or masks, or an OKS. One
-    detection after the other takes the object of highest IoU that is still free and reaches the threshold.
+    detection after the other takes the object of highest IoU that is still free and reaches the threshold; others than
+    the `preferred` (M,) only where none of these does.
     """
     objects, detections = iou.shape
     columns = np.arange(len(thresholds))
@@ -188,7 +189,8 @@ def match_greedily(iou: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     taken = np.full((detections, len(thresholds)), -1)
     for detection in np.flatnonzero((iou >= thresholds.min()).any(0)):
         overlap = iou[:, detection, None]  # (M, 1)
-        best = np.where(free & (overlap >= thresholds), overlap, -1.0).argmax(0)  # (T,)
+        rank = overlap if preferred is None else overlap + 2 * preferred[:, None]
+        best = np.where(free & (overlap >= thresholds), rank, -1.0).argmax(0)  # (T,)
         hit = free[best, columns] & (overlap[best, 0] >= thresholds)
         taken[detection, hit] = best[hit]
         free[best[hit], columns[hit]] = False
@@ -322,6 +324,9 @@ class DetMetrics(DataExportMixin):
         # Names of `mean_results()`, as in results.csv, and of `curves_results`.
         self.keys = [f"metrics/{column}({s.letter})" for s in sets for column in Metric.columns]
         self.curves = [f"{kind}({s.letter})" for s in sets for kind in kinds]
+        self.further: dict[
+            str, float
+        ] = {}  # numbers beside the public ones, from utils/paper/, after a final validation
         self.stats: dict[str, list[np.ndarray]] = defaultdict(list)  # of the images added so far
         self.process()
 
@@ -382,8 +387,8 @@ class DetMetrics(DataExportMixin):
 
     @property
     def results_dict(self) -> dict[str, float]:
-        """Means by name, and the fitness."""
-        return {**dict(zip(self.keys, self.mean_results(), strict=True)), "fitness": self.fitness}
+        """Means by name, the fitness, and after a final validation `further` numbers."""
+        return {**dict(zip(self.keys, self.mean_results(), strict=True)), "fitness": self.fitness, **self.further}
 
     @property
     def curves_results(self) -> list[Curve]:

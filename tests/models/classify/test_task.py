@@ -67,7 +67,7 @@ def test_validation_against_the_reference(trained, golden, dataset, tmp_path):
     assert metrics.summary() == [{"top1_acc": 0.62, "top5_acc": 0.99}]
     left = {path.name for path in metrics.save_dir.iterdir()}
     assert left == {
-        "confusion_matrix.png", "confusion_matrix_normalized.png",
+        "confusion_matrix.png", "confusion_matrix_normalized.png", "paper.md", "paper.csv", "paper.tex",
         *(f"val_batch{i}_{what}.jpg" for i in range(3) for what in ("labels", "pred")),
     }  # fmt: skip
 

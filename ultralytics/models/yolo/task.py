@@ -62,6 +62,9 @@ class Evaluator(Protocol):
     def finish(self, speed: dict[str, float]) -> Metrics:
         """Metrics of all batches, logged; if made with final=True, drawn and written. `speed`: ms an image by stage."""
 
+    def paper(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """Table of the finished metrics for paper.md, rows by column, all classes first, and notes on it."""
+
 
 class Task(ABC):
     """One task, with the options of a call and, where it has one, its dataset.

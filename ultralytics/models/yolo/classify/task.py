@@ -67,6 +67,15 @@ class ClassifyEvaluator:
                 metrics.confusion_matrix.plot(normalize, metrics.save_dir)
         return metrics
 
+    def paper(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """Rows and notes of paper.md: accuracies of all images and of each class."""
+        m, (top1, top5) = self.metrics, self.metrics.mean_results()
+        rows = [{"Class": "all", "Images": len(self.dataset), "Top-1": top1, "Top-5": top5}]
+        for c in np.flatnonzero(m.nt_per_class).tolist():
+            top1, top5 = m.per_class[c].tolist()
+            rows += [{"Class": self.names[c], "Images": int(m.nt_per_class[c]), "Top-1": top1, "Top-5": top5}]
+        return rows, ["Fractions of the images whose class is the most probable, and among the five most probable."]
+
 
 class ClassifyTask(Task):
     """Probabilities of the classes. A prediction is (nc,)."""

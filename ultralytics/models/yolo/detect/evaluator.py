@@ -14,6 +14,8 @@ from ultralytics.utils.errors import DatasetError, DependencyError
 from ultralytics.utils.files import unused_name
 from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy
+from ultralytics.utils.paper.sizes import APBySize
+from ultralytics.utils.paper.tables import BySize, Row, detection_notes, detection_rows, further_line, further_results
 from ultralytics.utils.plotting import writing
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class DetectEvaluator:
         self.exports = final and (options.save_json or options.save_txt)
         self.rows: list[dict] = []  # of predictions.json, with save_json
         self._stems: set[str] = set()  # of label files, with save_txt
+        self.sizes = APBySize() if final else None  # matching three times over is not for every epoch
+        self.by_size: BySize = {}
 
     def postprocess(self, outputs: "Outputs") -> list:
         """Detections per image; every class of an anchor point above the threshold counts."""
@@ -73,6 +77,10 @@ class DetectEvaluator:
                 }
             )
             self.metrics.confusion_matrix.process_batch(rows, boxes[own], cls[own], iou=ious["tp"])
+            if self.sizes:
+                true_boxes, pred_boxes = (self.on_original(b.double(), batch, i) for b in (boxes[own], rows))
+                areas = self.areas(pred_boxes), self.areas(true_boxes)
+                self.sizes.add(self.iou(true_boxes, pred_boxes), conf, predicted, true, *areas)
             if self.exports:
                 self._export(pred, batch, i)
 
@@ -84,6 +92,16 @@ class DetectEvaluator:
     def iou(self, boxes: Tensor, rows: Tensor) -> np.ndarray:
         """IoU of objects and detections, (m, n)."""
         return box_iou(boxes, rows[:, :4]).numpy()
+
+    @staticmethod
+    def on_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
+        """Boxes (n, 4 or more) of the i-th image of a batch in pixels of its original, clipped to it."""
+        return scale_boxes(batch["img"].shape[-2:], boxes, batch["ori_shape"][i], batch["ratio_pad"][i])
+
+    @staticmethod
+    def areas(boxes: Tensor) -> np.ndarray:
+        """Areas (n,) of boxes."""
+        return (boxes[:, 2:4] - boxes[:, :2]).prod(1).numpy()
 
     def extra_ious(self, pred: Tensor, batch: Batch, i: int) -> dict[str, np.ndarray]:
         """Overlaps (m, n) of the i-th image's objects and predictions beside boxes, by their key in the statistics."""
@@ -102,9 +120,8 @@ class DetectEvaluator:
 
     def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
         """Detections of the i-th image of a batch on its original, whose pixels are not needed and stay black."""
-        shape = batch["ori_shape"][i]
-        boxes = scale_boxes(batch["img"].shape[-2:], pred.cpu(), shape, batch["ratio_pad"][i])
-        return Results(np.broadcast_to(np.uint8(0), (*shape, 3)), batch["im_file"][i], self.names, boxes=boxes)
+        black = np.broadcast_to(np.uint8(0), (*batch["ori_shape"][i], 3))
+        return Results(black, batch["im_file"][i], self.names, boxes=self.on_original(pred.cpu(), batch, i))
 
     def json_rows(self, result: Results) -> list[dict]:
         """Rows of predictions.json for an image."""
@@ -117,6 +134,9 @@ class DetectEvaluator:
         self.metrics.speed = speed
         plots = self.final and self.options.plots
         self.metrics.process(self.save_dir, plot=plots)
+        if self.sizes:
+            self.by_size = self.sizes.results()
+            self.metrics.further = further_results(self.metrics, self.by_size)
         self._log()
         if plots:
             for normalize in (False, True):
@@ -124,6 +144,10 @@ class DetectEvaluator:
         if self.final and self.options.save_json:
             self.save_json()
         return self.metrics
+
+    def paper(self) -> tuple[list[Row], list[str]]:
+        """Rows and notes of paper.md."""
+        return detection_rows(self.metrics, self.by_size, len(self.dataset)), detection_notes(self.metrics)
 
     def _log(self) -> None:
         """Log the table: all classes, then each class that the dataset has objects of."""
@@ -136,6 +160,8 @@ class DetectEvaluator:
             for i, c in enumerate(metrics.ap_class_index.tolist()):
                 counts = metrics.nt_per_image[c], metrics.nt_per_class[c]
                 LOGGER.info(row, self.names[c][:22], *counts, *metrics.class_result(i))
+        if self.final and self.options.verbose and totals:
+            LOGGER.info(further_line(metrics.further))
         if not totals:
             LOGGER.warning("the images have no labels: nothing can be measured on them")
 

@@ -43,11 +43,21 @@ class OBBEvaluator(DetectEvaluator):
         """Probiou of objects and detections, (m, n)."""
         return batch_probiou(boxes, rows[:, XYWHR]).numpy()
 
+    @staticmethod
+    def on_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
+        """Boxes (n, 5 or more) of the i-th image of a batch in pixels of its original, out of which they may reach."""
+        return scale_boxes(batch["img"].shape[-2:], boxes, batch["ori_shape"][i], batch["ratio_pad"][i], xywh=True)
+
+    @staticmethod
+    def areas(boxes: Tensor) -> np.ndarray:
+        """Areas (n,) of rotated boxes."""
+        return boxes[:, 2:4].prod(1).numpy()
+
     def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
         """Detections of the i-th image of a batch on its original, whose pixels stay black."""
-        shape = batch["ori_shape"][i]
-        rows = scale_boxes(batch["img"].shape[-2:], pred, shape, batch["ratio_pad"][i], xywh=True)
-        return Results(np.broadcast_to(np.uint8(0), (*shape, 3)), batch["im_file"][i], self.names, obb=rows[:, RESULT])
+        black = np.broadcast_to(np.uint8(0), (*batch["ori_shape"][i], 3))
+        obb = self.on_original(pred, batch, i)[:, RESULT]
+        return Results(black, batch["im_file"][i], self.names, obb=obb)
 
     def json_rows(self, result: Results) -> list[dict]:
         """Rows of predictions.json for an image."""
