@@ -130,9 +130,9 @@ def _init_worker(_: int) -> None:
 
 def build_dataloader(
     dataset: Dataset,
-    batch: int,
+    batch: int,  # images
     workers: int,
-    shuffle: bool = True,
+    shuffle: bool = True,  # False for validation
     rank: int = -1,
     drop_last: bool = False,
     pin_memory: bool = True,

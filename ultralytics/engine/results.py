@@ -184,9 +184,9 @@ class Results(DataExportMixin):
         img: np.ndarray | Tensor | Image.Image | None = None,
         kpt_radius: float | None = None,
         kpt_line: bool = True,
-        labels: bool = True,
+        labels: bool = True,  # names and confidences on the boxes
         boxes: bool = True,
-        masks: bool = True,
+        masks: bool = True,  # filled shapes of segment
         probs: bool = True,
         show: bool = False,
         save: bool = False,

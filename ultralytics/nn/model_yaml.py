@@ -123,8 +123,10 @@ def weightless(row: Any) -> Any:
     return [*row[:3], [*args, named] if named else args, *row[4:]]
 
 
-def set_activation(model: nn.Module, text: str) -> None:
-    """Replace every default activation of `model` by the module that `activation:` names."""
+def set_activation(model: nn.Module, text: str | None) -> None:
+    """Replace every default activation of `model` by the module that `activation:` names, if the YAML has it."""
+    if not text:
+        return
     act = package_value(text)
     act = act() if isinstance(act, type) else act  # `nn.ReLU` or `nn.ReLU()`
     # A module that was given an activation of its own, or none, keeps it.

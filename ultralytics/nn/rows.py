@@ -14,7 +14,7 @@ from torch import nn
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import nearest
 
-from .modules import Index, Timm, TorchVision
+from .modules import Index, Segment, Timm, TorchVision
 
 # Packages whose classes a row may name, by the prefix of the name; imported when a row does.
 PACKAGES = {
@@ -250,6 +250,21 @@ def public_args(
     if m is Timm:
         return [c1, *args]
     return args
+
+
+def head_args(
+    m: type[nn.Module],
+    args: list[Any],
+    kwargs: dict[str, Any],
+    levels: list[int],
+    scaled: Callable[[float], int],
+) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments of a head of several maps: those of the row, and the channels of the maps, `levels`."""
+    if issubclass(m, Segment):  # [nc, nm, npr]: only npr is scaled
+        args = [*args[:2], *map(scaled, args[2:3]), *args[3:]]
+        kwargs = {name: scaled(value) if name == "npr" else value for name, value in kwargs.items()}
+    # A row with arguments by name may have left out any of the others: the channels go by name, too.
+    return (args, {**kwargs, "ch": levels}) if kwargs else ([*args, levels], kwargs)
 
 
 def package_value(text: str) -> Any:

@@ -59,7 +59,7 @@ from .modules import (
     TorchVision,
 )
 from .probe import PROBE_SIZE, channels, shape_of, shape_text
-from .rows import PREFIX, Channels, Words, gather, is_scaled, package_value, public_args, read_row, row_names
+from .rows import PREFIX, Channels, Words, gather, head_args, is_scaled, package_value, public_args, read_row, row_names
 from .transfer import Transfer, transfer
 from .weights import (
     attempt_load_one_weight,
@@ -165,16 +165,11 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
                 c2 = sum(diagnostics.require_several_inputs(m, f, ch[f]))
             elif issubclass(m, Detect) or (hasattr(m, "task") and isinstance(ch[f], list)):  # a head of several maps
                 levels = diagnostics.require_several_inputs(m, f, ch[f])
-                if issubclass(m, Segment):  # [nc, nm, npr]: only npr is scaled
-                    args[2:3] = map(scaled, args[2:3])
-                    kwargs.update({key: scaled(c) for key, c in kwargs.items() if key == "npr"})
-                # A row with arguments by name may have left out any of the others: the channels go by name, too.
-                args, kwargs = (args, {**kwargs, "ch": levels}) if kwargs else ([*args, levels], kwargs)
+                args, kwargs = head_args(m, args, kwargs, levels, scaled)
             elif hasattr(m, "task"):  # a head of one map
                 diagnostics.check_channels(m, f, ch[f], args)
                 args = [ch[f], *args]
-            else:
-                # As they are, but for a few classes that public YAMLs name in their own way.
+            else:  # as they are, but for a few classes that public YAMLs name in their own way
                 args, has_rule = public_args(m, args, ch[f], scaled, row), bool(PREFIX.match(name))
 
             m_ = diagnostics.build_layer(m, args, kwargs, n, has_rule)
@@ -189,8 +184,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
                 LOGGER.info(table_row(m_, i, f, n, name, args, kwargs, shape_text(shape_of(x))))
     model = nn.Sequential(*layers)
     model.froms, model.shapes = froms, [shape_of(x) for x in outputs]
-    if d.get("activation"):
-        set_activation(model, d["activation"])
+    set_activation(model, d.get("activation"))
     return model, sorted(save)
 
 
