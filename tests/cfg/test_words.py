@@ -111,7 +111,7 @@ def written(value: object) -> str:
             "imgsz": st.integers(32, 9999) | st.lists(st.integers(32, 9999), min_size=2, max_size=2),
             "save": st.none() | st.booleans(),
             "amp": st.booleans() | st.just("bf16"),
-            "freeze": st.none() | st.integers(0) | st.lists(st.integers(0) | st.just("model.22.dfl")),
+            "freeze": st.none() | st.integers(0, 2**63 - 1) | st.lists(st.integers(0, 99) | st.just("model.22.dfl")),
             "name": st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\"'"), min_size=1),
             "source": st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\"'[]"), min_size=1),
         }

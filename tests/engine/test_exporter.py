@@ -172,7 +172,7 @@ def test_what_a_file_tells_of_itself(tiny):
     load("tiny.torchscript", _extra_files=config)
     found = json.loads(config["config.txt"])
     assert found["names"] == {"0": "cell", "1": "it's", "2": "细胞", "3": "d"} and found["imgsz"] == [64, 96]
-    assert found["device"] == "cpu" and "opset" not in found["args"] and found["args"]["data"] == "cells.yaml"
+    assert found["args"]["device"] == "cpu" and "opset" not in found["args"] and found["args"]["data"] == "cells.yaml"
 
 
 def test_weights_are_exported_beside_themselves(tiny, tmp_path):

@@ -78,12 +78,12 @@ def test_the_state_of_a_loss_is_resumed(train, network):
     means = []
 
     def note(trainer):
-        means.append(trainer.criterion.bbox_loss.iou_loss.loss.mean.item())
+        means.append(trainer.loss_function.bbox_loss.iou_loss.loss.mean.item())
 
     def cut_with_another_mean(trainer):
         if trainer.epoch == 1:
             raise PowerCutError
-        trainer.criterion.bbox_loss.iou_loss.loss.mean.fill_(0.25)
+        trainer.loss_function.bbox_loss.iou_loss.loss.mean.fill_(0.25)
 
     model = YOLO(network)
     with pytest.raises(PowerCutError):

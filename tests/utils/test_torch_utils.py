@@ -13,7 +13,6 @@ from torch import nn
 from ultralytics.utils import torch_utils
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import CheckpointError, DeviceError
-from ultralytics.utils.refused import RefusedImportError
 from ultralytics.utils.torch_utils import EarlyStopping, ModelEMA, select_device
 
 
@@ -292,8 +291,3 @@ def test_half_an_optimizer():
     optimizer.step()
     state = torch_utils.convert_optimizer_state_dict_to_fp16(optimizer.state_dict())["state"][0]
     assert state["exp_avg"].dtype is torch.float16 and state["step"].dtype is torch.float32
-
-
-def test_clocks_are_elsewhere():
-    with pytest.raises(RefusedImportError, match="benchmarks/"):
-        from ultralytics.utils.torch_utils import profile_ops  # noqa: F401

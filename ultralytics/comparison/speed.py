@@ -10,6 +10,7 @@ import torch
 from ultralytics.comparison.latency import interleaved, machine
 from ultralytics.data.loaders import Frame
 from ultralytics.engine.model import YOLO
+from ultralytics.models.yolo import task_class
 from ultralytics.utils.errors import ConfigError
 
 STAGES = ("pre", "network", "post")
@@ -39,8 +40,8 @@ def measure_speed(
 
 def one_pass(model: YOLO, batch: int, options: Mapping[str, object]) -> Callable[[], list[float]]:
     """Function that takes images to results once, and returns the seconds of each stage."""
-    checked = model._options("predict", {**options, "batch": batch})
-    network, task = model._network(checked), model._task(checked)
+    checked = model.resolve("predict", {**options, "batch": batch})
+    network, task = model.network(checked), task_class(model.task)(checked)
     height, width = checked.imgsz if isinstance(checked.imgsz, list) else (checked.imgsz, checked.imgsz)
     noise = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), np.uint8)
     frames = [Frame(image, f"{i}.png") for i, image in enumerate(noise)]

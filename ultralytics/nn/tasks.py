@@ -163,7 +163,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
                 diagnostics.check_set(m, args, repeats=m in repeat_modules)
             elif m is Concat:
                 c2 = sum(diagnostics.require_several_inputs(m, f, ch[f]))
-            elif issubclass(m, Detect) or (hasattr(m, "task") and isinstance(ch[f], list)):  # a head of several maps
+            elif issubclass(m, Detect) or (hasattr(m, "task") and isinstance(ch[f], list) and m is not Classify):
                 levels = diagnostics.require_several_inputs(m, f, ch[f])
                 args, kwargs = head_args(m, args, kwargs, levels, scaled)
             elif hasattr(m, "task"):  # a head of one map

@@ -487,5 +487,5 @@ class v8ClassificationLoss:
         `preds` are logits (B, nc), in eval mode the second output of the head; `batch` has the classes `cls` (B,).
         """
         logits = preds[1] if isinstance(preds, tuple) else preds
-        loss = F.cross_entropy(logits.float(), batch["cls"].to(logits.device))
+        loss = F.cross_entropy(logits.float(), batch["cls"].to(logits.device).long())
         return loss, loss.detach()[None]

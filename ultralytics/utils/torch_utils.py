@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -32,6 +32,12 @@ Device = int | str | torch.device | list | tuple | None
 TORCH_1_9 = TORCH_1_10 = TORCH_1_11 = TORCH_1_13 = TORCH_2_0 = TORCH_2_1 = TORCH_2_4 = TORCH_2_8 = TORCH_2_9 = True
 
 __getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Context without autocast, for what half precision would round too much; devices that know none are left alone."""
+    autocast = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if autocast else nullcontext()
 
 
 def select_device(device: Device = None, batch: int = 0, newline: bool = False, verbose: bool = True) -> torch.device:

@@ -5,23 +5,18 @@ CondConv (arXiv 1904.04971), Dynamic Convolution (arXiv 1912.03458), ParameterNe
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ultralytics.utils.torch_utils import without_autocast
 
 __all__ = ["CondConv2d", "Router"]
 
 ROUTERS = ("sigmoid", "softmax")
 MOMENTUM, EPS = 0.1, 1e-5  # of a router's running statistics
 Padding = str | int | tuple[int, int] | None
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Context without autocast for routing and mixing: they cost little, and in float16 they make NaN losses."""
-    autocast = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
-    return torch.autocast(device.type, enabled=False) if autocast else nullcontext()
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.modules import Conv
+from ultralytics.utils.torch_utils import without_autocast
 
-from .CondConv import at_least_float32, without_autocast
+from .CondConv import at_least_float32
 
 __all__ = ["DCNv2"]
 

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.modules.conv import autopad
+from ultralytics.utils.torch_utils import without_autocast
 
-from .CondConv import CondConv2d, Padding, Router, project, without_autocast
+from .CondConv import CondConv2d, Padding, Router, project
 from .DynamicConv import DynamicConv
 
 __all__ = ["ODConv", "ODConvBnAct"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ultralytics.utils import refused
-from ultralytics.utils.torch_utils import fuse_conv_and_bn
+from ultralytics.utils.torch_utils import fuse_conv_and_bn, without_autocast
 
 from .attention import C2PSA, PSA, AAttn, ABlock, Attention, PSABlock  # noqa: F401 (published here)
 from .backbones import TorchVision  # noqa: F401 (published here)
@@ -41,7 +41,7 @@ class DFL(nn.Module):
         bins = x.reshape(x.shape[0], 4, self.c1, x.shape[2]).transpose(1, 2)  # (B, c1, 4, A)
         bins = bins.softmax(1, dtype=torch.promote_types(x.dtype, torch.float32))
         # A convolution, which tools that read graphs follow; a sum over an axis pnnx loses and torch-pruning stops at.
-        with torch.autocast(x.device.type, enabled=False):  # it would round
+        with without_autocast(x.device):  # it would round
             return F.conv2d(bins, self.conv.weight.to(bins.dtype)).squeeze(1)
 
 
