@@ -169,7 +169,8 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
             elif hasattr(m, "task"):  # a head of one map
                 diagnostics.check_channels(m, f, ch[f], args)
                 args = [ch[f], *args]
-            else:  # as they are, but for a few classes that public YAMLs name in their own way
+            else:
+                # As they are, but for a few classes that public YAMLs name in their own way.
                 args, has_rule = public_args(m, args, ch[f], scaled, row), bool(PREFIX.match(name))
 
             m_ = diagnostics.build_layer(m, args, kwargs, n, has_rule)
