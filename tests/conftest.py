@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from ultralytics import YOLO
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 # the networks are tiny, and threads that wait for each other on busy processors take many times as long.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# The gate gives the same answer to the same code; every other run tries new examples.
+settings.register_profile("gate", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("gate")
 
 DETECTOR = """
 nc: 3

@@ -103,7 +103,7 @@ def written(value: object) -> str:
 @given(
     st.fixed_dictionaries(
         {
-            "epochs": st.integers(1),
+            "epochs": st.integers(1, 2**63 - 1),
             "lr0": st.floats(0, 1e9),
             "conf": st.none() | st.floats(0, 1),
             "batch": st.none() | st.just(-1) | st.integers(1, 999),

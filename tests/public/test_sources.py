@@ -104,3 +104,10 @@ def test_val_save_txt_pose(golden, dataset, tmp_path):
     assert rows and {len(row) for row in rows} == {1 + 4 + shape[0] * shape[1] + 1}
     numbers = np.array(rows, float)
     assert ((numbers[:, 1:] >= 0) & (numbers[:, 1:] <= 1)).all() and (numbers[:, -1] > 0.25).all()
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.csv"])
+def test_a_list_with_a_null_byte_is_refused(detector, tmp_path, name):
+    (tmp_path / name).write_bytes(b"photos/a*.jpg\0\n")
+    with pytest.raises(SourceError, match=rf"{name}: the list of sources contains a null byte"):
+        detector.predict(tmp_path / name, verbose=False)

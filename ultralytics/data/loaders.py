@@ -283,7 +283,10 @@ def _listed_items(path: Path, stride: int) -> list[Item]:
     current one. One that does not exist is an item that cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
+        if "\0" in text:  # no name of a file has one, and functions that take paths raise at it
+            raise SourceError(f"{path}: the list of sources contains a null byte: save it as UTF-8 text")
+        lines = text.splitlines()
         rows = list(csv.reader(lines)) if path.suffix.lower() == ".csv" else [[line] for line in lines]
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
         raise SourceError(f"{path}: the list of sources cannot be read as UTF-8 text: {exc}") from exc
