@@ -64,3 +64,12 @@ def test_exports_of_several_threads_follow_each_other(detector, tmp_path, monkey
     for thread in threads:
         thread.join()
     assert most == [1] * 4
+
+
+def test_an_export_runs_its_events(detector, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    for event in ("on_export_start", "on_export_end"):
+        detector.add_callback(event, lambda run, event=event: seen.append((event, run.args.format)))
+    detector.export(format="torchscript", imgsz=64)
+    assert seen == [("on_export_start", "torchscript"), ("on_export_end", "torchscript")]

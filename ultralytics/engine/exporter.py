@@ -248,6 +248,7 @@ class Exporter:
     ) -> None:
         """Options are those of `cfg`, a file or a namespace, and of `overrides`, which win."""
         self.given = explicit_options(cfg, overrides)
+        self.args: Options | None = None  # the checked options, once it is called
         self.callbacks = Callbacks.of(_callbacks)
 
     def __call__(self, model: BaseModel) -> str:
@@ -255,8 +256,12 @@ class Exporter:
         self.args = resolve_options(task_class(model.task), "export", self.given | {"task": model.task})
         yaml = model.yaml.get("yaml_file") or f"{type(model).__name__}.yaml"
         stem = Path(getattr(model, "pt_path", None) or Path(yaml).name).with_suffix("")
+        return self.write(model, stem, {})
+
+    def write(self, model: BaseModel, stem: Path, known: Metadata) -> str:
+        """Write the network by `args` to a file named like `stem`, with the events of an export."""
         self.callbacks.run("on_export_start", self)
-        path = export(model, self.args, stem, {})
+        path = export(model, self.args, stem, known)
         self.callbacks.run("on_export_end", self)
         return str(path)
 

@@ -174,7 +174,9 @@ class YOLO(nn.Module):
         exporter.check_given(options, checked)
         stem = self.ckpt_path.with_suffix("") if self.ckpt_path else Path(Path(self.cfg).stem)
         known = {name: self.overrides[name] for name in ("data", "single_cls") if name in self.overrides}
-        return str(exporter.export(self.model, checked, stem, known | {"val_batch": self._val_batch()}))
+        run = exporter.Exporter(_callbacks=self.callbacks)
+        run.args = checked
+        return run.write(self.model, stem, known | {"val_batch": self._val_batch()})
 
     def train(
         self,
