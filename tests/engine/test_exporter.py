@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.close import PIXELS, SCORES
+from tests.close import PIXELS, RAW, SCORES
 from ultralytics import YOLO
 from ultralytics.cfg import CFG_DIR
 from ultralytics.engine import exporter
@@ -381,7 +381,9 @@ def assert_any_batch(model: YOLO) -> None:
     for ours, theirs in zip(found, expected, strict=True):
         assert (theirs[0] - theirs[-1]).abs().max() > 1e-3
         rounding = 1e-4 * max(1, theirs.abs().max().item() / 10)  # boxes are in pixels
-        torch.testing.assert_close(torch.as_tensor(ours), theirs, atol=rounding, rtol=0)
+        # float32 rounds relatively, and other processors otherwise; the reference outputs allow boxes 0.05 px
+        torch.testing.assert_close(torch.as_tensor(ours), theirs, atol=rounding, rtol=RAW["rtol"])
+        assert np.abs(ours - theirs.numpy()).max() <= 0.05
 
 
 @pytest.mark.parametrize("name", MODULES)
