@@ -278,6 +278,7 @@ def test_the_content_of_a_resumed_checkpoint_is_checked_at_the_door(stopped, nam
         assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.public("engine::resume_invalid_checkpoint_args")
 @pytest.mark.parametrize("args", [{"epochs": "x"}, {"nonsense": 1}, {"lr0": {}}], ids=str)
 def test_options_of_a_resumed_checkpoint_are_checked(stopped, args):
     last = stopped()

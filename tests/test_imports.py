@@ -37,6 +37,7 @@ def test_the_package_alone(tmp_path, code):
     assert not imported_by(code, tmp_path) & {*NEVER, "torch", "cv2", "numpy", "yaml", "tqdm"}
 
 
+@pytest.mark.public("cli::cli_imports_defer_torchvision")
 @pytest.mark.parametrize(
     "code",
     ["", "YOLO('yolov8n.yaml'); YOLO('yolov8n-DynamicConv.yaml'); YOLO('yolov8n-cls.yaml')"],

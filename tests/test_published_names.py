@@ -309,12 +309,14 @@ def test_other_names_fail_as_ever():
     assert not hasattr(cfg, "nothing")
 
 
+@pytest.mark.public("python::utils_init")
 def test_colors_of_a_terminal():
     assert utils.colorstr("red", "x") == "\x1b[31mx\x1b[0m"
     assert utils.colorstr("bold", "underline", "bright_red", "x") == "\x1b[1m\x1b[4m\x1b[91mx\x1b[0m"
     assert utils.colorstr("x") == "\x1b[34m\x1b[1mx\x1b[0m"
 
 
+@pytest.mark.public("python::utils_init")
 def test_emojis_stay_where_they_can_be_shown(monkeypatch):
     monkeypatch.setattr(utils, "WINDOWS", False)
     assert utils.emojis("a✅b") == "a✅b"
@@ -346,6 +348,7 @@ def test_result_classes_print_their_attributes():
     assert repr(Outer()) == f"{name}.Outer object with attributes:\n\ninner: {name}.Inner object\nrows: [1]"
 
 
+@pytest.mark.public("python::utils_init")
 def test_yaml_files(tmp_path):
     file = tmp_path / "a.yaml"
     YAML.save(file, {"a": 1, "path": ROOT}, header="# mine\n")

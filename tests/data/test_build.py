@@ -87,6 +87,7 @@ def test_workers_decode_each_picture_about_once_between_them(numbered, build, mo
     assert count.sum() < 1.25 * 240  # without sharing about 1.8 times
 
 
+@pytest.mark.public("python::dataloader_caps_workers_to_batches")
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 def test_no_more_workers_than_batches_or_processors(numbered, build, monkeypatch) -> None:
     dataset = build(numbered(10))

@@ -57,6 +57,7 @@ def test_a_sample_is_a_pure_function_of_seed_epoch_and_position(numbered, build)
     assert same(forward[7], samples[0, 7])
 
 
+@pytest.mark.public("python::dataloader_seed_varies_sampling_order")
 def test_each_epoch_shuffles_all_images_anew_and_validation_none(numbered, build) -> None:
     data = numbered(50)
     dataset, validation = build(data), build(data, augment=False)
@@ -229,6 +230,7 @@ def test_a_data_set_that_is_gone_is_one_sentence(numbered, build, caplog) -> Non
     assert "takes its place" not in caplog.text
 
 
+@pytest.mark.public("python::image_cache_shared_with_spawned_workers")
 def test_workers_do_not_copy_the_labels(numbered, build) -> None:
     dataset = build(numbered(4), mosaic=1.0)
     n = 20_000

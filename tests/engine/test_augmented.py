@@ -48,6 +48,7 @@ def model(golden):
     return YOLO(golden / "weights" / "detect.pt")
 
 
+@pytest.mark.public("python::model_forward")
 def test_predictions_equal_the_public_packages(model, reference):
     images = sorted((reference / "data" / "bccd" / "images" / "val").iterdir())[:10]
     results = model.predict(images, augment=True, device="cpu", verbose=False)

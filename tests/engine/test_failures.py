@@ -45,6 +45,7 @@ def finite(path: Path) -> bool:
     return all(bool(t.isfinite().all()) for t in load_checkpoint(path).state_dict.values() if t.is_floating_point())
 
 
+@pytest.mark.public("engine::nan_recovery")
 def test_a_loss_that_is_not_finite_is_left_out_and_counted(train, monkeypatch, caplog):
     spoil(monkeypatch, lambda i: i == 1)
     model = train()
@@ -53,6 +54,7 @@ def test_a_loss_that_is_not_finite_is_left_out_and_counted(train, monkeypatch, c
     assert "nan" not in str(rows_of(model.trainer.save_dir))
 
 
+@pytest.mark.public("engine::nan_recovery")
 def test_many_of_them_lead_back_to_the_last_checkpoint(train, monkeypatch, caplog):
     spoil(monkeypatch, lambda i: 3 <= i < 3 + MAX_NONFINITE)
     model = train(epochs=4)
@@ -111,6 +113,7 @@ def test_a_gradient_that_is_not_finite_takes_no_step(train, monkeypatch, caplog)
     assert finite(model.trainer.best)
 
 
+@pytest.mark.public("engine::checkpoint_nonfinite_ema_and_model_sanitized")
 def test_a_statistic_that_is_not_finite_leads_back(train, caplog):
     def poison(trainer):
         if trainer.epoch == 1 and not poison.done:

@@ -194,6 +194,7 @@ def test_a_predictor_by_itself_and_of_yolo(network, tmp_path):
     assert len(model.predict(image, predictor=Nothing, imgsz=64, conf=0.0001, device="cpu", verbose=False)[0]) == 0
 
 
+@pytest.mark.public("engine::export")
 def test_an_exporter(network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, seen = YOLO(network), []

@@ -72,6 +72,7 @@ KINDS = {
 }
 
 
+@pytest.mark.public("python::predict_img")
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_every_kind_of_source(predict, picture, tmp_path, kind):
     path = tmp_path / "ä 图" / "one.png"
@@ -83,6 +84,7 @@ def test_every_kind_of_source(predict, picture, tmp_path, kind):
     assert torch.equal(result.boxes.data, predict(picture)[0].boxes.data) and len(result) > 50
 
 
+@pytest.mark.public("python::model_forward")
 def test_call_and_predict_are_the_same(detector, picture):
     called, predicted = (look(picture, imgsz=160, conf=0.3)[0] for look in (detector, detector.predict))
     assert torch.equal(called.boxes.data, predicted.boxes.data)
@@ -226,6 +228,7 @@ def test_a_broken_picture_is_left_out(predict, folder, caplog):
         predict(folder)
 
 
+@pytest.mark.public("python::predict_callback_and_setup")
 def test_callbacks(detector, predict, folder, clip):
     said = []
     for event in ("start", "batch_start", "postprocess_end", "batch_end", "end"):

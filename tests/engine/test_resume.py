@@ -114,6 +114,7 @@ def test_workers_change_nothing(train, network):
     assert_same_weights(runs[0].last, runs[1].last)
 
 
+@pytest.mark.public("engine::resume_incomplete")
 def test_cut_off_before_the_first_epoch_is_over(train, network):
     whole = train(YOLO(network)).trainer
     last = interrupted(train, network, 0, 1)

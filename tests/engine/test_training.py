@@ -43,6 +43,7 @@ COLUMNS = [
 ]
 
 
+@pytest.mark.public("python::train_scratch")
 def test_a_run_leaves_weights_table_options_and_pictures(train):
     model = train(plots=True, optimizer="AdamW", lr0=0.01)
     folder = model.trainer.save_dir

@@ -87,6 +87,7 @@ def test_save_period(train):
     assert {path.name for path in folder.iterdir()} == {"best.pt", "last.pt", "epoch2.pt", "epoch4.pt"}
 
 
+@pytest.mark.public("engine::setup_model_respects_pretrained_arg_for_pt_models")
 def test_pretrained(train, network, caplog):
     best = train(YOLO(network), epochs=1).trainer.best
     still = {"epochs": 1, "lr0": 1e-12, "warmup_bias_lr": 0.0, "warmup_epochs": 0.0}

@@ -46,6 +46,7 @@ def scripted(weights):
     return lambda **options: YOLO(weights.export(**{"imgsz": 160, **options}))
 
 
+@pytest.mark.public("exports::export_onnx", "exports::export_torchscript")
 @pytest.mark.parametrize("kind", ["exported", "scripted"])
 def test_predict(kind, request, weights, picture):
     usual = {"verbose": False, "conf": CONF}

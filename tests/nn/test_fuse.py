@@ -48,6 +48,7 @@ def flat(raw):
     return maps | {name: part for name, part in raw.items() if name != "feats"}
 
 
+@pytest.mark.public("python::all_model_yamls")
 @pytest.mark.parametrize("name", YAMLS)
 def test_every_yaml_gives_the_same_outputs(name):
     torch.manual_seed(0)

@@ -116,6 +116,7 @@ def name_of(value):
     return value.__name__ if isinstance(value, type) else ""
 
 
+@pytest.mark.public("python::nn_modules_conv", "python::nn_modules_block")
 @pytest.mark.parametrize(("cls", "args", "kwargs", "channels", "keys", "shape", "expected"), CASES, ids=name_of)
 def test_as_published(cls, args, kwargs, channels, keys, shape, expected):
     block = filled(cls(*args, **kwargs))

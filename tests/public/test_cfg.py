@@ -211,6 +211,7 @@ JUNK = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.public("python::cfg_rejects_fuzzed_values")
 @given(st.sampled_from(sorted({*OPTIONS, *CHANGE_NOTHING} - {"cfg"})), JUNK)
 def test_cfg_rejects_fuzzed_values(name, value):
     try:
@@ -223,6 +224,7 @@ def test_cfg_rejects_fuzzed_values(name, value):
         assert name == "source" or get_cfg(overrides=vars(found)) == found
 
 
+@pytest.mark.public("python::cfg_rejects_fuzzed_values")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -240,6 +242,7 @@ def test_wrong_values_are_value_errors(name, value):
         get_cfg(overrides={name: value})
 
 
+@pytest.mark.public("python::cfg_init")
 def test_cfg_init(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SyntaxError, match=r"there is no option 'imgszz'.*imgsz") as caught:
@@ -257,6 +260,7 @@ def test_cfg_init(tmp_path, monkeypatch):
 
 
 # test_train_multi: one network, several datasets, each from the same start.
+@pytest.mark.public("python::train_multi")
 def test_train_multi(network, settings, data, tmp_path):
     model = YOLO(network)
     before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
@@ -273,6 +277,7 @@ def test_train_multi(network, settings, data, tmp_path):
 
 
 # test_train_pretrained: from the weights a YOLO was opened with, and from scratch; a run may be called 0.
+@pytest.mark.public("python::train_pretrained")
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_train_pretrained(train, settings, pretrained, caplog):
     first = train(epochs=1)
@@ -282,6 +287,7 @@ def test_train_pretrained(train, settings, pretrained, caplog):
 
 
 # test_predict_img, classify: `classes` chooses nothing there, and is taken.
+@pytest.mark.public("python::predict_img")
 def test_classes_change_nothing_for_classify(golden, picture, caplog):
     model = YOLO(golden / "weights" / "classify.pt")
     every = model(picture)[0].probs.data

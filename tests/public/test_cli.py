@@ -6,28 +6,16 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 import ultralytics
-from tests.models.runs import tiny_run
 from tests.test_imports import imported_by
-from tests.training import rectangle
 from ultralytics import YOLO, cfg
 from ultralytics.__main__ import RUN, SPECIAL, main
 from ultralytics.cfg.command import MODES, REFUSED_MODES, SPECIAL_MODES, Command, parse_command, parse_words
-from ultralytics.cfg.options import TASKS
 from ultralytics.utils.files import load_yaml
 
 ROOT = Path(__file__).parents[2]
-HEADS = {
-    "detect": "Detect, [nc]",
-    "segment": "Segment, [nc, 8, 16]",
-    "pose": "Pose, [nc, kpt_shape]",
-    "obb": "OBB, [nc, 1]",
-}
-CLASSIFIER = "nc: 2\nbackbone:\n  - [-1, 1, Conv, [8, 3, 2]]\nhead:\n  - [-1, 1, Classify, [nc]]\n"
 
 
 @pytest.fixture
@@ -48,47 +36,10 @@ def yolo(tmp_path, monkeypatch, capsys):
     return run
 
 
-def draw_for(task):
-    """The label numbers that a task reads, of a rectangle."""
-
-    def draw(rng):
-        corners, box = rectangle(rng)
-        points = np.concatenate((corners[:3] / 64, np.full((3, 1), 2)), 1)
-        numbers = {"detect": box, "pose": [*box, *points.ravel()]}
-        return corners, numbers.get(task, (corners / 64).ravel())
-
-    return draw
-
-
-@pytest.fixture(params=TASKS)
-def words(request, tmp_path):
-    """Words of a short run of a task: task, data, a network and how it is trained."""
-    task = request.param
-    if task == "classify":
-        for split in ("train", "val"):
-            for name in ("red", "blue"):
-                (folder := tmp_path / "data" / split / name).mkdir(parents=True)
-                for i in range(2):
-                    cv2.imwrite(str(folder / f"{i}.png"), np.full((32, 32, 3), 40 * i, np.uint8))
-        (tmp_path / "tiny.yaml").write_text(CLASSIFIER, encoding="utf-8")
-        return {"task": task, "data": f"data={tmp_path / 'data'}", "image": tmp_path / "data" / "val" / "red" / "0.png"}
-    more = "kpt_shape: [3, 3]\nflip_idx: [1, 0, 2]\n" if task == "pose" else ""
-    run = tiny_run(tmp_path, HEADS[task], draw_for(task), more=more)
-    return {"task": task, "data": f"data={run['data']}", "image": tmp_path / "data" / "images" / "val" / "00.png"}
-
-
-@pytest.fixture
-def weights(words, tmp_path):
-    """Weights of the network for the task, for the classes and points of the data."""
-    text = (tmp_path / "tiny.yaml").read_text(encoding="utf-8").replace("[17, 3]", "[3, 3]")
-    (tmp_path / "tiny.yaml").write_text(text, encoding="utf-8")
-    YOLO(tmp_path / "tiny.yaml").save(tmp_path / "best.pt")
-    return tmp_path / "best.pt"
-
-
 SHORT = "imgsz=32 batch=4 workers=0 device=cpu plots=False"
 
 
+@pytest.mark.public("cli::train")
 def test_train(yolo, words, tmp_path):
     line = f"train {words['task']} model=tiny.yaml {words['data']} epochs=1 nbs=4 cache=disk {SHORT}"
     _, sentence = yolo(line)
@@ -96,12 +47,14 @@ def test_train(yolo, words, tmp_path):
     assert (tmp_path / "runs" / "train" / "exp" / "weights" / "best.pt").exists()
 
 
+@pytest.mark.public("cli::val", "python::val")
 def test_val(yolo, words, weights, caplog):
     saved = "" if words["task"] == "classify" else "save_txt"
     _, sentence = yolo(f"val {words['task']} model={weights} {words['data']} {SHORT} {saved}")
     assert sentence is None and "Speed: " in caplog.text
 
 
+@pytest.mark.public("cli::predict")
 def test_predict(yolo, words, weights, tmp_path):
     saved = "save_txt" if words["task"] == "classify" else "save_txt save_crop"
     _, sentence = yolo(
@@ -111,12 +64,14 @@ def test_predict(yolo, words, weights, tmp_path):
     assert (tmp_path / "runs" / "detect" / "exp" / words["image"].name).exists()
 
 
+@pytest.mark.public("cli::export")
 def test_export(yolo, words, weights, tmp_path):
     out, sentence = yolo(f"export {words['task']} model={weights} format=torchscript imgsz=32 optimize=False")
     assert sentence is None and str(tmp_path / "best.torchscript") in out
     assert (tmp_path / "best.torchscript").exists()
 
 
+@pytest.mark.public("cli::special_modes")
 def test_special_modes(yolo, tmp_path):
     for name in SPECIAL_MODES:
         out, sentence = yolo(name)
@@ -128,6 +83,7 @@ def test_special_modes(yolo, tmp_path):
     assert load_yaml(tmp_path / "default_copy.yaml") == dict(cfg.DEFAULT_CFG_DICT)
 
 
+@pytest.mark.public("cli::cli_imports_defer_torchvision")
 @pytest.mark.parametrize("mode", ["version", "help", "cfg", "settings", "copy-cfg"])
 def test_words_about_the_package_import_no_torch(mode, tmp_path, monkeypatch):
     code = f"from ultralytics.__main__ import main; main('{mode}')"

@@ -27,6 +27,7 @@ def test_the_device_of_a_torchscript_file_is_no_key_of_its_own(detector, tmp_pat
     assert "device" not in config and config["args"]["device"] == "cpu"
 
 
+@pytest.mark.public("exports::export_torchscript_missing_names")
 @pytest.mark.parametrize("names", [None, {}])
 def test_a_network_without_names_is_exported_with_numbered_ones(detector, tmp_path, monkeypatch, names):
     monkeypatch.chdir(tmp_path)
@@ -47,6 +48,7 @@ def test_a_file_that_its_runtime_rejects_is_not_said_to_be_missing(detector, tmp
     assert "there is no" not in str(told.value)
 
 
+@pytest.mark.public("exports::torch2onnx_serializes_concurrent_exports")
 def test_exports_of_several_threads_follow_each_other(detector, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     running, most = [], []

@@ -56,6 +56,7 @@ def validated(request, golden, dataset, tmp_path_factory):
     return request.param, model.val(data=data, project=str(tmp_path_factory.mktemp("runs")), **options)
 
 
+@pytest.mark.public("python::val")
 def test_the_table_is_the_public_one(validated):
     pytest.importorskip("pandas")
     task, metrics = validated
@@ -71,6 +72,7 @@ def test_the_table_is_the_public_one(validated):
     assert list(metrics.summary(decimals=2)[0].values())[-1] == round(list(rows[0].values())[-1], 2)
 
 
+@pytest.mark.public("python::val")
 def test_curves_have_the_public_names_and_shapes(validated):
     task, metrics = validated
     letters = {"detect": "B", "segment": "BM", "pose": "BP", "obb": "B", "classify": ""}[task]
@@ -100,6 +102,7 @@ def test_classes_are_asked_one_by_one(validated):
     assert metrics.mean_results()[:4] == [m.mp, m.mr, m.map50, m.map] and m.fitness() == m.map
 
 
+@pytest.mark.public("python::pose_metrics_curves")
 @pytest.mark.parametrize("kind", [DetMetrics, SegmentMetrics, PoseMetrics, OBBMetrics])
 def test_metrics_are_made_without_names_and_measure_nothing(kind):
     metrics = kind()

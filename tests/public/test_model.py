@@ -31,6 +31,7 @@ def test_types_and_devices(detector, picture):
         detector.parameterz  # noqa: B018
 
 
+@pytest.mark.public("python::model_methods")
 def test_weights_are_reset_and_learn(detector):
     before = copy.deepcopy(detector.state_dict())
     detector.model.requires_grad_(False)
@@ -45,6 +46,7 @@ def test_weights_are_reset_and_learn(detector):
         detector.reset_weights()
 
 
+@pytest.mark.public("python::model_methods")
 def test_weights_come_from_a_network_a_dict_or_another_yolo(detector, tmp_path):
     given = detector.model
     path = detector.cfg
@@ -57,6 +59,7 @@ def test_weights_come_from_a_network_a_dict_or_another_yolo(detector, tmp_path):
     assert YOLO(tmp_path / "saved.pt").names == detector.names
 
 
+@pytest.mark.public("python::model_methods")
 def test_callbacks_come_and_go(detector, picture):
     seen = []
 
@@ -76,6 +79,7 @@ def test_callbacks_come_and_go(detector, picture):
         detector.add_callback("zzzz", print)
 
 
+@pytest.mark.public("python::model_methods")
 def test_the_small_things(detector):
     assert detector.info(verbose=False)[1] == sum(p.numel() for p in detector.parameters())
     assert set(detector.task_map) == {"detect", "segment", "pose", "obb", "classify"}

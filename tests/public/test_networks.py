@@ -67,6 +67,7 @@ def test_every_layer_tells_its_row_class_and_parameters(case):
         assert head.no == head.nc + 64 and head.f == [15, 18, 21]
 
 
+@pytest.mark.public("python::model_profile")
 def test_profile_logs_a_row_for_every_layer_and_changes_nothing(case, caplog):
     _, model, arrays = case
     image, before = arrays["batch.img"][:1], {k: v.clone() for k, v in model.state_dict().items()}
@@ -94,6 +95,7 @@ def test_a_network_takes_the_weights_of_another():
     assert not torch.equal(other.model[0].conv.weight, one.model[0].conv.weight)
 
 
+@pytest.mark.public("python::model_load_remaps_cls_head_by_names")
 def test_classes_find_their_namesakes_in_the_weights_of_another_network():
     torch.manual_seed(0)
     one, other = (DetectionModel("yolov8n.yaml", nc=3, verbose=False) for _ in range(2))

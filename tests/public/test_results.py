@@ -53,6 +53,7 @@ def predicted(request, golden, dataset):
     return request.param, model.predict(file, imgsz=160, conf=0.001, max_det=3, verbose=False)[0]
 
 
+@pytest.mark.public("python::results")
 def test_tables_and_texts_have_the_public_columns(predicted):
     pytest.importorskip("pandas")
     task, found = predicted
@@ -67,6 +68,7 @@ def test_tables_and_texts_have_the_public_columns(predicted):
         assert [row["box"] for row in read] == [str(row["box"]) for row in rows]
 
 
+@pytest.mark.public("python::results")
 def test_results_move_between_devices_and_keep_what_they_are(predicted):
     _, found = predicted
     for moved in (found.cpu(), found.to("cpu"), found.numpy(), found[:2], found.new()):
@@ -75,6 +77,7 @@ def test_results_move_between_devices_and_keep_what_they_are(predicted):
     assert len(found.new()) == 0 and found.new().to_csv() == ""
 
 
+@pytest.mark.public("python::labels_and_crops")
 def test_the_folder_of_a_run_is_in_its_results(golden, dataset, tmp_path):
     file = next((dataset("bccd") / "images" / "val").iterdir())
     model = YOLO(golden / "weights" / "detect.pt")
@@ -108,6 +111,7 @@ def test_parts_come_in_the_public_order():
 OBBS = torch.tensor([[25.0, 25, 20, 10, 0.3, 0.9, 0]])
 
 
+@pytest.mark.public("python::results_update_probs")
 def test_every_part_is_updated():
     found = result(boxes=BOXES)
     found.update(probs=torch.tensor([0.2, 0.8]))
@@ -117,6 +121,7 @@ def test_every_part_is_updated():
     assert len(found.obb) == 1 and found.keypoints.shape == (2, 2, 3) and found.masks.shape == (2, 64, 80)
 
 
+@pytest.mark.public("python::results_plot_without_boxes")
 @pytest.mark.parametrize("boxes", [True, False])
 def test_masks_and_keypoints_are_drawn_without_boxes(boxes):
     drawn = result(masks=MASKS).plot(boxes=boxes)
@@ -134,6 +139,7 @@ def test_masks_alone_leave_no_label_file(tmp_path):
     assert not (tmp_path / "x.txt").exists()
 
 
+@pytest.mark.public("python::results_plot_instance_keypoints_track_color")
 def test_in_instance_mode_a_tracked_object_keeps_the_color_of_its_id():
     ids = (7, 3)
     outlines = result(boxes=TRACKED).plot(labels=False, color_mode="instance", line_width=1)
@@ -177,6 +183,7 @@ def test_every_keyword_of_plot_draws(tmp_path, monkeypatch):
 # The annotator ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.public("python::annotator_tensor_image")
 def test_the_annotator_takes_a_tensor_and_masks_as_a_tensor():
     annotator = Annotator(torch.from_numpy(image()))
     annotator.masks(MASKS, [(255, 0, 0), (0, 255, 0)])

@@ -26,6 +26,7 @@ def found(detector):
     return lambda source: [Path(r.path).name for r in detector.predict(source, imgsz=64, verbose=False)]
 
 
+@pytest.mark.public("python::predict_txt")
 def test_predict_txt(places, found):
     """A list of a file, a folder and patterns: 7 results."""
     (places / "list.txt").write_text("a.png\n\n  more  \nmore/*.jpg\n./b*.png\n", encoding="utf-8")
@@ -34,6 +35,7 @@ def test_predict_txt(places, found):
     assert found("more/list.txt") == ["c.jpg", "a.png", "a.png", "b.png", "a.png"]  # beside the list, or here
 
 
+@pytest.mark.public("python::predict_csv_multi_row")
 def test_predict_csv_multi_row(places, found):
     (places / "list.csv").write_text("a.png\nmore/c.jpg\nmore\n", encoding="utf-8")
     assert found("list.csv") == ["a.png", "c.jpg", "c.jpg", "d.jpg", "e.bmp"]
@@ -41,6 +43,7 @@ def test_predict_csv_multi_row(places, found):
     assert found("list.csv") == ["a.png", "b.png"]
 
 
+@pytest.mark.public("python::predict_csv_single_row")
 def test_predict_csv_single_row(places, found):
     (places / "list.csv").write_text('a.png, b.png ,"more/c.jpg",\n', encoding="utf-8")
     assert found("list.csv") == ["a.png", "b.png", "c.jpg"]
@@ -68,6 +71,7 @@ def test_what_a_list_names_and_is_not_there_is_said(places, found, caplog):
     assert caplog.text.count("no such file") == 3 and "3 of 4 images and videos were skipped" in caplog.text
 
 
+@pytest.mark.public("python::predict_grey_and_4ch", "python::predict_gray_and_4ch")
 def test_predict_grey_and_4ch(places, picture, detector):
     """Gray, transparent and 16-bit files, by path and in memory, are predicted on as three channels of 8 bits."""
     gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
@@ -82,6 +86,7 @@ def test_predict_grey_and_4ch(places, picture, detector):
             assert len(result)
 
 
+@pytest.mark.public("python::predict_classes_with_max_det")
 def test_predict_classes_with_max_det(detector, picture):
     """`classes` picks before `max_det` counts."""
     every = detector.predict(picture, imgsz=160, verbose=False, max_det=1000)[0].boxes
@@ -91,6 +96,7 @@ def test_predict_classes_with_max_det(detector, picture):
         np.testing.assert_array_equal(boxes.conf, every.conf[every.cls == cls][:3])
 
 
+@pytest.mark.public("python::val_save_txt_pose")
 def test_val_save_txt_pose(golden, dataset, tmp_path):
     """Label files of a validation of pose: class, box, two points with visibility, confidence."""
     from ultralytics import YOLO

@@ -113,6 +113,7 @@ def test_storages_larger_than_their_tensors_are_not_saved(tmp_path):
         assert all(torch.allclose(loaded[k], part[k], atol=2e-3) and loaded[k].is_contiguous() for k in part)
 
 
+@pytest.mark.public("engine::checkpoint_fp16_overflow")
 def test_weights_beyond_float16_keep_float32_and_lost_ones_are_reported(tmp_path, caplog):
     weights = {"var": torch.tensor([1e5, 1.0]), "gone": torch.tensor([float("nan"), 1.0]), "fine": torch.ones(2)}
     with caplog.at_level(logging.WARNING, logger="ultralytics"):

@@ -10,6 +10,7 @@ from ultralytics.utils import checks
 from ultralytics.utils.errors import ConfigError, DependencyError
 
 
+@pytest.mark.public("python::utils_checks")
 @pytest.mark.parametrize(
     ("current", "required", "expected"),
     [
@@ -72,6 +73,7 @@ def test_requirements(requirements, expected):
     assert checks.check_requirements(requirements) is expected
 
 
+@pytest.mark.public("python::utils_checks")
 def test_nothing_is_installed_but_the_command_is_said(caplog, monkeypatch):
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("it must not run anything"))
     caplog.set_level(logging.WARNING)
@@ -82,6 +84,7 @@ def test_nothing_is_installed_but_the_command_is_said(caplog, monkeypatch):
         checks.check_requirements("two words")
 
 
+@pytest.mark.public("python::utils_checks")
 @pytest.mark.parametrize(
     ("imgsz", "options", "expected"),
     [
@@ -117,6 +120,7 @@ def test_endings():
         checks.check_suffix("a.txt", msg="source: ")
 
 
+@pytest.mark.public("python::utils_checks")
 def test_files_are_found_by_name(tmp_path):
     here = tmp_path / "mine.yaml"
     here.touch()

@@ -75,6 +75,7 @@ def test_masks_of_the_input(mixture, upsample):
 SHAPES = [(96, 160), (48, 80), (37, 160), (96, 101), (96, 140), (200, 300), (61, 90), (130, 160)]
 
 
+@pytest.mark.public("python::process_mask_native_chunked")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_masks_of_the_original_image(mixture, shape):
     """Padding none, even, odd, of either side, of multiples of 8, 4 and 1."""
@@ -116,6 +117,7 @@ def test_prototypes_of_another_stride():
     assert_same_but_for_rounding(masks, [bilinear(one, (192, 320)) for one in logits], boxes)
 
 
+@pytest.mark.public("python::process_mask_empty")
 def test_no_objects(mixture):
     _, proto = mixture
     none = torch.zeros(0, 4)
@@ -123,6 +125,7 @@ def test_no_objects(mixture):
     assert process_mask_native(proto, none, none, (50, 60)).shape == (0, 50, 60)
 
 
+@pytest.mark.public("python::scale_masks_odd_letterbox_pad")
 @pytest.mark.parametrize("kind", ["bilinear", "nearest"])
 @pytest.mark.parametrize("padding", [True, False])
 def test_scaled_masks_lose_the_padding(kind, padding):

@@ -48,6 +48,7 @@ def random_boxes(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.cat((corner, corner + size.abs()), -1)
 
 
+@pytest.mark.public("python::utils_ops")
 @pytest.mark.parametrize("shape", [(), (0,), (7,), (2, 3)])
 @pytest.mark.parametrize("function", CONVERSIONS)
 def test_conversions_agree_with_torchvision(function, shape):
@@ -71,6 +72,7 @@ def test_integers_keep_the_half_pixel():
     assert xyxy2xywh(torch.tensor([0, 0, 3, 5])).tolist() == [1.5, 2.5, 3, 5]
 
 
+@pytest.mark.public("python::utils_ops")
 @given(corner=st.tuples(*[st.floats(-1000, 1000)] * 2), size=st.tuples(*[st.floats(0, 3000)] * 2), w=SIDE, h=SIDE)
 def test_round_trips(corner, size, w, h):
     xyxy = np.concatenate((corner, np.add(corner, size)))
@@ -135,6 +137,7 @@ def test_a_side_that_is_resized_to_one_pixel():
     assert scale_boxes((320, 320), np.array([[32.0, 159, 64, 160]]), (1, 3000)).tolist() == [[300, 0, 600, 1]]
 
 
+@pytest.mark.public("python::scale_coords_nonuniform_letterbox")
 @pytest.mark.parametrize("kind", [torch.tensor, np.array])
 @pytest.mark.parametrize("padding", [True, False])
 def test_points_are_scaled_as_corners_are(kind, padding):
@@ -173,6 +176,7 @@ def test_corners_are_opencvs(box):
     np.testing.assert_allclose(xywhr2xyxyxyxy(np.array(box)), corners)
 
 
+@pytest.mark.public("python::utils_ops")
 @settings(deadline=None)
 @given(rotated_boxes)
 def test_rotated_boxes_come_back_from_their_corners(box):
@@ -238,6 +242,7 @@ def test_resampled_polygons():
     np.testing.assert_allclose(resample_segments([few], 100)[0], resample([few], 100).points, atol=1e-6)
 
 
+@pytest.mark.public("python::utils_ops")
 @pytest.mark.parametrize(("x", "expected"), [(1, 8), (8, 8), (9, 16), (7.9, 8), (33, 40)])
 def test_make_divisible(x, expected):
     assert make_divisible(x, 8) == make_divisible(x, torch.tensor([4, 8, 2])) == expected

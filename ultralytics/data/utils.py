@@ -117,7 +117,7 @@ def verify_image_label(args: tuple) -> tuple:
         return *none, 0, 1, 0, 1, f"{prefix}{label}:{lines[exc.row]}: {exc}"
     except DatasetError as exc:
         return *none, 0, 0, 0, 1, f"{prefix}{exc}"
-    boxes = np.concatenate((found.cls[:, None] * (not single_cls), found.boxes), axis=1)
+    boxes = np.concatenate((found.cls[:, None], found.boxes), axis=1)
     keypoint = None
     if keypoints:
         values = [rows[i][5:] for i in distinct(rows)]

@@ -29,6 +29,7 @@ def make(tmp_path):
 TRAIN = ("train/dog/b.png", "train/cat/a.png", "train/dog/deeper/c.png", "train/.hidden/d.png")
 
 
+@pytest.mark.public("python::classification_split_class_alignment")
 @pytest.mark.parametrize("validation", ["val", "validation", "valid", "test"])
 def test_splits_by_their_names(make, validation):
     root = make(*TRAIN, f"{validation}/cat/e.png")

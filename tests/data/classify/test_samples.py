@@ -116,6 +116,7 @@ def test_nothing_random_is_left(build):
     assert (sample.img.permute(1, 2, 0).float() - torch.from_numpy(np.array(expected)).float()).abs().mean() < 12
 
 
+@pytest.mark.public("python::classify_transforms_train")
 @pytest.mark.parametrize(
     ("options", "low", "high"),
     [
@@ -189,6 +190,7 @@ def test_an_image_that_has_become_unreadable(build, folder, caplog):
     assert sample.im_file.endswith("02.png") and "another image takes its place" in caplog.text
 
 
+@pytest.mark.public("python::classification_fraction_samples_across_classes")
 def test_fraction_as_a_number_is_spread_over_the_classes():
     """The counts are those of the public package for 10 classes of 40 images."""
     cls = np.repeat(np.arange(10), 40)

@@ -23,6 +23,7 @@ def test_rows_and_their_lines(tmp_path):
     assert lines == [1, 4]
 
 
+@pytest.mark.public("python::yolo_dataset_label_encoding")
 def test_byte_order_mark_and_windows_line_ends(tmp_path):
     rows, lines = read(tmp_path, b"\xef\xbb\xbf0 .5 .5 .1 .1\r\n1 .5 .5 .1 .1\r\n")
     assert [row[0] for row in rows] == [0, 1]

@@ -103,6 +103,7 @@ def test_workers_change_nothing(train, network):
     assert_same_weights(runs[0].last, runs[1].last)
 
 
+@pytest.mark.public("engine::resume_incomplete")
 def test_killed_at_any_moment(network, settings):
     assert_killed_equals_whole(settings | {"model": str(network), "imgsz": 32, "nbs": 8})
 

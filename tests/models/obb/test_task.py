@@ -114,6 +114,7 @@ def test_a_training_from_end_to_end(settings):
     assert (again.task, again.names) == ("obb", {0: "red", 1: "blue"})
 
 
+@pytest.mark.public("engine::resume_incomplete")
 def test_killed_at_any_moment(settings):
     assert_killed_equals_whole(settings | {"nbs": 8, "degrees": 45.0})
 

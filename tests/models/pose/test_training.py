@@ -95,6 +95,7 @@ def test_other_keypoints_are_learned_on(settings):
     assert again.model.kpt_shape == (2, 3)
 
 
+@pytest.mark.public("engine::resume_incomplete")
 def test_killed_at_any_moment(settings):
     assert_killed_equals_whole(settings | {"nbs": 8})
 

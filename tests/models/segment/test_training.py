@@ -56,6 +56,7 @@ def test_a_training_from_end_to_end(settings):
     assert again.ckpt.args["task"] == "segment"
 
 
+@pytest.mark.public("engine::resume_incomplete")
 def test_killed_at_any_moment(settings):
     assert_killed_equals_whole(settings | {"nbs": 8, "copy_paste": 0.5, "copy_paste_mode": "mixup"})
 
