@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
-from ultralytics.engine.loggers import quiet
+from ultralytics.engine.loggers import progress_columns, quiet
 from ultralytics.engine.setup import (
     check_unchanged,
     freeze_like,
@@ -112,6 +112,10 @@ class TrainerHooks:
     def criterion(self, preds: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss of a batch, to call backward on, and its parts, detached, which `loss_names` names."""
         return self.loss_function(preds, batch)
+
+    def progress_string(self) -> str:
+        """Heads of the columns beside the progress bar, logged above that of every epoch."""
+        return "\n" + progress_columns(self)
 
     def plot_training_labels(self) -> None:
         """Draw labels.jpg."""

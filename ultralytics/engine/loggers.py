@@ -2,7 +2,10 @@
 
 import csv
 import logging
+import os
+import platform
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,13 +16,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ultralytics.utils import LOGGER
+from ultralytics import __version__
+from ultralytics.utils import LOGGER, ROOT
 from ultralytics.utils.files import read_csv, write_csv
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+    from ultralytics.engine.trainer import BaseTrainer
+
 Row = Mapping[str, float | int | None]
+
+WIDE, NARROW = 11, 6  # characters of a column of the progress bar
+BAR_FORMAT = "{desc} |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+METER = 36  # characters of that beside the columns and the two numbers of batches, with hours and a short bar
 
 
 class LogSink(ABC):
@@ -50,11 +60,43 @@ def named_losses(names: tuple[str, ...], losses: Tensor | None) -> dict[str, flo
     return dict(zip(names, values, strict=True))
 
 
-def progress_line(epoch: str, device: torch.device, losses: Mapping[str, float | None], batch: Mapping) -> str:
-    """Text of the progress bar: epoch, memory, mean losses so far, objects and image size of the batch."""
-    memory = f" {torch.cuda.memory_reserved() / 1e9:.3g}G" if device.type == "cuda" else ""
-    named = " ".join(f"{name} {value:.4g}" for name, value in losses.items() if value is not None)
-    return f"epoch {epoch}{memory} {named} objects {len(batch['cls'])} size {batch['img'].shape[-1]}"
+def run_header(device: torch.device) -> str:
+    """What runs, and where: version and folder of this package, Python, torch and the device."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        what = f"{properties.name}, {properties.total_memory / 1e9:.0f} GB"
+    else:
+        threads = torch.get_num_threads()
+        what = f"{platform.processor() or platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"ultralytics {__version__} in {ROOT}, {versions}, {device} ({what})"
+
+
+def progress_columns(trainer: "BaseTrainer", batch: Mapping | None = None) -> str:
+    """Columns left of the progress bar: for a batch their values, without one their heads.
+
+    They are epoch, memory, mean losses so far, objects and image size of the batch. On a narrow terminal they stand
+    closer together, and the last ones are left out, so that the bar keeps its count, speed and time.
+    """
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
+    except (OSError, ValueError, AttributeError):  # a pipe, a file, a notebook
+        columns = sys.maxsize
+    losses = named_losses(trainer.loss_names, trainer.tloss)
+    room = columns - METER - 2 * len(str(trainer.batches))
+    wide = WIDE * (len(losses) + 4) <= room
+    memory = torch.cuda.memory_reserved(trainer.device) / 1e9 if trainer.device.type == "cuda" else 0
+    cells = {"Epoch": f"{trainer.epoch + 1}/{trainer.epochs}", "GPU_mem": f"{memory:.3g}G"}
+    cells |= {name: "" if value is None else f"{value:.{4 if wide else 3}g}" for name, value in losses.items()}
+    if batch is not None:
+        cells |= {"Instances": str(len(batch["cls"])), "Size": str(batch["img"].shape[-1])}
+    else:
+        heads = (*cells, "Instances", "Size")
+        cells = {name: name if wide else name.partition("_")[0][:4] for name in heads} | {"Epoch": "Epoch"}
+    width = WIDE if wide else NARROW
+    first = max(width, 2 * len(str(trainer.epochs)) + 1)
+    line, *rest = f"{cells.pop('Epoch'):>{first}}", *(f"{cell:>{width}}" for cell in cells.values())
+    return line + "".join(rest[: max((room - first) // width, 0)])
 
 
 class ResultsTable(LogSink):
@@ -84,6 +126,18 @@ class ResultsTable(LogSink):
         """Append a row and rewrite the small file; None and columns that only other rows have stay empty."""
         self.rows.append({k: "" if v is None else f"{v:.6g}" for k, v in row.items()})
         write_csv(self.path, self.rows)
+
+
+class EpochTimes(LogSink):
+    """Time of every epoch, in the log."""
+
+    def __init__(self, table: ResultsTable) -> None:
+        self.table = table  # gets each row before, and has those from before a resume
+
+    def add(self, row: Row) -> None:
+        """Log the time since the row before."""
+        before = float(self.table.rows[-2]["time"]) if len(self.table.rows) > 1 else 0.0
+        LOGGER.info(f"epoch {row['epoch']} took {row['time'] - before:.1f} s, validation included")
 
 
 def is_row(row: Mapping[str, str]) -> bool:

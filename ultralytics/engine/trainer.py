@@ -15,9 +15,9 @@ from tqdm import tqdm
 from ultralytics.cfg import Options
 from ultralytics.data.build import Loader
 from ultralytics.data.utils import dataset_info
+from ultralytics.engine import loggers
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.hooks import TrainerHooks
-from ultralytics.engine.loggers import LogSink, ResultsTable, TensorBoard, named_losses, progress_line, quiet
 from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
 from ultralytics.engine.runtime import deterministic, inference_dtype, largest_batch, norm_advice, resolve_runtime
 from ultralytics.engine.setup import (
@@ -41,7 +41,7 @@ from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Criterion, Metrics, Task
 from ultralytics.nn import routing
 from ultralytics.nn.tasks import BaseModel
-from ultralytics.utils import LOGGER, refused
+from ultralytics.utils import HEADING, LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import TrainingError
 from ultralytics.utils.torch_utils import ModelEMA, select_device
@@ -101,8 +101,8 @@ class BaseTrainer(TrainerHooks):
         self.batch_size = self.args.batch
         self.save_dir = self._resume.run_dir if self._resume else init_run_dir(self.args)
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))
-        self.table = ResultsTable(self.save_dir / "results.csv")
-        self.sinks: list[LogSink] = [self.table, TensorBoard(self.save_dir)]  # each gets the row of every epoch
+        self.table = loggers.ResultsTable(self.save_dir / "results.csv")
+        self.sinks = [self.table, loggers.EpochTimes(self.table), loggers.TensorBoard(self.save_dir)]
         self.epoch = self.start_epoch = self.best_epoch = 0
         self.epochs = self.args.epochs
         self.stop = False
@@ -124,7 +124,8 @@ class BaseTrainer(TrainerHooks):
     def train(self) -> Metrics:
         """Train to the end; metrics of the best weights, or with save=False of the last epoch's EMA ones."""
         try:
-            with deterministic(self.args.deterministic), quiet(not self.args.verbose), norm_advice(self.args):
+            with deterministic(self.args.deterministic), loggers.quiet(not self.args.verbose), norm_advice(self.args):
+                LOGGER.info(loggers.run_header(self.device))
                 self.callbacks.run("on_pretrain_routine_start", self)
                 self.setup()
                 self.callbacks.run("on_pretrain_routine_end", self)
@@ -192,7 +193,7 @@ class BaseTrainer(TrainerHooks):
         start_run_dir(self.save_dir, self.args)
         if self.args.plots:
             self.plot_training_labels()
-        LOGGER.info(f"training on {self.device}, results in {self.save_dir}")
+        LOGGER.info(f"results in {self.save_dir}")
         for note in self.runtime.notes:
             LOGGER.warning(note)
         if self._resume:
@@ -248,7 +249,8 @@ class BaseTrainer(TrainerHooks):
         self.train_loader.set_epoch(self.epoch)
         self.tloss, batches_counted = None, 0
         self.callbacks.run("on_train_epoch_start", self)
-        with tqdm(self.train_loader, disable=not self.args.verbose) as bar:
+        LOGGER.info(self.progress_string(), extra=HEADING)
+        with tqdm(self.train_loader, bar_format=loggers.BAR_FORMAT, disable=not self.args.verbose) as bar:
             for i, loaded in enumerate(bar):
                 self.callbacks.run("on_train_batch_start", self)
                 self.iteration = self.epoch * self.batches + i
@@ -268,9 +270,7 @@ class BaseTrainer(TrainerHooks):
                         self.optimizer_step()
                         self.last_step = self.iteration
                 if self.args.verbose:
-                    losses = named_losses(self.loss_names, self.tloss)
-                    text = progress_line(f"{self.epoch + 1}/{self.epochs}", self.device, losses, batch)
-                    bar.set_description(text, refresh=False)
+                    bar.set_description_str(loggers.progress_columns(self, batch), refresh=False)
                 self.callbacks.run("on_train_batch_end", self)
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
                     LOGGER.info(f"time limit of {self.args.time:g} h reached")
@@ -340,7 +340,7 @@ class BaseTrainer(TrainerHooks):
         self.metrics, self.fitness = {}, None
         if self.args.val or self.stop or self.epoch + 1 >= self.epochs:
             self.validator(self)
-            metrics, losses = self.validator.metrics, named_losses(self.loss_names, self.validator.loss)
+            metrics, losses = self.validator.metrics, loggers.named_losses(self.loss_names, self.validator.loss)
             self.fitness = metrics.fitness
             self.metrics = {name: value for name, value in metrics.results_dict.items() if name != "fitness"}
             self.metrics |= {f"val/{name}": value for name, value in losses.items()}
@@ -359,7 +359,7 @@ class BaseTrainer(TrainerHooks):
         row = {
             "epoch": self.epoch + 1,
             "time": self.seconds,
-            **{f"train/{name}": value for name, value in named_losses(names, self.tloss).items()},
+            **{f"train/{name}": value for name, value in loggers.named_losses(names, self.tloss).items()},
             **{name: self.metrics.get(name) for name in (*self.task.metric_keys, *(f"val/{n}" for n in names))},
             **{f"lr/pg{i}": group["lr"] for i, group in enumerate(self.optimizer.param_groups)},
         }
@@ -412,7 +412,7 @@ class BaseTrainer(TrainerHooks):
             reduced.training = None
             save_checkpoint(self.last, reduced)
         self.callbacks.run("on_fit_epoch_end", self)  # once more, as in the public package, with the final metrics
-        LOGGER.info(f"{self.epoch + 1} epochs in {self.seconds / 3600:.2f} hours, results in {self.save_dir}")
+        LOGGER.info(f"{self.epoch + 1} epoch{'s' if self.epoch else ''} in {self.seconds / 3600:.3f} hours")
         return metrics
 
     # Checkpoints -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOGGER = logging.getLogger("ultralytics")
+HEADING = {"style": "bold"}  # `extra` of the heads of a table
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder of the package
 ASSETS = ROOT / "assets"  # two drawn scenes, under the names that scripts ask for
@@ -39,6 +40,16 @@ class _ConsoleHandler(logging.StreamHandler):
             return
         self.stream = sys.stdout  # not the one at import: notebooks and tests exchange it
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Text of the record; on a terminal heads of tables are bold, warnings yellow and errors red."""
+        text = super().format(record)
+        style = {"WARNING": "yellow", "ERROR": "red"}.get(record.levelname) or getattr(record, "style", None)
+        plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"  # no-color.org
+        knows_colors = not WINDOWS or "WT_SESSION" in os.environ  # the older console of Windows prints the codes
+        if not style or plain or not knows_colors or not self.stream.isatty():
+            return text
+        return colorstr(style, text)
 
 
 def _make_printable(record: logging.LogRecord) -> bool:

@@ -17,7 +17,7 @@ from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.task import Criterion, Outputs, Task, refuse_losses
 from ultralytics.nn.tasks import BaseModel, ClassificationModel
-from ultralytics.utils import LOGGER
+from ultralytics.utils import HEADING, LOGGER
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import v8ClassificationLoss
 from ultralytics.utils.metrics import TOP, ClassifyMetrics
@@ -57,7 +57,7 @@ class ClassifyEvaluator:
         metrics.speed = speed
         metrics.process()
         row = "%22s" + "%11s" + "%11.3g" * 2
-        LOGGER.info("%22s" + "%11s" * 3, "classes", "images", "top1_acc", "top5_acc")
+        LOGGER.info("%22s" + "%11s" * 3, "classes", "images", "top1_acc", "top5_acc", extra=HEADING)
         LOGGER.info(row, "all", len(self.dataset), *metrics.mean_results())
         if self.final and options.verbose:
             for c in np.flatnonzero(metrics.nt_per_class).tolist():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ultralytics.data.dataset import Batch, YOLODataset
 from ultralytics.engine.results import Results
-from ultralytics.utils import LOGGER
+from ultralytics.utils import HEADING, LOGGER
 from ultralytics.utils.errors import DatasetError, DependencyError
 from ultralytics.utils.files import unused_name
 from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
@@ -154,7 +154,7 @@ class DetectEvaluator:
         metrics = self.metrics
         row = "%22s" + "%11s" * 2 + "%11.3g" * len(metrics.keys)
         totals = metrics.nt_per_class.sum()
-        LOGGER.info("%22s" + "%11s" * (len(self.task.header) - 1), *self.task.header)
+        LOGGER.info("%22s" + "%11s" * (len(self.task.header) - 1), *self.task.header, extra=HEADING)
         LOGGER.info(row, "all", len(self.dataset), totals, *metrics.mean_results())
         if self.final and self.options.verbose and len(self.names) > 1:
             for i, c in enumerate(metrics.ap_class_index.tolist()):
