@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,12 +13,15 @@ from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.exporter import Exporter, export_formats
+from ultralytics.engine.results import Results
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo import TASK_CLASSES, task_class
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.models.yolo.segment import SegmentationTrainer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.ops import scale_boxes
 
 
 class MyModel(DetectionModel):
@@ -188,10 +192,58 @@ def test_a_predictor_by_itself_and_of_yolo(network, tmp_path):
     class Nothing(DetectionPredictor):
         def setup_model(self, model=None):
             super().setup_model(model)
-            self.args = self.args.replace(conf=0.999)
-            self.task.options = self.args
+            self.args.conf = 0.999
 
     assert len(model.predict(image, predictor=Nothing, imgsz=64, conf=0.0001, device="cpu", verbose=False)[0]) == 0
+
+
+def test_options_of_a_predictor_are_set_from_call_to_call(network):
+    image = np.full((96, 64, 3), 90, np.uint8)
+    predictor = DetectionPredictor(overrides={"model": str(network), "imgsz": 64, "conf": 0.0001, "device": "cpu"})
+    before = predictor(image)[0].boxes.data
+    predictor.args.conf = float(before[:3, 4].mean())
+    assert 0 < len(predictor(image)[0]) < 3 <= len(before)
+    predictor.args.conf = None  # the default of predictions
+    assert predictor.args.conf == 0.25
+    predictor.args.imgsz, predictor.args.rect = 50, False
+    predictor(image)
+    assert predictor.args.imgsz == 64
+    with pytest.raises(ConfigError, match="conf=7: expected a number"):
+        predictor.args.conf = 7
+    with pytest.raises(ConfigError, match="there is no option 'confidence'"):
+        predictor.args.confidence = 0.3
+
+
+def test_a_predictor_is_what_its_methods_say(network, tmp_path):
+    """The three steps as they are replaced in public scripts, with the public arguments."""
+    seen = []
+
+    class Mine(DetectionPredictor):
+        def preprocess(self, im):
+            seen.append([image.shape for image in im])
+            return super().preprocess([255 - image for image in im])
+
+        def inference(self, im, *args, **kwargs):
+            seen.append(tuple(im.shape))
+            return super().inference(im, *args, **kwargs)
+
+        def postprocess(self, preds, img, orig_imgs):
+            results = []
+            for i, pred in enumerate(non_max_suppression(preds, self.args.conf, self.args.iou)):
+                pred[:, :4] = scale_boxes(img.shape[2:], pred[:, :4], orig_imgs[i].shape)
+                results.append(Results(orig_imgs[i], path=self.batch[0][i], names=self.model.names, boxes=pred))
+            return results
+
+    image = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
+    path = str(tmp_path / "a.png")
+    cv2.imwrite(path, image)
+    model, options = YOLO(network), {"imgsz": 64, "conf": 0.0001, "device": "cpu", "verbose": False}
+    expected = model.predict([255 - image] * 2, **options)
+    results = model.predict([path, image], predictor=Mine, **options)
+    assert seen == [[(64, 48, 3)] * 2, (2, 3, 64, 64)] and results[0].path == path
+    for a, b in zip(expected, results, strict=True):
+        assert len(a) and (b.orig_img == image).all()
+        torch.testing.assert_close(a.boxes.data, b.boxes.data)
 
 
 @pytest.mark.public("engine::export")

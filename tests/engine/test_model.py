@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from ultralytics import YOLO, cfg
 from ultralytics.engine import model as engine_model
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, SourceError
+from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
 
 
 @pytest.fixture
@@ -188,8 +188,6 @@ def test_info(detector, caplog):
 
 
 def test_refused_calls(detector, picture):
-    with pytest.raises(SourceError, match="nothing to predict on"):
-        detector()
     with pytest.raises(ConfigError, match="there is no option 'confidence'"):
         detector(picture, confidence=0.3)
     with pytest.raises(ConfigError, match=r"batch=0\.5 of the GPU's memory is for training"):

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from tests.close import assert_same_detections
+from ultralytics import YOLO
 from ultralytics.engine import predictor as predictor_module
-from ultralytics.utils import display
-from ultralytics.utils.errors import DeviceError, SourceError
+from ultralytics.utils import ASSETS, display
+from ultralytics.utils.errors import ConfigError, DeviceError, ModelError, SourceError
 from ultralytics.utils.metrics import box_iou
 
 
@@ -197,7 +198,7 @@ def test_what_is_said(detector, predict, folder, caplog):
 
 def test_a_stream_gives_results_one_by_one(detector, predict, folder):
     started = []
-    detector.add_callback("on_predict_batch_start", lambda p: started.append(p.batch[0].path))
+    detector.add_callback("on_predict_batch_start", lambda p: started.append(p.batch[0][0]))
     results = predict(folder, stream=True)
     assert isinstance(results, Iterator) and not started
     for i, result in enumerate(results, 1):
@@ -239,6 +240,44 @@ def test_callbacks(detector, predict, folder, clip):
     detector.callbacks.clear()
     detector.add_callback("on_predict_postprocess_end", lambda p: p.results[0].update(boxes=torch.zeros(0, 6)))
     assert len(predict(folder / "0.png")[0]) == 0
+
+
+def test_without_a_source_it_looks_at_the_assets(detector, predict, caplog):
+    results = predict(None)
+    assert sorted(Path(r.path).name for r in results) == ["bus.jpg", "zidane.jpg"]
+    assert caplog.text.count("no source= was given") == 1 and str(ASSETS) in caplog.text
+    assert len(detector(imgsz=64, source=ASSETS / "bus.jpg", verbose=False)) == 1
+
+
+# YOLO.embed of the public package (8.4.190, CPU) on the first image of BCCD: of the layer before the head, of
+# embed=[3, 5], and at imgsz=128: the norm and the first number of the vector.
+VECTORS = {
+    "detect": ((8.61979, 0.11837), (8.12948, -0.15656), (7.94385, 0.01357)),
+    "segment": ((4.44166, 0.37468), (5.97204, -0.20574), (4.41087, 0.39512)),
+    "pose": ((4.93877, -0.18091), (6.54144, 0.52649), (4.7323, -0.13297)),
+    "obb": ((6.38112, 0.82986), (5.49947, 0.26489), (6.59616, 0.91397)),
+    "classify": ((10.88508, 0.4202), (7.91579, 0.64264), (10.39522, 0.54991)),
+}
+
+
+@pytest.mark.parametrize("task", VECTORS)
+def test_vectors_are_the_public_ones(reference, task):
+    model = YOLO(reference / "golden" / "weights" / f"{task}.pt")
+    image = reference / "data" / "bccd" / "images" / "train" / "BloodImage_00000.jpg"
+    calls = (model.embed, {}), (model.predict, {"embed": [3, 5]}), (model.embed, {"imgsz": 128})
+    for (call, options), expected in zip(calls, VECTORS[task], strict=True):
+        (vector,) = call(image, verbose=False, **options)
+        assert vector.ndim == 1 and (vector.norm().item(), vector[0].item()) == pytest.approx(expected, abs=2e-4)
+
+
+def test_vectors_of_many_images(detector, folder, caplog):
+    stream = detector.embed(folder, stream=True, imgsz=64, verbose=False)
+    assert isinstance(stream, Iterator) and [v.shape for v in stream] == [detector.embed(folder, imgsz=64)[0].shape] * 5
+    assert not detector.predictor.seen and not detector.predictor.results
+    with pytest.raises(ModelError, match=r"embed=\[99\]: there is no layer 99"):
+        detector.predict(folder, embed=99)
+    with pytest.raises(ConfigError, match="augment=True makes several"):
+        detector.embed(folder, augment=True)
 
 
 @pytest.fixture

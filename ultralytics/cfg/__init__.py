@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ultralytics import utils
 from ultralytics.cfg.command import MODES, parse_words
-from ultralytics.cfg.options import METHOD_DEFAULTS, OPTIONS, TASKS, Options, check_values
+from ultralytics.cfg.options import METHOD_DEFAULTS, OPTIONS, TASKS, Options, SettableOptions, check_values
 from ultralytics.utils import IterableSimpleNamespace
 from ultralytics.utils.errors import ConfigError, DatasetError, ModelError, OptionNameError
 from ultralytics.utils.files import load_yaml, nearest
@@ -26,6 +26,7 @@ __all__ = [
     "MODES",
     "TASKS",
     "Options",
+    "SettableOptions",
     "cfg2dict",
     "check_dict_alignment",
     "get_cfg",

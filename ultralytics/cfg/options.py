@@ -104,6 +104,7 @@ class Options:
     half: bool  # float16 inference (CUDA only); export: float16 weights and images
     augment: bool  # detect: test-time augmentation, which joins predictions at several sizes and mirrored
     agnostic_nms: bool  # NMS: boxes suppress each other across classes
+    embed: list[int] | None  # return means of these layers' feature maps instead of results: 21 or [15, 21]
     source: Any  # what to predict on: file, folder, glob, list, video, camera index, array
     vid_stride: int  # process every n-th frame of a video
     classes: list[int] | None  # keep only these class indices: 0 or [0, 2]
@@ -209,6 +210,20 @@ class Options:
         return Options(values, self.given)
 
 
+class SettableOptions(Options):
+    """Options of a predictor, which can be set from call to call: `predictor.args.conf = 0.5`."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options.as_dict(), options.given)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an option, checked as in a call; None is the default of predictions."""
+        values = check_values({name: value})
+        if name in values and values[name] is None:
+            values[name] = METHOD_DEFAULTS["predict"].get(name)
+        self.__dict__.update(values, given=self.given | values.keys())
+
+
 OPTIONS: dict[str, OptionType] = {
     # What to run
     "task": optional(choice(*TASKS)),
@@ -249,7 +264,7 @@ OPTIONS: dict[str, OptionType] = {
     "max_det": integer(1),
     "source": SOURCE,
     "vid_stride": integer(1),
-    "classes": optional(list_of(integer(0))),
+    **dict.fromkeys(("classes", "embed"), optional(list_of(integer(0)))),
     **dict.fromkeys(("save_json", "retina_masks", "half", "augment", "agnostic_nms", "show"), FLAG),
     **dict.fromkeys(("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes"), FLAG),
     "line_width": optional(integer(1)),

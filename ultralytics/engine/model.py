@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ultralytics.cfg import DEFAULT_YAML, TASKS, Options, get_options
 from ultralytics.engine.callbacks import Callbacks
@@ -19,7 +19,7 @@ from ultralytics.nn.autobackend import FORMATS, ExportedNetwork, is_exported
 from ultralytics.nn.tasks import checkpoint_task, find_task, model_from_checkpoint, yaml_model_load
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ultralytics.utils.errors import ConfigError, ModelError, SourceError
+from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.files import nearest
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.torch_utils import select_device
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # the loops are imported when they are asked for: `from ultra
     from ultralytics.models.yolo.task import Metrics, Task
     from ultralytics.nn.routing import Routing
 
-Predicted = list[Results] | Iterator[Results]
+Predicted = list[Results] | Iterator[Results] | list[Tensor] | Iterator[Tensor]  # the latter with `embed`
 KEPT_OPTIONS = ("data", "imgsz", "single_cls")  # what a checkpoint tells later calls about its training
 NOT_IMPLEMENTED = {
     "benchmark": "a comparison of formats",
@@ -113,19 +113,24 @@ class YOLO(nn.Module):
     ) -> Predicted:
         """Results on images or videos: a list, or with `stream` an iterator that keeps none of them.
 
-        `source` is a path, folder, glob, .txt list, video, BGR array, PIL image, RGB tensor 0..1, or a list of these.
+        `source` is a path, folder, glob, .txt list, video, BGR array, PIL image, RGB tensor 0..1, or a list of these;
+        without one, the images of utils.ASSETS. With `embed`, a list of layers, vectors instead of results.
         `predictor` is a class of your own, such as a subclass of DetectionPredictor.
         """
         from ultralytics.engine.predictor import BasePredictor
 
         checked = self.resolve("predict", options if source is None else options | {"source": source})
-        if checked.source is None:
-            raise SourceError(
-                "nothing to predict on: give source=, a path, folder, glob, video, array, image or tensor"
-            )
         self._warn_untrained()
         self.predictor = (predictor or BasePredictor)(overrides=checked, _callbacks=self.callbacks)
         return self.predictor(checked.source, self.network(checked), stream)
+
+    def embed(self, source: object = None, stream: bool = False, **options: object) -> Predicted:
+        """Vectors (C,) of images: means of the feature maps of the layers `embed`, by default the last before the head.
+
+        A list, or with `stream` an iterator. `source` and `options` as for `predict`.
+        """
+        last = len(self._layers("embed").model) - 2
+        return self.predict(source, stream, **{"embed": [last]} | options)
 
     def routing(self, source: object, file: str | Path | None = "routing.png", **options: object) -> "Routing":
         """Routing weights that dynamic convolutions give their experts on images (nn/routing.py).
@@ -394,6 +399,10 @@ class YOLO(nn.Module):
                 f"classes={unknown}: the network has the classes 0 to {len(self.names) - 1}, and finds no other"
             )
         self._task.check_options(options, method)
+        if method == "predict" and options.embed is not None:
+            self._layers("embed")
+            if options.augment:
+                raise ConfigError("embed takes the feature maps of one pass, augment=True makes several: leave one out")
         if options.augment and method in ("val", "predict"):
             options = options.replace(augment=self._can_augment())
         if isinstance(self.model, ExportedNetwork):

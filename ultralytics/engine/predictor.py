@@ -3,20 +3,23 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ultralytics.cfg import Options
-from ultralytics.data.loaders import Frame, Source, load_source
+from ultralytics.cfg import Options, SettableOptions
+from ultralytics.data.loaders import Frame, Source, load_source, stack_if_tensors
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
 from ultralytics.engine.runtime import Stopwatch, in_batches, speed_line
 from ultralytics.engine.setup import Given, explicit_options, resolve_options
 from ultralytics.models.yolo import task_class
-from ultralytics.models.yolo.task import Task
-from ultralytics.utils import LOGGER, refused
+from ultralytics.models.yolo.task import Outputs, Task
+from ultralytics.utils import ASSETS, LOGGER, refused
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, SourceError
 from ultralytics.utils.files import increment_path, is_utf8, unused_name
 from ultralytics.utils.plotting import image_name, writing
@@ -28,8 +31,10 @@ TOGETHER = 16  # images of a list, and images in memory, form batches of up to t
 class BasePredictor:
     """Loop over one source at a time.
 
-    Callbacks receive it with `args`, `source`, `batch` (its frames), `results`, `seen`, `speed` and `save_dir`.
-    YOLO(...).predict(source, predictor=MyPredictor) runs a subclass.
+    Every batch goes through `preprocess`, `inference` and `postprocess`, which a subclass may replace:
+    YOLO(...).predict(source, predictor=MyPredictor) runs it. `args` can be set from call to call: `args.conf = 0.5`.
+    Callbacks receive the predictor with `args`, `source`, `batch` (paths, images as they came, and what the log says of
+    each), `frames` (the same as objects), `results`, `seen`, `speed` and `save_dir`.
     """
 
     task_class: type[Task] | None = None  # None: that of the network
@@ -42,16 +47,17 @@ class BasePredictor:
     ) -> None:
         """Options are those of `cfg`, a file or a namespace, and of `overrides`, which win; `model` is among them."""
         if isinstance(overrides, Options) and cfg is None:  # a YOLO has checked them for its network
-            self.args = overrides
+            self.args = SettableOptions(overrides)
         else:
             given = explicit_options(cfg, overrides)
             task = self.task_class or task_class(given.get("task") or "detect")
-            self.args = resolve_options(task, "predict", given)
+            self.args = SettableOptions(resolve_options(task, "predict", given))
         self.callbacks = Callbacks.of(_callbacks)
         self.model: nn.Module | None = None
         self.task: Task | None = None
         self.source: Source | None = None
-        self.batch: list[Frame] = []
+        self.batch: tuple[list[str], list[np.ndarray], list[str]] = ([], [], [])
+        self.frames: list[Frame] = []
         self.results: list[Results] = []
         self.writer: Writer | None = None
         self.seen = 0
@@ -59,11 +65,18 @@ class BasePredictor:
 
     def __call__(
         self, source: object = None, model: nn.Module | str | Path | None = None, stream: bool = False
-    ) -> list[Results] | Iterator[Results]:
-        """Results on a source, by default that of the options: a list, or with `stream` one after the other."""
+    ) -> list[Results] | Iterator[Results] | list[Tensor] | Iterator[Tensor]:
+        """Results on a source, by default that of the options: a list, or with `stream` one after the other.
+
+        With the option `embed`, a vector (C,) of each image instead.
+        """
         if model is not None or self.model is None:
             self.setup_model(model)
-        results = self.stream(self.model, self.args.source if source is None else source)
+        source = self.args.source if source is None else source
+        if source is None:
+            LOGGER.warning(f"no source= was given: predicting on the images of {ASSETS}")
+            source = ASSETS
+        results = self.stream(source)
         return results if stream else list(results)
 
     def setup_model(self, model: nn.Module | str | Path | None = None) -> None:
@@ -73,14 +86,12 @@ class BasePredictor:
 
             yolo = YOLO(model or self.args.model)
             given = explicit_options(self.args) | {"model": str(model or self.args.model), "task": None}
-            self.args = yolo.resolve("predict", given)
+            self.args = SettableOptions(yolo.resolve("predict", given))
             model = yolo.network(self.args)
         task = self.task_class or task_class(model.task)
         if task.name != model.task:
             raise ConfigError(f"{type(self).__name__} is for {task.name}, and the network has a head for {model.task}")
         self.model, self.task = model, task(self.args)
-        if self.args.save or self.args.save_txt or self.args.save_crop:
-            self.writer = Writer(self.args)
 
     @property
     def save_dir(self) -> Path | None:
@@ -93,62 +104,87 @@ class BasePredictor:
         return {stage: self._spent[stage] / max(self.seen, 1) for stage in STAGES}
 
     @torch.no_grad()
-    def stream(self, model: nn.Module, source: object) -> Iterator[Results]:
+    def stream(self, source: object) -> Iterator[Results] | Iterator[Tensor]:
         """Results in order, each as soon as its batch is done; nothing older is kept."""
+        if self.writer is None and (self.args.save or self.args.save_txt or self.args.save_crop):
+            self.writer = Writer(self.args)
+        stride = self.model.max_stride
+        self.args.imgsz = check_imgsz(self.args.imgsz, stride)  # it may have been set since the options were checked
         self.source = load_source(source, vid_stride=self.args.vid_stride)
         together = self.source.together and "batch" not in self.args.given
         self.callbacks.run("on_predict_start", self)
-        shape: tuple[int, ...] = ()
         try:
-            for batch in in_batches(self.source, TOGETHER if together else self.args.batch):
-                self.batch = batch
+            for frames in in_batches(self.source, TOGETHER if together else self.args.batch):
+                self.frames = frames
+                self.batch = (
+                    [frame.path for frame in frames],
+                    [frame.image for frame in frames],
+                    [self._place(frame) for frame in frames],
+                )
                 self.callbacks.run("on_predict_batch_start", self)
-                shape = self._predict(model)
+                watch = Stopwatch(self.model.device, STAGES)
+                with watch("preprocess"):
+                    tensors = stack_if_tensors(frames, stride)
+                    images = self.preprocess(self.batch[1] if tensors is None else tensors)
+                with watch("inference"):
+                    preds = self.inference(images)
+                if self.args.embed is not None:
+                    yield from preds
+                    continue
+                with watch("postprocess"):
+                    self.results = self.postprocess(preds, images, self.batch[1])
+                for result in self.results:
+                    result.save_dir = self.save_dir and str(self.save_dir)
+                    result.speed = watch.per_image(len(images))
+                    self._spent.update(result.speed)
                 self.callbacks.run("on_predict_postprocess_end", self)
-                for frame, result in zip(self.batch, self.results, strict=True):
-                    self._emit(frame, result, shape)
+                for frame, place, result in zip(frames, self.batch[2], self.results, strict=True):
+                    self._emit(frame, place, result, images.shape[2:])
                 self.callbacks.run("on_predict_batch_end", self)
                 yield from self.results
         finally:
             if self.writer:
                 self.writer.close()
-        if self.args.verbose:
-            LOGGER.info(f"{speed_line(self.speed)} at shape {(1, *shape[1:])}")
+        if self.args.verbose and self.seen:
+            LOGGER.info(f"{speed_line(self.speed)} at shape {(1, *images.shape[1:])}")
         if self.source.skipped:
             LOGGER.warning(f"{len(self.source.skipped)} of {len(self.source)} images and videos were skipped")
         if self.writer and self.args.verbose:
             LOGGER.info(f"Results saved to {self.save_dir}")
         self.callbacks.run("on_predict_end", self)
 
-    def _predict(self, model: nn.Module) -> tuple[int, ...]:
-        """Make the results of the batch; returns the shape (B, 3, H, W) of the network's input."""
-        watch = Stopwatch(model.device, STAGES)
-        with watch("preprocess"):
-            images = self.task.preprocess(self.batch, model.max_stride).to(model.device, model.dtype)
-        with watch("inference"):
-            outputs = self.task.infer(model, images)
-        with watch("postprocess"):
-            preds = self.task.postprocess(outputs, model.nc)
-            self.results = [
-                self.task.to_result(pred, images.shape[2:], frame, model)
-                for pred, frame in zip(preds, self.batch, strict=True)
-            ]
-        for result in self.results:
-            result.save_dir = self.save_dir and str(self.save_dir)
-            result.speed = watch.per_image(len(images))
-            self._spent.update(result.speed)
-        return tuple(images.shape)
+    def preprocess(self, im: list[np.ndarray] | Tensor) -> Tensor:
+        """Images (h, w, 3) BGR, or a tensor that is a batch already, to the network's input (B, 3, H, W) 0..1."""
+        if not isinstance(im, Tensor):
+            im = self.task.preprocess([Frame(image, "") for image in im], self.model.max_stride)
+        return im.to(self.model.device, self.model.dtype)
 
-    def _emit(self, frame: Frame, result: Results, shape: tuple[int, ...]) -> None:
-        """Log, save and show the result of a frame as asked for."""
+    def inference(self, im: Tensor, *args: Any, **kwargs: Any) -> Outputs | tuple[Tensor, ...]:
+        """What the network makes of its input; with the option `embed`, vectors (C,). It gets further arguments."""
+        if self.args.embed is not None:
+            return self.model.predict(im, embed=self.args.embed)
+        return self.model(im, *args, **kwargs) if args or kwargs else self.task.infer(self.model, im)
+
+    def postprocess(self, preds: Outputs, img: Tensor, orig_imgs: list[np.ndarray]) -> list[Results]:
+        """Results, on the images as they came, of the network's outputs for its input `img`."""
+        return [
+            self.task.to_result(pred, img.shape[2:], Frame(image, path), self.model)
+            for pred, image, path in zip(
+                self.task.postprocess(preds, self.model.nc), orig_imgs, self.batch[0], strict=True
+            )
+        ]
+
+    def _place(self, frame: Frame) -> str:
+        """Words of the log for a frame: its number and its path."""
+        kind, of = ("video", f"/{frame.frames}" if frame.frames else "") if frame.is_video else ("image", "")
+        number = f" (frame {frame.frame}{of})" if frame.is_video else ""
+        return f"{kind} {frame.item}/{len(self.source)}{number} {frame.path}: "
+
+    def _emit(self, frame: Frame, place: str, result: Results, shape: Sequence[int]) -> None:
+        """Log, save and show the result of a frame as asked for; `shape` (H, W) is what the network saw."""
         self.seen += 1
         if self.args.verbose:
-            kind, of = ("video", f"/{frame.frames}" if frame.frames else "") if frame.is_video else ("image", "")
-            number = f" (frame {frame.frame}{of})" if frame.is_video else ""
-            height, width = shape[2:]
-            objects, ms = result.verbose(), result.speed["inference"]
-            place = f"{kind} {frame.item}/{len(self.source)}{number} {frame.path}"
-            LOGGER.info(f"{place}: {height}x{width} {objects}{ms:.1f}ms")
+            LOGGER.info(f"{place}{shape[0]}x{shape[1]} {result.verbose()}{result.speed['inference']:.1f}ms")
         if self.writer:
             self.writer.write(frame, result)
         if self.args.show:
