@@ -73,9 +73,9 @@ def test_a_gpu_that_is_not_there_says_why(gpus, count, built, device, reason):
 
 
 @pytest.mark.parametrize("device", ["0,1", [0, 1], (0, 1), "cuda:0,1", "cuda:0,cuda:1", ["cuda:0", "cuda:1"]])
-def test_several_devices_come_later(gpus, device):
+def test_several_devices_are_for_training(gpus, device):
     gpus(2)
-    with pytest.raises(DeviceError, match="device=0,1: several devices come later"):
+    with pytest.raises(DeviceError, match="device=0,1: several devices are for training; name one"):
         select_device(device)
 
 

@@ -56,7 +56,7 @@ class Options:
     model: str | None  # network to build (.yaml) or weights to start from (.pt, .safetensors)
     data: str | list[str] | None  # dataset YAML, or for classify a folder of images by class
     cfg: str | None  # YAML with options of your own; those given in the call override it
-    device: int | str | list[int | str] | None  # 0 (first GPU), cpu or mps
+    device: int | str | list[int | str] | None  # 0 (first GPU), cpu or mps; train: or several, 0,1
     project: str  # parent folder of the runs; empty: runs/train, runs/val or runs/detect
     name: str  # name of the run folder; empty: exp
     exist_ok: bool  # write into an existing run folder instead of exp2, exp3, ...
@@ -86,6 +86,7 @@ class Options:
     freeze: int | list[int | str] | None  # layers to freeze: 10 (the first ten), [0, 1] or names ([model.22.dfl])
     multi_scale: float  # vary imgsz per batch by up to this fraction; True: 0.5
     compile: bool  # compile the network with torch.compile
+    sync_bn: bool  # several processes: norms learn from the images of all of them, not each from its own
     channels_last: bool  # NHWC memory format, often faster on GPUs
     overlap_mask: bool  # segment: overlapping pixels belong to the smallest object
     mask_ratio: int  # segment: downsampling ratio of the training masks
@@ -252,7 +253,7 @@ OPTIONS: dict[str, OptionType] = {
         (*FLAG.alternatives, *FRACTION.alternatives),
         read=lambda value: FRACTION.read(value) if (flag := FLAG.read(value)) is INVALID else 0.5 * flag,  # True: 0.5
     ),
-    **dict.fromkeys(("single_cls", "cos_lr", "compile", "overlap_mask", "val", "plots"), FLAG),
+    **dict.fromkeys(("single_cls", "cos_lr", "compile", "sync_bn", "overlap_mask", "val", "plots"), FLAG),
     "channels_last": OptionType(FLAG.alternatives, read=lambda value: FLAG.read(False if value is None else value)),
     "mask_ratio": integer(1, 32),
     "nbs": integer(1),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from ultralytics.cfg import Options, get_options
 from ultralytics.data.augment import seeded_rng
@@ -24,6 +24,7 @@ from ultralytics.data.loaders import Batches, LoadImagesAndVideos, LoadPilAndNum
 from ultralytics.data.utils import dataset_info
 from ultralytics.utils import refused
 from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.processes import process_rank, share_of
 
 PREFETCH = 2  # batches that each worker loads ahead
 
@@ -59,16 +60,36 @@ class IndexSampler(Sampler):
         return iter(order.tolist())
 
 
+class ShareSampler(BatchSampler):
+    """The share that this process has of each batch: all of it, unless several processes train one run.
+
+    Together they see the batches that one process would. Where a batch has fewer images than there are processes, some
+    get its first image, which does not count.
+    """
+
+    def __iter__(self) -> Iterator[list]:
+        for keys in super().__iter__():
+            yield keys[share_of(len(keys), *process_rank())] or keys[:1]
+
+
 class Loader(DataLoader):
-    """Batches of one epoch after another; the dataset's `collate` says what is in them."""
+    """Batches of one epoch after another, or shares of them; the dataset's `collate` says what is in them.
+
+    Where processes have shares, a batch says how many images the `whole` has, and whether its own are `counts`.
+    """
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, of the iterations that start from now on."""
-        self.sampler.epoch = epoch
+        self.batch_sampler.sampler.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
+        images, size, (rank, processes) = len(self.batch_sampler.sampler), self.batch_sampler.batch_size, process_rank()
         try:
-            yield from super().__iter__()
+            for i, batch in enumerate(super().__iter__()):
+                if processes > 1:
+                    whole = range(min(size, images - i * size))
+                    batch |= {"whole": len(whole), "counts": bool(whole[share_of(len(whole), rank, processes)])}
+                yield batch
         except DatasetError as exc:
             # From a worker it comes with a traceback in its text, and the sentence at the end.
             raise DatasetError(str(exc).strip().rpartition(f"{DatasetError.__name__}: ")[2]) from None
@@ -94,11 +115,9 @@ def build_loader(
         dataset.share_memory((PREFETCH * workers + 1) * dataset.batch, context.Lock())
     return Loader(
         dataset,
-        batch_size=dataset.batch,
-        sampler=EpochSampler(len(dataset)),
+        batch_sampler=ShareSampler(EpochSampler(len(dataset)), dataset.batch, drop_last),
         collate_fn=dataset.collate,
         pin_memory=pin_memory,
-        drop_last=drop_last,
         multiprocessing_context=context,
         **worker_settings(workers),
     )
@@ -139,10 +158,11 @@ def build_dataloader(
 ) -> Loader:
     """Loader of a dataset of any kind, which `collate_fn` of the dataset, if it has one, puts into batches.
 
-    A dataset of this tree shuffles by itself, in training and with its own seed; another one by torch's seed.
+    A dataset of this tree shuffles by itself, in training and with its own seed; another one by torch's seed. `batch`
+    is that of all processes together, of which this one loads its share.
     """
-    if rank > 0:
-        raise ConfigError(f"rank={rank}: a run has one device, so there is only rank 0, or -1")
+    if rank > 0 and rank != process_rank()[0]:
+        raise ConfigError(f"rank={rank}: this process is number {process_rank()[0]}; leave rank out")
     pin_memory = pin_memory and torch.cuda.is_available()
     if hasattr(dataset, "mix_probs"):  # a BatchDataset
         if dataset.augment != shuffle:
@@ -155,11 +175,9 @@ def build_dataloader(
     batch = min(batch, len(dataset))
     return Loader(
         dataset,
-        batch_size=batch,
-        sampler=IndexSampler(len(dataset), shuffle, torch.initial_seed() % 2**63),
+        batch_sampler=ShareSampler(IndexSampler(len(dataset), shuffle, torch.initial_seed() % 2**63), batch, drop_last),
         collate_fn=getattr(dataset, "collate_fn", None),
         pin_memory=pin_memory,
-        drop_last=drop_last,
         **worker_settings(worker_count(len(dataset), batch, workers)),
     )
 

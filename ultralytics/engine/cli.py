@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 from ultralytics.cfg import DEFAULT_YAML, get_options
 from ultralytics.cfg.command import errors_as_sentences, parse_words
+from ultralytics.engine.distributed import check_devices
 from ultralytics.models.yolo import settings_for
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import CheckpointError, NoGPUError
-from ultralytics.utils.torch_utils import select_device
 
 EMPTY: Mapping[str, object] = MappingProxyType({})
 
@@ -37,7 +37,7 @@ def run(
             settings = settings_for(task, settings)
         options = settings | given
         try:
-            select_device(options.get("device"))
+            check_devices(options.get("device"))
         except NoGPUError as exc:
             print(f"{exc}. Continuing with device=cpu.")
             options["device"] = "cpu"

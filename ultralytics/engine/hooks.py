@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
+from ultralytics.engine.distributed import first_of_machine
 from ultralytics.engine.loggers import progress_columns, quiet
 from ultralytics.engine.setup import (
     check_unchanged,
@@ -40,7 +41,8 @@ class TrainerHooks:
 
     def get_dataset(self) -> DatasetInfo:
         """Describe the dataset: `train` and `val`, `names` and `nc`, and what else its YAML says."""
-        return load_data(self.task_class, self.args)
+        with first_of_machine():
+            return load_data(self.task_class, self.args)
 
     def setup_model(self) -> BaseModel:
         """The run's network: `get_model` of its YAML with the weights that the options ask for, or of a resumed run."""
@@ -73,8 +75,9 @@ class TrainerHooks:
         self.model.names = self.data["names"]
 
     def get_dataloader(self, dataset_path: object, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Loader:
-        """Loader of a split, of `build_dataset`; `rank` is always 0, as a run has one device."""
-        dataset = self.build_dataset(dataset_path, mode, batch_size)
+        """Loader of a split, of `build_dataset`; `rank` is 0: which share of a batch is whose, the loader knows."""
+        with first_of_machine():
+            dataset = self.build_dataset(dataset_path, mode, batch_size)
         return build_loader(dataset, self.args.workers, pin_memory=self.device.type == "cuda")
 
     def build_dataset(self, img_path: object, mode: str = "train", batch: int | None = None) -> Dataset:

@@ -195,8 +195,11 @@ class YOLO(nn.Module):
         `trainer` is a class of your own, such as a subclass of DetectionTrainer (engine/hooks.py).
         `augmentations` are the user's own steps for training images (`Transform` in data/augment.py). `resume=True`
         continues the run of the last.pt this was made of, `resume="path/last.pt"` that of another one. For a list of
-        datasets see engine/multitrain.py: the network stays as it is.
+        datasets see engine/multitrain.py: the network stays as it is. With several devices, such as device="0,1", this
+        script runs once in a process for each, as far as this call, and goes on here when they are done.
         """
+        from ultralytics.engine.distributed import in_processes
+        from ultralytics.engine.multitrain import train_each
         from ultralytics.engine.trainer import BaseTrainer
 
         self._layers("train")
@@ -211,16 +214,16 @@ class YOLO(nn.Module):
             self.trainer.source, self.trainer.transforms = self, augmentations
             return self.trainer
 
-        if isinstance(checked.data, list):
-            from ultralytics.engine.multitrain import train_each
+        def run() -> "tuple[Path | None, Metrics | Scores]":
+            if isinstance(checked.data, list):
+                return None, train_each(checked, make_trainer)
+            metrics = make_trainer(checked).train()
+            return self.trainer.best if checked.save else None, metrics
 
-            self.metrics = train_each(checked, make_trainer)
-            return self.metrics
-        make_trainer(checked)
-        self.metrics = self.trainer.train()
-        if checked.save:
-            self._open(self.trainer.best)
-        else:
+        best, self.metrics = in_processes(checked, run)
+        if best is not None:
+            self._open(best)
+        elif not isinstance(checked.data, list):
             self.model, self.has_weights = self.trainer.ema.ema, True
         return self.metrics
 

@@ -21,6 +21,7 @@ from ultralytics.cfg import Options, check_values, get_options
 from ultralytics.cfg.options import OPTIONS, Method
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.utils import DatasetInfo
+from ultralytics.engine.distributed import is_first
 from ultralytics.engine.runtime import RuntimeSettings
 from ultralytics.engine.state import check_training_state
 from ultralytics.models.yolo.task import Task
@@ -99,7 +100,9 @@ def init_run_dir(options: Options) -> Path:
 
 
 def start_run_dir(run_dir: Path, options: Options) -> None:
-    """Write args.yaml, which `cfg` takes again, and remove what a killed run was writing."""
+    """Write args.yaml, which `cfg` takes again, and remove what a killed run was writing; the first process does."""
+    if not is_first():
+        return
     for folder in (run_dir / "weights", run_dir):
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink()

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ultralytics.cfg import Options
 from ultralytics.data.build import Loader
 from ultralytics.data.utils import dataset_info
-from ultralytics.engine import loggers
+from ultralytics.engine import distributed, loggers
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.hooks import TrainerHooks
 from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
@@ -35,7 +35,7 @@ from ultralytics.engine.setup import (
     start_run_dir,
     step_memory,
 )
-from ultralytics.engine.state import random_state, restoring, seed_all, set_random_state
+from ultralytics.engine.state import restoring, seed_all
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Criterion, Metrics, Task
@@ -94,12 +94,13 @@ class BaseTrainer(TrainerHooks):
         self.args = self._resume.options if self._resume else resolve_options(task, "train", given)
         self.callbacks = Callbacks.of(_callbacks)
         self.device = select_device(self.args.device)
+        self.args = distributed.join(self.args, self.device)
         self.runtime = resolve_runtime(self.args, self.device)
         self.task_class, self.data = task, {}
         self.data = dataset_info(self.get_dataset())
         self.task = task(self.args, self.data)
         self.batch_size = self.args.batch
-        self.save_dir = self._resume.run_dir if self._resume else init_run_dir(self.args)
+        self.save_dir = self._resume.run_dir if self._resume else distributed.first(lambda: init_run_dir(self.args))
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))
         self.table = loggers.ResultsTable(self.save_dir / "results.csv")
         self.sinks = [self.table, loggers.EpochTimes(self.table), loggers.TensorBoard(self.save_dir)]
@@ -121,6 +122,7 @@ class BaseTrainer(TrainerHooks):
         self.transforms: Sequence[Callable] = ()  # the user's augmentations
         self.source: YOLO | None = None  # what trains; by itself a trainer opens what the option `model` names
 
+    @distributed.session()
     def train(self) -> Metrics:
         """Train to the end; metrics of the best weights, or with save=False of the last epoch's EMA ones."""
         try:
@@ -131,7 +133,7 @@ class BaseTrainer(TrainerHooks):
                 self.callbacks.run("on_pretrain_routine_end", self)
                 self.callbacks.run("on_train_start", self)
                 epoch = self.start_epoch
-                while epoch < self.epochs and not self.stop:  # callbacks may change both
+                while epoch < self.epochs and not distributed.any_process(self.stop):  # callbacks may change both
                     self.epoch = epoch
                     self.try_one_epoch()
                     self.validate()
@@ -169,7 +171,7 @@ class BaseTrainer(TrainerHooks):
             self.source = YOLO(self.args.model or self.task.default_settings["model"])
         seed_all(self.args.seed)
         self.task.options = self.args  # which a callback may have replaced
-        self.model = self.setup_model().to(self.device)
+        self.model = distributed.share_weights(self.setup_model().to(self.device))
         self.set_model_attributes()
         if self.runtime.channels_last:
             self.model.to(memory_format=torch.channels_last)
@@ -178,6 +180,7 @@ class BaseTrainer(TrainerHooks):
         self.batch_size = (
             batch_size or (self._resume and self._resume.checkpoint.training["batch"]) or self.choose_batch()
         )
+        distributed.check(self.batch_size, self.save_dir)
         self.build_loaders()
         self.batches = len(self.train_loader)
         self.args = resolve_optimizer(self.args, self.data["nc"], len(self.train_loader.dataset), self.batch_size)
@@ -188,6 +191,7 @@ class BaseTrainer(TrainerHooks):
         LOGGER.info(describe_optimizer(self.optimizer))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scale_gradients)
         self.ema = ModelEMA(self.model)
+        distributed.part(self.model, self.args)
         self.network = torch.compile(self.model) if self.runtime.compile else self.model
         self.last_step = -1
         start_run_dir(self.save_dir, self.args)
@@ -211,6 +215,7 @@ class BaseTrainer(TrainerHooks):
         side = round_to_stride(self.args.imgsz * (1 + self.args.multi_scale), self.model.max_stride)
         memory = {} if self.args.batch == -1 else {"fraction": self.args.batch}
         size = largest_batch(self.device, lambda n: step_memory(self.model, n, side, self.runtime), **memory)
+        size = distributed.whole(size)
         LOGGER.info(f"batch={self.args.batch}: using {size}")
         return size
 
@@ -231,14 +236,14 @@ class BaseTrainer(TrainerHooks):
                 self.train_one_epoch()
                 break
             except torch.cuda.OutOfMemoryError:
-                if self.epoch > 0 or self.batch_size == 1:
+                if self.epoch > 0 or self.batch_size == 1 or distributed.started():
                     raise
             # Out of the handler: its exception holds the tensors that fill the memory, and so does the last graph.
             self.loss = self.loss_items = self.tloss = None
             LOGGER.warning(f"CUDA out of memory at batch={self.batch_size}: starting again with half of it")
             self.setup(self.batch_size // 2)
         self._resume = None  # needed no more, as setup() runs again in the first epoch alone; frees its memory
-        if not is_finite(self.model):
+        if distributed.any_process(not is_finite(self.model)):
             self.roll_back("weights")
 
     def train_one_epoch(self) -> None:
@@ -260,8 +265,9 @@ class BaseTrainer(TrainerHooks):
                 batch = self.preprocess_batch(loaded)  # images (B, 3, H, W) 0..1 on the device
                 with self.runtime.autocast():
                     preds = self.network(batch["img"])
-                self.loss, self.loss_items = self.criterion(preds, batch)
-                if self.check_finite("loss", self.loss):
+                self.loss, items = self.criterion(preds, batch)
+                loss, self.loss_items = distributed.mean_losses(self.loss, items)
+                if self.check_finite("loss", loss):
                     batches_counted += 1
                     mean = self.loss_items if self.tloss is None else self.tloss
                     self.tloss = mean + (self.loss_items - mean) / batches_counted
@@ -275,9 +281,10 @@ class BaseTrainer(TrainerHooks):
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
                     LOGGER.info(f"time limit of {self.args.time:g} h reached")
                     self.stop = True
+                self.stop = distributed.any_process(self.stop)
                 if self.stop:
                     break
-        self.seconds += perf_counter() - started
+        self.seconds = distributed.first(lambda: self.seconds + perf_counter() - started)
         self.callbacks.run("on_train_epoch_end", self)
 
     def set_epoch(self) -> None:
@@ -288,6 +295,7 @@ class BaseTrainer(TrainerHooks):
 
     def optimizer_step(self) -> None:
         """Clip the accumulated gradients, update weights and EMA."""
+        distributed.average_gradients(self.model)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
         if norm.isfinite():
@@ -311,7 +319,7 @@ class BaseTrainer(TrainerHooks):
         self.nonfinite_since_step += 1
         lost = "step" if what == "gradient" else "batch"
         LOGGER.warning(f"epoch {self.epoch + 1}: non-finite {what}, {lost} skipped ({self.skipped} so far)")
-        if self.nonfinite_since_step >= MAX_NONFINITE or not is_finite(self.model):
+        if self.nonfinite_since_step >= MAX_NONFINITE or distributed.any_process(not is_finite(self.model)):
             self.roll_back(what)
         return False
 
@@ -337,11 +345,12 @@ class BaseTrainer(TrainerHooks):
     def validate(self) -> None:
         """Measure the EMA weights, remember the best epoch, and stop early when it is too long ago."""
         started = perf_counter()
+        distributed.average_buffers(self.model, self.ema.ema)
         self.metrics, self.fitness = {}, None
         if self.args.val or self.stop or self.epoch + 1 >= self.epochs:
             self.validator(self)
             metrics, losses = self.validator.metrics, loggers.named_losses(self.loss_names, self.validator.loss)
-            self.fitness = metrics.fitness
+            self.fitness = distributed.first(lambda: metrics.fitness)
             self.metrics = {name: value for name, value in metrics.results_dict.items() if name != "fitness"}
             self.metrics |= {f"val/{name}": value for name, value in losses.items()}
             if not self.best_fitness or self.fitness > self.best_fitness:
@@ -351,7 +360,7 @@ class BaseTrainer(TrainerHooks):
                 best, patience = self.best_epoch + 1, self.args.patience
                 LOGGER.info(f"early stopping: no improvement since epoch {best} (patience={patience})")
                 self.stop = True
-        self.seconds += perf_counter() - started
+        self.seconds = distributed.first(lambda: self.seconds + perf_counter() - started)
 
     def log_and_save(self) -> None:
         """Hand the epoch's row to every sink and write the checkpoints."""
@@ -363,7 +372,7 @@ class BaseTrainer(TrainerHooks):
             **{name: self.metrics.get(name) for name in (*self.task.metric_keys, *(f"val/{n}" for n in names))},
             **{f"lr/pg{i}": group["lr"] for i, group in enumerate(self.optimizer.param_groups)},
         }
-        for sink in self.sinks:
+        for sink in self.sinks if distributed.is_first() else ():
             sink.add(row)
         if self.args.time:
             self.set_epochs_by_time()
@@ -392,7 +401,7 @@ class BaseTrainer(TrainerHooks):
         """
         model = self.ema.ema
         if self.args.save:
-            model.load_state_dict(load_checkpoint(self.best).state_dict)
+            model.load_state_dict(distributed.first(lambda: load_checkpoint(self.best).state_dict))
             LOGGER.info(f"the best weights, {self.best}, of epoch {self.best_epoch + 1}:")
         # As YOLO(best.pt).val() does it, `half` included.
         network = deepcopy(model).fuse(verbose=False).to(inference_dtype(self.args, self.device))
@@ -407,7 +416,7 @@ class BaseTrainer(TrainerHooks):
             self.plot_metrics()
         for parameter, learnable in zip(model.parameters(), self._learnable, strict=True):
             parameter.requires_grad_(learnable)  # ModelEMA turned all off; `freeze` was for this run
-        if self.args.save:  # at the very end: until then a killed run can be resumed
+        if self.args.save and distributed.is_first():  # at the very end: until then a killed run can be resumed
             reduced = load_checkpoint(self.last)
             reduced.training = None
             save_checkpoint(self.last, reduced)
@@ -429,7 +438,8 @@ class BaseTrainer(TrainerHooks):
             metrics=self.metrics,
             training=self.state_dict(epoch) if resumable else None,
         )
-        save_checkpoint(path, checkpoint)
+        if distributed.is_first():
+            save_checkpoint(path, checkpoint)
 
     def state_dict(self, epoch: int) -> dict[str, object]:
         """State that the epochs after `epoch` depend on, EMA weights apart: tensors, numbers, lists and dicts."""
@@ -439,7 +449,7 @@ class BaseTrainer(TrainerHooks):
             "optimizer": self.optimizer.state_dict(),
             "criterion": self.loss_function.state_dict() if hasattr(self.loss_function, "state_dict") else {},
             "scaler": self.scaler.state_dict(),
-            "gradients": {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None},
+            "gradients": distributed.average_gradients(self.model),
             "gathered": (epoch + 1) * self.batches - 1 - self.last_step,  # batches passed since then, refused ones too
             "frozen": [n for n, p in self.model.named_parameters() if not p.requires_grad],
             "stop": self.stop,
@@ -452,7 +462,7 @@ class BaseTrainer(TrainerHooks):
             "nonfinite_since_step": self.nonfinite_since_step,
             "rollbacks": self.rollbacks,
             "given": sorted(self.args.given),  # read by resume_point()
-            "rng": random_state(),
+            **distributed.random_states(),
         }
 
     def load_state_dict(self, checkpoint: Checkpoint) -> None:
@@ -463,7 +473,7 @@ class BaseTrainer(TrainerHooks):
             gradient = saved["gradients"].get(name)  # accumulated since the last optimizer step
             parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
             parameter.requires_grad_(name not in saved["frozen"])
-        set_random_state(saved["rng"])
+        distributed.set_random_states(saved)
         for name in ("stop", "epochs", "seconds", "best_fitness", "best_epoch"):
             setattr(self, name, saved[name])
         for name in ("skipped", "nonfinite_since_step", "rollbacks"):

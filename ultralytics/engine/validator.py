@@ -23,6 +23,7 @@ from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.paper.tables import write_tables
+from ultralytics.utils.processes import mean_over_processes
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -124,13 +125,14 @@ class BaseValidator:
                     losses.append(criterion(outputs, batch)[1])
             with watch("postprocess"):
                 preds = self.postprocess(outputs)
-                self.update_metrics(preds, batch)
-            self.seen += len(batch["img"])
+                if batch.get("counts", True):  # not an image that only fills up a share
+                    self.update_metrics(preds, batch)
+                    self.seen += len(batch["img"])
             if final and self.args.plots and i < NUM_PLOTTED_BATCHES:
                 self.plot_val_samples(loaded, i)
                 self.plot_predictions(loaded, preds, i)
             self.callbacks.run("on_val_batch_end", self)
-        self.loss = torch.stack(losses).mean(0) if losses else None
+        self.loss = mean_over_processes(torch.stack(losses).mean(0)) if losses else None
         self.metrics = self.evaluator.finish(watch.per_image(self.seen))
         if final and self.args.plots:
             rows, notes = self.evaluator.paper()

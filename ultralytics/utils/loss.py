@@ -20,6 +20,7 @@ from ultralytics.utils.losses.table import make_loss, register_loss  # noqa: F40
 from ultralytics.utils.masks import crop_mask
 from ultralytics.utils.metrics import bbox_iou, oks_sigmas, probiou
 from ultralytics.utils.ops import to_box_frame, xywh2xyxy
+from ultralytics.utils.processes import process_rank, whole_batch
 from ultralytics.utils.tal import (
     Assignment,
     RotatedTaskAlignedAssigner,
@@ -174,7 +175,7 @@ class Assigned:
     scores: Tensor  # (B, A, nc) logits
     boxes: Tensor  # (B, A, 4) xyxy
     target: Assignment  # its boxes are xyxy in pixels
-    score_sum: Tensor  # sum of the target scores, at least 1
+    score_sum: Tensor  # sum of the target scores, see `whole_batch`
     imgsz: Tensor  # (2,) height and width of the network's input in pixels
 
 
@@ -208,12 +209,15 @@ class v8DetectionLoss:
         """Return the total to call `backward` on, a scalar, and the detached components in the order of `names`.
 
         `preds` is the head's raw output, or what it returns in eval mode. The total is the sum of the components, gains
-        included, times the batch size. Computed in float32 whatever precision the network ran in.
+        included, times the batch size. Computed in float32 whatever precision the network ran in. Where processes have
+        a share of the batch each, the mean of their totals and of their components is that of the whole batch.
         """
         raw = preds[1] if isinstance(preds, tuple) else preds
         with torch.autocast(raw["boxes"].device.type, enabled=False):
             components = self.components(raw, batch)
-        return components.sum() * len(raw["boxes"]), components.detach()
+        if not batch.get("counts", True):  # an image that only fills up a share
+            components = components * 0
+        return components.sum() * batch.get("whole", len(raw["boxes"])), components.detach()
 
     def components(self, raw: RawPreds, batch: Batch) -> Tensor:
         """The losses times their gains, (3,)."""
@@ -227,9 +231,11 @@ class v8DetectionLoss:
 
         height, width = self.input_size(raw)
         labels, true_boxes, mask = self.preprocess(batch, len(dist), dist.new_tensor([width, height, width, height]))
+        if not batch.get("counts", True):
+            mask = torch.zeros_like(mask)
         pixels = scale_sides(boxes.detach(), strides)
         target = self.assigner(scores.detach().sigmoid(), pixels, anchor_points * strides, labels, true_boxes, mask)
-        score_sum = target.target_scores.sum().clamp(min=1)
+        score_sum = whole_batch(target.target_scores.sum())
         imgsz = dist.new_tensor([height, width])
         return Assigned(anchor_points, strides, dist, scores, boxes, target, score_sum, imgsz)
 
@@ -359,7 +365,7 @@ class v8SegmentationLoss(v8DetectionLoss):
             for part in parts:
                 objects = matched.target.target_gt_idx[i, part]
                 total = total + loss(coefficients[i, part], proto[i], true, objects, boxes[i, part])
-        return total / matched.target.fg_mask.sum().clamp(min=1)
+        return total / whole_batch(matched.target.fg_mask.sum())
 
 
 def pixel_loss(coefficients: Tensor, proto: Tensor, masks: Tensor, objects: Tensor, boxes: Tensor) -> Tensor:
@@ -403,6 +409,7 @@ class v8PoseLoss(v8DetectionLoss):
         """Means over the positives and their points: 1 - similarity of the places, and cross entropy of visibility."""
         kpts = raw["kpts"].float().unflatten(1, self.kpt_shape).permute(0, 3, 1, 2)  # (B, A, K, D)
         positive = m.target.fg_mask
+        share = positive.sum() / whole_batch(positive.sum())  # 1 in a single process
         if not positive.any():
             return kpts.sum() * 0, kpts.sum() * 0
 
@@ -421,10 +428,10 @@ class v8PoseLoss(v8DetectionLoss):
         visible = (true[..., 2] != 0).float()
         lower, upper = (m.target.target_bboxes[positive] / strides).split(2, 1)
         area = (upper - lower).prod(1, keepdim=True)
-        pose = self.keypoint_loss(places, true[..., :2] / strides[:, None], visible, area)
+        pose = self.keypoint_loss(places, true[..., :2] / strides[:, None], visible, area) * share
         if self.kpt_shape[1] == 2:  # no visibility to predict
             return pose, kpts.sum() * 0
-        return pose, F.binary_cross_entropy_with_logits(pred[..., 2], visible)
+        return pose, F.binary_cross_entropy_with_logits(pred[..., 2], visible) * share
 
 
 # Rotated boxes -------------------------------------------------------------------------------------------------------
@@ -488,4 +495,6 @@ class v8ClassificationLoss:
         """
         logits = preds[1] if isinstance(preds, tuple) else preds
         loss = F.cross_entropy(logits.float(), batch["cls"].to(logits.device).long())
+        if "whole" in batch:  # this process has a share of it
+            loss = loss * (len(logits) * batch["counts"] * process_rank()[1] / batch["whole"])
         return loss, loss.detach()[None]

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import CheckpointError, DeviceError, NoGPUError
 from ultralytics.utils.ops import make_divisible  # noqa: F401 (published here as well)
+from ultralytics.utils.processes import process_rank
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -40,21 +41,33 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
     return torch.autocast(device.type, enabled=False) if autocast else nullcontext()
 
 
+def device_names(device: Device = None) -> list[str]:
+    """Names of the devices that an option lists: ["0", "1"] for "0,1", [0, 1] or "cuda:0,1"; [] for None or ""."""
+    text = ",".join(map(str, device)) if isinstance(device, (list, tuple)) else str(device)
+    parts = ["".join(c for c in part if c not in "[]() '\"") for part in text.lower().split(",")]
+    return ["0" if part == "cuda" else part.removeprefix("cuda:") for part in parts if part not in ("", "none")]
+
+
 def select_device(device: Device = None, batch: int = 0, newline: bool = False, verbose: bool = True) -> torch.device:
     """Device for 0, "0", [0], "cuda:0", "cpu", "mps"; None or "" takes the first CUDA device, else the CPU.
 
-    `batch`, `newline` and `verbose` belong to the public signature and change nothing: there is one device, and
-    nothing is logged. Raises DeviceError saying why a device is missing, or what can be written; NoGPUError if there
-    is no GPU at all.
+    In a process that torchrun has started it is that process's own: the one in its place where several are named, else
+    as many GPUs further as it is the n-th process of its machine. `batch`, `newline` and `verbose` belong to the public
+    signature and change nothing: nothing is logged. Raises DeviceError saying why a device is missing, or what can be
+    written; NoGPUError if there is no GPU at all.
     """
-    text = ",".join(map(str, device)) if isinstance(device, (list, tuple)) else str(device)
-    parts = ["".join(c for c in part if c not in "[]() '\"") for part in text.lower().split(",")]
-    parts = ["0" if part == "cuda" else part.removeprefix("cuda:") for part in parts if part not in ("", "none")]
+    parts = device_names(device)
     name = ",".join(parts)
-    if not parts:
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    local, processes = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if len(parts) > 1 and len(parts) != processes:
+        reason = "several devices are for training" if processes == 1 else f"torchrun has started {processes} processes"
+        raise DeviceError(f"device={name}: {reason}; name one, for example device={parts[0]}")
     if len(parts) > 1:
-        raise DeviceError(f"device={name}: several devices come later; name one, for example device={parts[0]}")
+        name = parts[local]
+    elif processes > 1 and (not parts or name.isdecimal()):
+        name = str(int(name or 0) + local) if parts or torch.cuda.is_available() else "cpu"
+    if not name:
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
 
@@ -123,13 +136,13 @@ def smart_inference_mode(mode: bool = True) -> Callable[[Callable], Callable]:
 
 @contextmanager
 def torch_distributed_zero_first(local_rank: int) -> Iterator[None]:
-    """Let the first process of a distributed run go through the block before all others; nothing to a single one."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if distributed and local_rank not in (-1, 0):
-        torch.distributed.barrier()
+    """Let the first process of each machine go through the block before all others; nothing to a single one."""
+    several = process_rank()[1] > 1
+    if several and local_rank not in (-1, 0):
+        distributed.barrier()
     yield
-    if distributed and local_rank == 0:
-        torch.distributed.barrier()
+    if several and local_rank == 0:
+        distributed.barrier()
 
 
 def is_parallel(model: nn.Module) -> bool:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ultralytics.utils.processes import batch_statistics
 from ultralytics.utils.torch_utils import without_autocast
 
 __all__ = ["CondConv2d", "Router"]
@@ -106,9 +107,10 @@ class Router(nn.Linear):
         mean, var = at_least_float32(self.running_mean), at_least_float32(self.running_var)
         if self.training and self.weight.requires_grad:  # in a frozen row they are as fixed as its weights
             with torch.no_grad():  # of a mixture, MOMENTUM of it this batch and the rest all before
-                step = pooled.mean(0) - mean
+                batch_mean, batch_var = batch_statistics(pooled)
+                step = batch_mean - mean
                 spread = MOMENTUM * (1 - MOMENTUM) * step**2  # of the two means of the mixture
-                var = torch.lerp(var, pooled.var(0, correction=0), MOMENTUM) + spread
+                var = torch.lerp(var, batch_var, MOMENTUM) + spread
                 mean = mean + MOMENTUM * step
                 self.running_mean.copy_(mean)
                 self.running_var.copy_(var)

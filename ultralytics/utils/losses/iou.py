@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.losses.table import make_loss, register_loss
 from ultralytics.utils.metrics import bbox_iou
+from ultralytics.utils.processes import mean_over_processes
 
 EPS = 1e-7  # square cells: keeps boxes without sides from being NaN
 
@@ -225,10 +226,11 @@ class WIoU3(nn.Module):
 def batch_mean(values: Tensor) -> Tensor:
     """Mean of a batch, a scalar, NaN of nothing.
 
-    All means that a loss takes over a batch pass here: where a batch is split over processes, this is the one place to
-    sum numerator and number over them, after which the states of all processes stay equal.
+    All means that a loss takes over a batch pass here: where processes have a share of the batch each, numerator and
+    number are summed over them, so that the states of all processes stay equal.
     """
-    return values.sum() / values.numel()
+    total, number = mean_over_processes(torch.stack((values.sum(), torch.ones_like(values).sum())))
+    return total / number
 
 
 def nwd(p: BoxPairs, c: float = 12.8) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ultralytics.utils.ap import RECALL_POINTS
 from ultralytics.utils.metrics import match_greedily
+from ultralytics.utils.processes import gather_images
 
 # Areas in pixels of the original image, both ends included (https://cocodataset.org/#detection-eval).
 SIZES: Mapping[str, tuple[float, float]] = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
@@ -46,6 +47,12 @@ class APBySize:
             ignored = np.where(taken >= 0, ~hit, ~fitting[:, None])
             self._detections[size].append(np.column_stack((pred_cls, conf, hit, ignored)))
             self._objects[size].append(true_cls[wanted])
+
+    def gather(self, batch: int) -> None:
+        """Add the images of all processes, where several have a share of each batch."""
+        for size in SIZES:
+            self._detections[size] = gather_images(self._detections[size], batch)
+            self._objects[size] = gather_images(self._objects[size], batch)
 
     def results(self) -> dict[str, dict[int, float]]:
         """AP50-95 of every class that has objects of a size, by size."""

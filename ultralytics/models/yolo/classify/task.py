@@ -1,6 +1,7 @@
 """Image classification: one class for the whole image."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import v8ClassificationLoss
 from ultralytics.utils.metrics import TOP, ClassifyMetrics
 from ultralytics.utils.plotting import class_name, plot_classes
+from ultralytics.utils.processes import gather_items
 
 UNUSED = "classification gives every image one class"
 REFUSED = {  # options that would change nothing, and what there is instead
@@ -39,6 +41,7 @@ class ClassifyEvaluator:
         """`nc`: classes of the network; `final`: not one of the validations between epochs, which leave no files."""
         self.task, self.dataset, self.nc, self.final = task, dataset, nc, final
         self.names = task.data["names"]
+        self.ranked: list[tuple[np.ndarray, np.ndarray]] = []  # of each batch what `ClassifyMetrics.update_stats` takes
         self.metrics = task.metrics_class(self.names)
         self.metrics.save_dir = save_dir
 
@@ -47,13 +50,15 @@ class ClassifyEvaluator:
         return self.task.postprocess(outputs, self.nc)
 
     def update(self, preds: list[Tensor], batch: Batch) -> None:
-        """Compare the most probable classes of a batch with the true ones."""
+        """Keep the most probable classes of a batch and the true ones."""
         ranked = torch.stack(preds).argsort(dim=1, descending=True, stable=True)[:, :TOP]
-        self.metrics.update_stats(ranked.cpu().numpy(), batch["cls"].numpy())
+        self.ranked.append((ranked.cpu().numpy(), batch["cls"].numpy()))
 
     def finish(self, speed: dict[str, float]) -> ClassifyMetrics:
         """Metrics of everything gathered, logged as a table and, if final, drawn."""
         metrics, options = self.metrics, self.task.options
+        for first, true in chain.from_iterable(gather_items(self.ranked)):
+            metrics.update_stats(first, true)
         metrics.speed = speed
         metrics.process()
         row = "%22s" + "%11s" + "%11.3g" * 2

@@ -1,5 +1,6 @@
 """Detections of a validation: matched with the labels, measured, and where asked for drawn and written."""
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,6 +18,7 @@ from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 from ultralytics.utils.paper.sizes import APBySize
 from ultralytics.utils.paper.tables import BySize, Row, detection_notes, detection_rows, further_line, further_results
 from ultralytics.utils.plotting import writing
+from ultralytics.utils.processes import gather_images, gather_items
 
 if TYPE_CHECKING:
     from ultralytics.models.yolo.detect.task import DetectTask
@@ -129,8 +131,19 @@ class DetectEvaluator:
 
         return to_coco_predictions(result.path, result.boxes.data)
 
+    def gather(self) -> None:
+        """Add the images of all processes, in the order of the dataset, where several have a share of each batch."""
+        metrics, batch = self.metrics, self.dataset.batch
+        for key, parts in metrics.stats.items():
+            metrics.stats[key] = gather_images(parts, batch)
+        metrics.confusion_matrix.matrix = sum(gather_items(metrics.confusion_matrix.matrix))
+        self.rows = list(chain.from_iterable(gather_items(self.rows)))
+        if self.sizes:
+            self.sizes.gather(batch)
+
     def finish(self, speed: dict[str, float]) -> DetMetrics:
         """Metrics of everything gathered, logged and, if final, drawn and written as asked for."""
+        self.gather()
         self.metrics.speed = speed
         plots = self.final and self.options.plots
         self.metrics.process(self.save_dir, plot=plots)

@@ -1,0 +1,338 @@
+"""Several processes that train one run, each on a device of its own: torchrun starts them, or `device=0,1` does.
+
+They have shares of the same batches (data/build.py), average their gradients, and decide everything alike; the first
+of them writes and logs. In a process that trains alone these functions do nothing.
+"""
+
+import logging
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from functools import cache, partial
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn, TypeVar
+from uuid import uuid4
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
+
+from ultralytics.cfg import Options
+from ultralytics.engine.state import random_state, seed_all, set_random_state
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ConfigError, DeviceError, TrainingError, YOLOError
+from ultralytics.utils.files import atomic_write
+from ultralytics.utils.processes import gather_items, mean_over_processes, process_rank
+from ultralytics.utils.torch_utils import device_names, select_device, torch_distributed_zero_first
+
+T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=nn.Module)
+TIMEOUT = timedelta(hours=3)  # in which the others wait for what one does, such as a scan of labels
+PATIENCE = 5  # seconds in which torchrun ends a process whose partner has ended, before it says so itself
+RESULTS = "YOLO_LAUNCH_RESULTS"  # folder where processes that `launch` has started leave what train() gives
+
+# Together ------------------------------------------------------------------------------------------------------------
+
+
+def started() -> bool:
+    """Whether torchrun, or what sets the same variables, has started this process beside others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and logs."""
+    return process_rank()[0] == 0
+
+
+def join(options: Options, device: torch.device) -> Options:
+    """Meet the processes that were started beside this one; its own options: all but the first draw and log nothing."""
+    if not started():
+        return options
+    if not distributed.is_initialized():
+        meet(device)
+    return options if is_first() else options.replace(verbose=False, plots=False, save_json=False)
+
+
+def meet(device: torch.device) -> None:
+    """Wait for the other processes; all but the first log nothing but errors from now on."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # Counts and flags are on the CPU, whatever the device.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    store, rank, processes = meeting_point()
+    store = distributed.PrefixStore(f"run {next(_runs)}", store)  # of an earlier run in this process nothing is left
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=TIMEOUT)
+    if is_first():
+        LOGGER.info(f"{process_rank()[1]} processes train one run, the first of them on {device}")
+    else:
+        LOGGER.setLevel(logging.ERROR)
+
+
+@cache
+def meeting_point() -> tuple[distributed.Store, int, int]:
+    """Store through which the processes find each other, the number of this one and how many they are."""
+    return next(rendezvous("env://", timeout=TIMEOUT))
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Part the processes at the end of a run; where another one has ended, wait to be ended, too."""
+    try:
+        yield
+    except RuntimeError as exc:
+        if process_rank()[1] == 1 or not (isinstance(exc, distributed.DistError) or "gloo" in str(exc)):
+            raise
+        time.sleep(PATIENCE)
+        raise TrainingError("another process of this run has ended: what it said is the reason") from exc
+    wait()  # for what the first process writes last
+    if process_rank()[1] > 1:
+        distributed.destroy_process_group()
+
+
+def first_of_machine() -> AbstractContextManager:
+    """Context that the first process of each machine passes before the others: it draws, scans and fills caches."""
+    return torch_distributed_zero_first(int(os.environ.get("LOCAL_RANK", "-1")))
+
+
+def first(make: Callable[[], T]) -> T:
+    """Value that the first process makes, in all of them."""
+    if process_rank()[1] == 1:
+        return make()
+    value = [make() if is_first() else None]
+    distributed.broadcast_object_list(value)
+    return value[0]
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process."""
+    return flag if process_rank()[1] == 1 else bool(mean_over_processes(torch.tensor(float(flag))))
+
+
+def wait() -> None:
+    """Wait until all processes are here."""
+    if process_rank()[1] > 1:
+        distributed.barrier()
+
+
+def check(batch: int, run_dir: Path) -> None:
+    """Refuse, by a ConfigError, a batch without an image for every process, and a run folder that one does not see."""
+    if batch < (processes := process_rank()[1]):
+        raise ConfigError(f"batch={batch}: it is that of all {processes} processes together; give at least {processes}")
+    if not run_dir.is_dir():
+        raise ConfigError(
+            f"{run_dir} was made by the first process of this run, and this machine does not see it: "
+            "give project=, a folder on a disk that all machines share"
+        )
+
+
+def whole(batch: int) -> int:
+    """Batch of all processes, where this one has room for so many images."""
+    return min(sizes := gather_items(batch)) * len(sizes)
+
+
+# What a step takes of all --------------------------------------------------------------------------------------------
+
+
+def mean_losses(loss: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and its parts of the whole batch, detached: means over the processes, so that all judge them alike."""
+    if process_rank()[1] == 1:
+        return loss, items
+    means = mean_over_processes(torch.cat((loss.detach()[None], items)))
+    return means[0], means[1:]
+
+
+_named: set[str] = set()  # parameters without gradient that were told of
+
+
+def average_gradients(model: nn.Module) -> dict[str, Tensor]:
+    """Replace the gradients by their means over the processes, and return them by name.
+
+    Parameters that no loss depends on are named once.
+    """
+    learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if process_rank()[1] > 1:
+        _average(learned)
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def _average(learned: dict[str, nn.Parameter]) -> None:
+    used = torch.tensor([float(p.grad is not None) for p in learned.values()])
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in learned.values()]
+    mean = mean_over_processes(torch.cat([used.to(grads[0]), *(grad.flatten() for grad in grads)]))
+    used, *means = mean.split([len(used), *(grad.numel() for grad in grads)])
+    used = used.tolist()
+    for parameter, grad, value, part in zip(learned.values(), grads, means, used, strict=True):
+        if part:  # another process may have a gradient where this one has none
+            parameter.grad = grad.copy_(value.view_as(grad))
+    unused = [name for name, part in zip(learned, used, strict=True) if not part and name not in _named]
+    if any(used) and unused:
+        _named.update(unused)
+        LOGGER.warning(f"the loss does not depend on these parameters, which stay as they are: {rows_of(unused)}")
+
+
+def rows_of(names: list[str]) -> str:
+    """Parameters by the row of the model YAML that they are of: "row 3: conv.weight, conv.bias"."""
+    rows: dict[str, list[str]] = {}
+    for name in names:
+        row, _, rest = name.removeprefix("model.").partition(".")
+        rows.setdefault(row, []).append(rest)
+    return "; ".join(f"row {row}: {', '.join(rest)}" for row, rest in rows.items())
+
+
+@torch.no_grad()
+def average_buffers(*models: nn.Module) -> None:
+    """Replace running statistics, which every process has gathered of its own images, by their means."""
+    buffers = [b for model in models for b in model.buffers() if b.is_floating_point()]
+    if process_rank()[1] == 1 or not buffers:
+        return
+    means = mean_over_processes(torch.cat([b.flatten().double() for b in buffers]))
+    for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
+        buffer.copy_(mean.view_as(buffer))
+
+
+@torch.no_grad()
+def share_weights(model: ModelT) -> ModelT:
+    """The network, with the weights that it has in the first process."""
+    for tensor in model.state_dict().values() if process_rank()[1] > 1 else ():
+        numbers = tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor.contiguous()
+        distributed.broadcast(numbers, 0)
+        tensor.copy_(numbers)
+    return model
+
+
+def part(model: nn.Module, options: Options) -> None:
+    """Let the processes, whose networks are alike by now, draw random numbers of their own.
+
+    With `sync_bn` the norms learn from the batches of all processes; that changes `model`, not its parameters.
+    """
+    rank, processes = process_rank()
+    if options.sync_bn and processes > 1:
+        synchronize_norms(model)
+    if rank:
+        seed_all((options.seed + rank) % 2**63)
+
+
+def synchronize_norms(model: nn.Module) -> None:
+    """Replace the norms of a network by such as take statistics over all processes."""
+    if (device := next(model.parameters()).device).type != "cuda":
+        raise ConfigError(f"sync_bn=True: torch synchronizes norms between GPUs alone, leave it out on device={device}")
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+# Random states -------------------------------------------------------------------------------------------------------
+
+
+def random_states() -> dict[str, Any]:
+    """Random states of all processes, for last.pt."""
+    first, *others = gather_items(random_state())
+    return {"rng": first, "rng_of_others": others}
+
+
+def set_random_states(saved: dict[str, Any]) -> None:
+    """Let every process draw on from its own state; say so where there are more or fewer than there were."""
+    rank, processes = process_rank()
+    states = [saved["rng"], *saved.get("rng_of_others", [])]
+    if len(states) != processes:
+        LOGGER.warning(
+            f"the run had {len(states)} processes and goes on with {processes}: with the same batches, but not to the "
+            "bit, and with other random numbers in blocks that draw them"
+        )
+    if rank < len(states):
+        set_random_state(states[rank])
+
+
+# Starting them -------------------------------------------------------------------------------------------------------
+
+_calls = count()  # of train() with several devices, in this process
+_runs = count()  # that this process has taken part in
+results = cache(partial(TemporaryDirectory, prefix="yolo-"))  # what the processes that this one has started leave
+
+
+def check_devices(device: Any) -> None:
+    """Raise DeviceError for a device that is not there, of several for each."""
+    names = device_names(device)
+    if started() or len(names) < 2:
+        select_device(device)
+        return
+    for name in names:
+        select_device(name)
+    if repeated := {name for name in names if names.count(name) > 1 and name != "cpu"}:
+        raise DeviceError(f"device={','.join(names)}: {min(repeated)} is named twice; name each GPU once")
+
+
+def in_processes(options: Options, run: Callable[[], T]) -> T:
+    """What `run` gives, where `device` names several in as many processes, which run this whole script as well.
+
+    They end with this call; what comes after it in the script is done once, here. Elsewhere `run` is called as it is.
+    """
+    names, folder = device_names(options.device), os.environ.get(RESULTS)
+    if len(names) < 2 or (folder is None and started()):
+        return run()
+    if not options.save:
+        raise ConfigError(
+            f"save=False: the processes of device={','.join(names)} leave nothing without it; leave it out"
+        )
+    number = next(_calls)
+    if folder is None:
+        check_devices(options.device)
+        folder = launch(len(names))
+    result = Path(folder) / str(number)
+    if result.exists():  # of a process that this one started, or of an earlier call in the script
+        return pickle.loads(result.read_bytes())
+    leave_result(result, run)
+
+
+def leave_result(file: Path, run: Callable[[], object]) -> NoReturn:
+    """Write what `run` gives for the process that has started this one, or the reason of a failure, and end."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    try:
+        value = run()
+    except Exception as exc:
+        get_error_handler().record_exception(exc)
+        if isinstance(exc, YOLOError):  # it says the sentence
+            sys.exit(1)
+        raise
+    if os.environ["RANK"] == "0":
+        atomic_write(file, lambda target: pickle.dump(value, target))
+    sys.exit()
+
+
+def launch(processes: int) -> str:
+    """Run this script in several processes to their end; the folder with what they left."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    if len(sys.orig_argv) < 2 or hasattr(sys, "ps1") or "ipykernel" in sys.modules or "-" in sys.orig_argv[1:]:
+        raise ConfigError(
+            "several devices: each gets a process that runs the same script, and this is none that could be run again; "
+            "save it as a file, or name one device"
+        )
+    added = {RESULTS: results().name, "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // processes, 1))} | os.environ
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+    )
+    before = dict(os.environ)
+    os.environ.update(added)
+    try:
+        elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
+    except ChildFailedError as exc:
+        rank, failure = exc.get_first_failure()
+        raise TrainingError(f"process {rank} of {processes}: {failure.message}") from None
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return results().name
