@@ -172,6 +172,19 @@ def test_results_chart_without_validation(tmp_path, saved):
     assert panels["recall(B)"].get_xlim() == panels["box_loss"].get_xlim()
 
 
+def test_results_chart_has_no_panel_for_a_loss_that_is_always_0(tmp_path, saved):
+    rows = [row | {"train/sem_loss": 0.0, "val/sem_loss": ""} for row in table(*TASKS["detect"], epochs=3)]
+    for row in rows:
+        row |= {"train/box_loss": 0.0, "metrics/recall(B)": 0.0}  # validation has a loss there; a metric of 0 is told
+    write_csv(tmp_path / "results.csv", rows)
+    charts.plot_results(tmp_path / "results.csv")
+    panels = {ax.get_title("left") for ax in saved[0].axes}
+    assert "sem_loss" not in panels and {"box_loss", "recall(B)", "cls_loss"} <= panels
+    write_csv(tmp_path / "results.csv", [{"epoch": 1, "train/loss": 0.0}])  # nothing else to show
+    charts.plot_results(tmp_path / "results.csv")
+    assert [ax.get_title("left") for ax in saved[1].axes] == ["loss"]
+
+
 def test_results_chart_survives_what_is_no_number(tmp_path, saved):
     rows = table(*TASKS["detect"], epochs=5)
     rows[1]["train/box_loss"], rows[2]["train/box_loss"], rows[3]["train/box_loss"] = "nan", "inf", "text"

@@ -18,6 +18,7 @@ from ultralytics.utils.charts.style import (
 )
 
 SCORE = "mAP50-95"
+NAME_GAP = 0.045  # least distance of two names beside the curves, of the height of the axes
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ def plot_variants(trials: Sequence[Trial], path: Path) -> Path:
     """Draw the trials into an image file: on the left means and ranges by epoch, on the right the final scores."""
     from matplotlib.ticker import MaxNLocator
 
-    fig = new_figure(11, max(4.8, 1.4 + 0.36 * len(trials)))
+    fig = new_figure(13, max(4.8, 1.4 + 0.36 * len(trials)))
     left, right = fig.subplots(1, 2, width_ratios=(1.7, 1))
+    ends: list[tuple[float, float, str, str]] = []  # mean at the last epoch, that epoch, color, label of each curve
     for i, trial in enumerate(trials):
         color, label = hex_color(i), short(trial.label)
         # Mean over the seeds at the epochs that all of them have, and the range between them.
@@ -43,6 +45,7 @@ def plot_variants(trials: Sequence[Trial], path: Path) -> Path:
             scores = np.stack([curve[1, np.isin(curve[0], epochs)] for curve in curves])  # (seeds, epochs)
             left.fill_between(epochs, scores.min(0), scores.max(0), color=color, alpha=0.15, linewidth=0)
             left.plot(epochs, scores.mean(0), color=color, linewidth=1.6, label=label)
+            ends.append((scores.mean(0)[-1], epochs[-1], color, label))
         # One row a variant: a dot for each seed, a bar at their mean.
         right.axhline(i, color=FAINT_COLOR, linewidth=0.4, zorder=0)
         right.scatter(trial.ends, [i] * len(trial.ends), s=26, color=color, alpha=0.8, linewidths=0)
@@ -52,9 +55,15 @@ def plot_variants(trials: Sequence[Trial], path: Path) -> Path:
             text = {"ha": "center", "va": "bottom", "fontsize": FONT_SIZE - 2, "color": TEXT_COLOR}
             right.annotate(f"{mean:.4f}", (mean, i - 0.3), **text)
     style_axes(left, "Validation over training: mean and range of the seeds", "epoch", SCORE)
-    if any(trial.curves for trial in trials):
-        left.legend(loc="lower right", fontsize=FONT_SIZE - 1, frameon=False, labelcolor=TEXT_COLOR)
-    left.set_ylim(bottom=0)
+    top = left.get_ylim()[1]
+    left.set_ylim(0, top)
+    # Every name beside the end of its curve, in their order from below, moved apart where curves end close together.
+    place, gap = -NAME_GAP, min(NAME_GAP, 1 / max(len(ends), 1))
+    for i, (score, epoch, color, label) in enumerate(sorted(ends)):
+        place = min(max(score / top, place + gap), 1 - gap * (len(ends) - 1 - i))  # the others find room above
+        line = {"arrowstyle": "-", "color": color, "linewidth": 1.2, "shrinkB": 0, "relpos": (0, 0.5)}
+        text = {"va": "center", "fontsize": FONT_SIZE - 1, "color": TEXT_COLOR, "annotation_clip": False}
+        left.annotate(label, (epoch, score), (1.05, place), textcoords="axes fraction", arrowprops=line, **text)
     left.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     style_axes(right, "Last epoch: every seed, and the mean", SCORE)
     right.margins(x=0.12)

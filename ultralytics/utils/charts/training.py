@@ -108,6 +108,9 @@ def plot_results(file: str | Path) -> Path:
             panels.setdefault(RATES, []).append((name, values))
         else:
             panels[column.removeprefix("metrics/")] = [("", values)]
+    zero = [name for name, lines in panels.items() if lines[0][0] and not any(np.nan_to_num(y).any() for _, y in lines)]
+    for name in zero[: len(panels) - 1]:  # a loss that this network has not, such as that of a part that is off
+        del panels[name]
     if not panels:
         raise TrainingError(f"{file} has no column with a number in it: there is nothing to draw")
 
