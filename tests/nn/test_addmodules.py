@@ -192,6 +192,31 @@ def test_a_file_and_a_row_that_names_it_are_enough(tree):
     assert lines[1:] == ["8 4 32 2 3", "ultralytics.nn.modules.block"]
 
 
+def test_files_of_a_foreign_repository_find_each_other_and_replace_a_further_block_of_the_core(tree):
+    tree.append("Addmodules/gates.py", "from torch import nn\n\n\nclass Gate(nn.Sigmoid):\n    pass\n")
+    psa = "from gates import Gate\nfrom torch import nn\n\n\nclass {}(nn.Module):\n"
+    psa += "    def __init__(self, channel=512, S=4):\n        super().__init__()\n"
+    psa += "        self.S, self.gate = S, Gate()\n\n    def forward(self, x):\n"
+    psa += "        return self.gate(x)\n"
+    tree.append("Addmodules/PSA.py", psa.format("PSA"))
+    tree.append("Addmodules/others.py", psa.format("SPP") + psa.format("Lone").partition("\n")[2])
+    code = """
+        import sys
+        from ultralytics.nn.tasks import parse_model
+        rows = [[-1, 1, "Conv", [8]], [-1, 1, "PSA", ["c1", 2]], [-1, 1, "Lone", ["c1"]], [-1, 1, "SPP", [8]]]
+        for layer in parse_model({"nc": 1, "backbone": rows[:3], "head": rows[3:]}, 3, verbose=False)[0]:
+            print(type(layer).__module__, getattr(layer, "S", None))
+        print([path for path in sys.path if "Addmodules" in path])
+    """
+    assert output(tree.run(REPORT + textwrap.dedent(code))) == [
+        "ultralytics.nn.modules.conv None",
+        "ultralytics.nn.Addmodules.PSA 2",
+        "ultralytics.nn.Addmodules.others 4",
+        "ultralytics.nn.modules.block None",  # the file is not called SPP
+        "[]",
+    ]
+
+
 def test_a_block_file_that_cannot_be_imported_or_that_is_there_twice(tree):
     tree.append("Addmodules/Mine.py", "import mmcv_is_not_here\nfrom torch import nn\nclass Mine(nn.Module): ...\n")
     for name in ("One", "Two"):

@@ -113,23 +113,6 @@ def test_a_network_of_torchvision_and_index_in_both_forms():
     assert_trains_and_fuses(model)
 
 
-@pytest.mark.parametrize(
-    ("row", "sentence"),
-    [
-        ([-1, 1, "timm", ["resnet1888"]], "has no model 'resnet1888'; the nearest are resnet18"),
-        ([-1, 1, "timm", ["resnet18", {"out_indices": [9]}]], "cannot be built"),
-        ([-1, 1, "TorchVision", [8, "resnet19"]], "torchvision has no model 'resnet19'; the nearest are"),
-        ([-1, 1, "TorchVision", [8, "resnet18"]], r"resnet18-\w+.pth, which is not there, and nothing is downloaded"),
-        ([-1, 1, "TorchVision", [8, "resnet18", "BEST"]], "no weights 'BEST'; it has DEFAULT, IMAGENET1K_V1"),
-        ([-1, 1, "Index", [3]], "Index takes one of several maps, and what comes in is a single one"),
-    ],
-)
-def test_mistakes(row, sentence, monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(ModelError, match=f"^mine.yaml, row 0 .*{sentence}"):
-        DetectionModel(describe(row), verbose=False)
-
-
 # Blocks inside of others
 
 

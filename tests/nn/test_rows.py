@@ -190,43 +190,6 @@ def test_words_anywhere(known):
     assert built[2].args == ([8, 8],)
 
 
-@pytest.mark.parametrize(
-    ("row", "sentence"),
-    [
-        ([-1, 1, "Conv", ["c3"]], r"found 'c3'; the words that a row knows are c1 "),
-        ([-1, 1, "Conv", ["w(x)"]], r"w\(x\) takes a number, such as w\(256\)"),
-        ([-1, 1, "nn.Conv2d", ["c1", "d(c9)", 3]], r"d\(c9\) takes a number, such as d\(3\)"),
-        ([-1, 1, "nn.Conv2d", ["c1", "cc2", 3]], "'cc2' is a text, the words that a row knows are c1"),
-        ([-1, 1, "nn.Conv3", ["c1"]], "'Conv3' is not a class of torch.nn .*nearest are Conv3d"),
-        ([-1, 1, "nn.functional", ["c1"]], "'functional' is not a class of torch.nn"),
-        ([-1, 1, "torchvision.ops.nms", []], "'nms' is not a class of torchvision.ops"),
-        ([-1, 1, "timm.layers.nn.Conv2d", []], "not a class of timm.layers"),
-        ([-1, 1, "os.system", ["ls"]], "no module 'os.system'"),
-        ([-1, 1, "nn.Conv2d", ["c1", 16, 3, {"padding": 7, "strid": 2}]], "unexpected keyword argument 'strid'"),
-        ([-1, 1, "nn.Conv2d", [16, 16, 3]], "cannot take what comes in, .*to have 16 channels, but got 8"),
-        ([-1, 1, "nn.Unflatten", [1, [2, 4]]], None),
-        ([-1, 1, "nn.MaxPool2d", [2, {"return_indices": True}]], None),
-    ],
-)
-def test_mistakes(row, sentence):
-    if sentence is None:  # builds, but the row behind needs one map of four dimensions
-        message = mistake([-1, 1, "Conv", [8]], row, [-1, 1, "Conv", [8]])
-        assert "row 2 [-1, 1, Conv, [8]]: Conv" in message
-        return
-    with pytest.raises(ModelError, match=f"^mine.yaml, row 1 .*{sentence}"):
-        layers([-1, 1, "Conv", [8]], row)
-
-
-def test_a_stride_that_is_no_power_of_two():
-    message = mistake([-1, 1, "Conv", [8, 3, 3]])
-    assert "Detect takes a map of 86 cells a side from an image of 256 pixels, a stride of 2.98" in message
-
-
-def test_a_row_that_gives_no_map(known):
-    known(type("Nothing", (nn.Module,), {"forward": lambda self, x: None}))
-    assert "Nothing gives NoneType: a row gives a map" in mistake([-1, 1, "Nothing", []])
-
-
 def test_layers_keep_attributes_of_their_own(known):
     class Owner(nn.Module):
         def __init__(self, c):
@@ -261,24 +224,6 @@ def test_names_and_numbers_mixed():
     assert model.train()(torch.rand(1, 3, 32, 32))["boxes"].shape == (1, 64, 192)
 
 
-@pytest.mark.parametrize(
-    ("row", "sentence"),
-    [
-        (["stam", 1, "Conv", [8]], "from 'stam', but no row is called so; the nearest names are stem"),
-        (["late", 1, "Conv", [8]], "from late, but that is row 6, which comes later"),
-        (["mine", 1, "Conv", [8], "mine"], "from mine, but that is this row itself"),
-        ([-1, 1, "Conv", [8], "stem"], "the name stem is taken by row 0"),
-        ([-1, 1, "Conv", [8], 7], "the fifth entry names the row: a word such as p3, not 7"),
-        ([-1, 1, "Conv", [8], "a.b"], "the fifth entry names the row"),
-        (["stem.x", 1, "Conv", [8]], "from 'stem.x', but no row is called so"),
-        (["stem.1", 1, "Conv", [8]], "it takes map 1 of row 0, which gives one map"),
-    ],
-)
-def test_mistakes_in_names(row, sentence):
-    with pytest.raises(ModelError, match=f"^mine.yaml, row 4 .*{sentence}"):
-        layers(*NAMED, row, [-1, 1, "Conv", [8]], [-1, 1, "Conv", [8], "late"])
-
-
 def test_a_list_is_taken_apart_by_name_and_number(known):
     class Halves(nn.Module):
         def forward(self, x):
@@ -292,5 +237,4 @@ def test_a_list_is_taken_apart_by_name_and_number(known):
     )
     assert model.model[2].conv.in_channels == 5 and model.model.shapes[3] == (1, 11, 128, 128)
     assert model.train()(torch.rand(1, 3, 32, 32))["boxes"].shape == (1, 64, 512)
-    assert "what comes in are 2: take one with a row" in mistake(*rows[:2], [-1, 1, "Conv", [8]])
     assert "it takes map 2 of row 1, which gives 2 maps" in mistake(*rows[:2], ["halves.2", 1, "Conv", [8]])

@@ -433,42 +433,6 @@ def test_wrong_channels():
     assert "(1, 8, 128, 128), (1, 8, 64, 64)" in message
 
 
-@pytest.mark.parametrize(
-    ("row", "sentence"),
-    [
-        ([-1, 1, "Conv"], r"must be \[from, repeats, module, args\]"),
-        ("Conv", r"must be \[from, repeats, module, args\]"),
-        ([-1, 0, "Conv", [8]], "repeats must be"),
-        ([-1, True, "Conv", [8]], "repeats must be"),
-        ([-1, 1, Conv, [8]], "must be the name of a module"),
-        ([-1, 1, "Conv", 8], "the list of its args"),
-        ([2.5, 1, "Conv", [8]], "number or the name of a layer"),
-        ([[], 1, "Concat", [1]], "number or the name of a layer"),
-        ([5, 1, "Conv", [8]], "from layer 5, but the layers before it are 0 to 0"),
-        ([-3, 1, "Conv", [8]], "from layer -3"),
-        ([[0, -1], 1, "Conv", [8]], "takes its input from one layer"),
-        ([-1, 1, "Concat", [1]], "from a list of layers"),
-        ([-1, 1, "Detect", ["nc"]], "from a list of layers"),
-        ([-1, 1, "Conv", []], "number of output channels, found nothing"),
-        ([-1, 1, "Conv", ["nearest"]], "number of output channels, found 'nearest'"),
-        ([-1, 1, "Conv", [True]], "number of output channels, found True"),
-        ([-1, 1, "Conv", [8, {"q": 1}]], "unexpected keyword argument 'q'"),
-        ([-1, 1, "Conv", [8, {"k": 3}, 2]], "a mapping of keyword arguments must be the last of the args"),
-        ([-1, 1, "Conv", [8, "3x"]], r"Conv\(8, 8, '3x'\) cannot be built: TypeError"),
-        ([-1, 1, "SPPF", [8, 5, 6]], r"it is called as SPPF\(c1, c2, k=5, block=None\)$"),
-        (
-            [[-1], 1, "Detect", ["ncc"]],
-            r"Detect\('ncc', \[8\]\) cannot be built: .*; it is called as Detect\(nc.*\); 'ncc' is a text",
-        ),
-        ([-1, 1, "DynamicConv", [8, 3, 1, "", 1, 3]], r"DynamicConv, \[8, 3, 1, '', 1, 3\]\]: .*into 3 groups"),
-        ([-1, 1, "nn.ReLU()", []], "no module 'nn.ReLU"),
-    ],
-)
-def test_malformed_rows(row, sentence):
-    with pytest.raises(ModelError, match=f"^mine.yaml, row 1 .*{sentence}"):
-        build([-1, 1, "Conv", [8]], row)
-
-
 def test_first_row_has_only_the_image():
     assert "the first row has only the image" in mistake([0, 1, "Conv", [8]])
 

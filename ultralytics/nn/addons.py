@@ -40,11 +40,18 @@ def addmodule_class(package: ModuleType, name: str) -> type[nn.Module] | None:
             f".{files[0].stem} import {name}` in Addmodules/__init__.py for the one that is meant"
         )
     for file in files:
+        sys.path.append(str(ADDMODULES))  # for `from se_block import SEBlock` of a file that was pasted beside this one
         try:
             module = importlib.import_module(f"{package.__name__}.{file.stem}")
         except Exception as exc:  # anything may go wrong in a user's file
             reason = f"{type(exc).__name__}: {' '.join(str(exc).split())}"
+            if isinstance(exc, ModuleNotFoundError):
+                reason += (
+                    f"; a package is installed by pip, a file of the author's goes into {file.parent.name} as well"
+                )
             raise ModelError(f"{name} is in Addmodules/{file.name}, which cannot be imported: {reason}") from exc
+        finally:
+            sys.path.remove(str(ADDMODULES))
         found = getattr(module, name, None)
         if isinstance(found, type) and issubclass(found, nn.Module):
             return found

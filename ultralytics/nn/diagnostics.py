@@ -9,15 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from ultralytics.utils.errors import ModelError
 
 from .addons import unknown_name
 from .model_yaml import source
-from .probe import PROBE_SIZE, DeviceMixError, probe, shape_of
+from .probe import PROBE_SIZE, DeviceMixError, probe, shape_of, shape_text
 from .rows import OUT, WORDS, parameters, positional
 
 TAKE_ONE = "take one with a row such as [-1, 1, Index, [0]], or name the row and write name.0 for its `from`"
+# Where classes come from whose training mode no build has to try: those of the tree are tested.
+TESTED = ("torch.nn.", "ultralytics.nn.modules.")
 # Names of parameters that are no repeat count, whatever an integer in their place might mean.
 NO_COUNT = re.compile(r"k|ks|kernel.*|s|stride.*|p|pad.*|d|dilation|g|groups|e|act.*|shortcut|bias")
 
@@ -38,7 +41,8 @@ def row_context(d: Mapping[str, Any], i: int, row: Any) -> Iterator[None]:
 
 def what_failed(exc: Exception) -> str:
     """`TypeError: … (MyBlock.py, line 12)`, the innermost line that is neither torch's nor of this file."""
-    return f"{type(exc).__name__}: {' '.join(str(exc).split())}{failing_line(exc)}"
+    said = " ".join(str(exc).split()) or traceback.extract_tb(exc.__traceback__)[-1].line  # a bare `assert h == w`
+    return f"{type(exc).__name__}: {said}{failing_line(exc)}"
 
 
 def failing_line(exc: BaseException) -> str:
@@ -125,23 +129,37 @@ def build_layer(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: 
 
 def run_layer(layer: nn.Module, x: Any, m: type[nn.Module], has_rule: bool, is_last: bool) -> Any:
     """The output of the layer of a row on the meta device; ModelError for what does not fit, or is no map at all."""
+    y = try_layer(layer, x, m, has_rule, training=is_last)  # a head has its raw output in training
+    parts = y if isinstance(y, list | tuple) else [y]
+    if not is_last and not (parts and all(isinstance(part, Tensor) and part.ndim > 1 for part in parts)):
+        kinds = ", ".join(f"{tuple(p.shape)}" if isinstance(p, Tensor) else type(p).__name__ for p in parts)
+        raise ModelError(f"{m.__name__} gives {kinds or 'nothing'}: a row gives a map (B, C, H, W), or a list of maps")
+    in_sets = has_rule and m.__module__.startswith("ultralytics.")
+    if not (is_last or in_sets or m.__module__.startswith(TESTED)):
+        pair = tree_map_only(Tensor, lambda t: t.new_empty(2, *t.shape[1:]), x)  # norms of single values need two
+        trained = shape_of(try_layer(layer, pair, m, True, training=True, mode=", in training"))
+        if shape_text(trained) != shape_text(shape_of(y)):
+            raise ModelError(
+                f"{m.__name__} gives {shape_text(trained)} in training and {shape_text(shape_of(y))} otherwise: "
+                "the rows behind it are built for one of them"
+            )
+    return y
+
+
+def try_layer(layer: nn.Module, x: Any, m: type[nn.Module], has_rule: bool, training: bool, mode: str = "") -> Any:
+    """The output of a layer on the meta device; ModelError where it fails or mixes devices."""
     try:
-        y = probe(layer, x, training=is_last)  # a head has its raw output in training
+        return probe(layer, x, training)
     except DeviceMixError as exc:
         raise ModelError(
             f"{m.__name__} makes a tensor on another device than its input, which fails on a GPU: {exc}"
-            f"{failing_line(exc)}; make it with device=x.device, or keep it with register_buffer"
+            f"{failing_line(exc)}; make it with device=x.device, keep it in register_buffer, or layers in a ModuleList"
         ) from exc
     except Exception as exc:
         shapes = ", ".join(map(str, shape_of(x) if isinstance(x, list | tuple) else [shape_of(x)]))
         hint = f"; these are several maps: {TAKE_ONE}" if isinstance(x, list | tuple) else ""
         hint += "" if has_rule else no_rule_hint(m)
-        raise ModelError(f"{m.__name__} cannot take what comes in, {shapes}: {what_failed(exc)}{hint}") from exc
-    parts = y if isinstance(y, list | tuple) else [y]
-    if not is_last and not (parts and all(isinstance(part, Tensor) and part.ndim > 1 for part in parts)):
-        kinds = ", ".join(f"{tuple(p.shape)}" if isinstance(p, Tensor) else type(p).__name__ for p in parts)
-        raise ModelError(f"{m.__name__} gives {kinds or 'nothing'}: a row gives a map (B, C, H, W), or a list of maps")
-    return y
+        raise ModelError(f"{m.__name__} cannot take what comes in, {shapes}{mode}: {what_failed(exc)}{hint}") from exc
 
 
 def no_rule_hint(m: type[nn.Module]) -> str:

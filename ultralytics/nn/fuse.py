@@ -52,9 +52,11 @@ def fold_all(model: nn.Module) -> None:
 
 
 def merge_branches(module: nn.Module) -> None:
-    """Let every block that offers `reparameterize()`, a name that timm's blocks know as well, become what it can."""
+    """Let every block that offers `reparameterize()`, as timm's do, or what others call it, become what it can."""
     if hasattr(module, "reparameterize"):
         module.reparameterize()
+    elif hasattr(module, "switch_to_deploy"):  # RepVGG and its like
+        module.switch_to_deploy()
     elif hasattr(module, "fuse_convs"):  # RepConv and its like, as pasted files have them
         module.fuse_convs()
         module.forward = module.forward_fuse

@@ -207,7 +207,10 @@ def find_module(name: str) -> type[nn.Module]:
     if PREFIX.match(name):
         found = package_value(name)
     else:
-        known = {cls.__name__: cls for cls in modules.OTHER_CHANNEL_MODULES} | known_modules()  # add-ons replace those
+        others = {
+            cls.__name__: cls for cls in modules.OTHER_CHANNEL_MODULES
+        }  # add-ons and files so named replace those
+        known = {k: v for k, v in others.items() if not (addons.ADDMODULES / f"{k}.py").exists()} | known_modules()
         known["timm"] = Timm
         found = known.get(name) or addons.addmodule_class(Addmodules, name)
     if not isinstance(found, type):
