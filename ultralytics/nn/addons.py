@@ -31,9 +31,13 @@ def defined_names(file: Path) -> list[str]:
     return re.findall(r"^(?:class )?(\w+)(?= = |\(|:)", text, re.MULTILINE)
 
 
-def addmodule_class(package: ModuleType, name: str) -> type[nn.Module] | None:
-    """A module class that one of the files in Addmodules defines, whether or not its __init__.py imports that file."""
-    files = [file for file in sorted(ADDMODULES.glob("*.py")) if name in defined_names(file)]
+def addmodule_class(package: ModuleType, name: str, other: type[nn.Module] | None) -> type[nn.Module] | None:
+    """A module class that one of the files in Addmodules defines, whether or not its __init__.py imports that file.
+
+    A class of the core, `other`, is replaced by that of a file called like it alone: pasted files bring many classes.
+    """
+    files = sorted(ADDMODULES.glob("*.py" if other is None else f"{name}.py"))
+    files = [file for file in files if name in defined_names(file)]
     if len(files) > 1:
         raise ModelError(
             f"{name} is in {' and in '.join(f'Addmodules/{file.name}' for file in files)}: write `from "
@@ -56,7 +60,7 @@ def addmodule_class(package: ModuleType, name: str) -> type[nn.Module] | None:
         if isinstance(found, type) and issubclass(found, nn.Module):
             return found
         raise ModelError(f"{name} in Addmodules/{file.name} is no class of modules, a subclass of nn.Module")
-    return None
+    return other
 
 
 def unknown_name(name: str, known: Collection[str] | None = None) -> ModelError:

@@ -207,14 +207,11 @@ def find_module(name: str) -> type[nn.Module]:
     if PREFIX.match(name):
         found = package_value(name)
     else:
-        others = {
-            cls.__name__: cls for cls in modules.OTHER_CHANNEL_MODULES
-        }  # add-ons and files so named replace those
-        known = {k: v for k, v in others.items() if not (addons.ADDMODULES / f"{k}.py").exists()} | known_modules()
-        known["timm"] = Timm
-        found = known.get(name) or addons.addmodule_class(Addmodules, name)
+        others = {cls.__name__: cls for cls in modules.OTHER_CHANNEL_MODULES}
+        known = known_modules() | {"timm": Timm}
+        found = known.get(name) or addons.addmodule_class(Addmodules, name, others.get(name))
     if not isinstance(found, type):
-        raise addons.unknown_name(name, () if PREFIX.match(name) else known)
+        raise addons.unknown_name(name, () if PREFIX.match(name) else {**known, **others})
     return found
 
 
