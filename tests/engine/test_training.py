@@ -247,6 +247,29 @@ def test_a_log_sink_of_ones_own_gets_the_rows_and_is_closed(train, fails):
     assert mine.closed == 1
 
 
+@pytest.mark.parametrize("given", [str, YOLO, lambda path: YOLO(path).model.state_dict()], ids=["file", "YOLO", "dict"])
+def test_loaded_classes_survive_a_network_for_others(network, train, tmp_path, caplog, given):
+    """As in the public package: the head in between has 80 classes and so wider layers, which cannot take them."""
+    caplog.set_level("INFO")
+    source = YOLO(network)
+    source.save(tmp_path / "two.pt")
+    expected = {name: tensor.half().float() for name, tensor in source.model.state_dict().items()}
+    found = {}
+
+    def begin(trainer):
+        found.update({name: tensor.clone() for name, tensor in trainer.model.state_dict().items()})
+
+    model = YOLO(network, nc=80)
+    model.load(given(tmp_path / "two.pt"))
+    with torch.no_grad():
+        model.model.model[0].conv.weight.mul_(3)  # by the user, after it was loaded
+    train(model, callbacks={"on_train_start": begin}, epochs=1)
+    changed = [name for name, tensor in found.items() if not torch.equal(tensor.float(), expected[name].float())]
+    assert changed == ["model.0.conv.weight"]
+    torch.testing.assert_close(found["model.0.conv.weight"], 3 * expected["model.0.conv.weight"])
+    assert model.loaded is None and f"Transferred {len(found)}/{len(found)} items" in caplog.text
+
+
 def test_what_auto_decided_is_known_to_all(train):
     trainer = train(epochs=1, optimizer="auto").trainer
     assert trainer.args.optimizer != "auto"

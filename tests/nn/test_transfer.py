@@ -421,6 +421,16 @@ def test_the_short_report_names_rows_on_one_side_only(trained, said):
     ]
 
 
+def test_the_short_report_says_that_shapes_differ(trained, said):
+    """Weights of another scale: nearly all rows, and the boxes of the head as well as its classes."""
+    assert said("yolov8s.yaml", trained) == [
+        "Transferred 32/355 items from pretrained weights",
+        "  rows that keep their initialization, as their shapes differ: 0 Conv, 1 Conv, 2 C2f, 3 Conv and 12 more "
+        "(model.0.conv.weight: (16, 3, 3, 3) in the weights, (32, 3, 3, 3) in the network)",
+        "  rows that got only a part of their weights, the rest keeps its initialization: 22 Detect",
+    ]
+
+
 def test_the_short_report_says_that_experts_which_are_mixed_otherwise_compute_something_else(trained, said):
     old = build("yolov8n-DynamicConvBnAct.yaml")
     old.load(trained)

@@ -53,7 +53,12 @@ class TrainerHooks:
             return model
         source = self.source.model
         weights = starting_weights(self.args, source, self.source.has_weights)
-        model = self.get_model(deepcopy(source.yaml), weights, self.args.verbose)
+        # A head for other classes than the data's may have had no place for what the data's has one for.
+        loaded = self.source.loaded if weights is source and len(source.names) != self.data["nc"] else None
+        model = self.get_model(deepcopy(source.yaml), weights if loaded is None else loaded, self.args.verbose)
+        if loaded is not None:
+            with quiet(True):  # what was changed since then
+                model.load(source, seed=self.args.seed)
         if type(self).get_model is TrainerHooks.get_model:
             check_unchanged(model, source)
         freeze_like(model, source)

@@ -72,6 +72,7 @@ class YOLO(nn.Module):
         self.metrics: Metrics | Scores | None = None
         self._fused = FusedCopy()
         self.has_weights = False
+        self.loaded: Checkpoint | dict | nn.Module | None = None  # what load() was given last
         self._initial: int | None = None  # `writes` of a network that was just built
         self._warned: set[str] = set()  # what is said once, not at every image
         if Path(model).suffix in (".yaml", ".yml"):
@@ -94,7 +95,7 @@ class YOLO(nn.Module):
             self._task = task_class(self.model.task)
             self.overrides = self.model.saved_options | {"model": str(path)}
             return
-        self.ckpt, self.ckpt_path = load_checkpoint(path), path
+        self.ckpt, self.ckpt_path, self.loaded = load_checkpoint(path), path, None
         self._task = task_class(checkpoint_task(self.ckpt, path))
         self.model = model_from_checkpoint(self.ckpt, path, self._task.model_class)
         self.overrides = {k: v for k, v in self.ckpt.args.items() if k in KEPT_OPTIONS} | {"model": str(path)}
@@ -224,7 +225,7 @@ class YOLO(nn.Module):
         if best is not None:
             self._open(best)
         elif not isinstance(checked.data, list):
-            self.model, self.has_weights = self.trainer.ema.ema, True
+            self.model, self.has_weights, self.loaded = self.trainer.ema.ema, True, None
         return self.metrics
 
     def info(
@@ -252,6 +253,7 @@ class YOLO(nn.Module):
         names = getattr(source, "names", None)
         if names and len(names) == len(self.names):
             self.model.names = names
+        self.loaded = source if isinstance(source, Checkpoint) else deepcopy(source)  # the user may train on in it
         self.has_weights = True
         return self
 
@@ -262,7 +264,7 @@ class YOLO(nn.Module):
             raise ModelError("the network was changed after it was built, such as by fuse(): open it afresh")
         self.model.load_state_dict(fresh)
         self.model.requires_grad_(True)
-        self.has_weights, self._initial = False, writes(self.model)
+        self.has_weights, self.loaded, self._initial = False, None, writes(self.model)
         return self
 
     def save(self, filename: str | Path = "saved_model.pt") -> None:

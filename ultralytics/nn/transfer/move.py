@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ultralytics.utils.checkpoint import Checkpoint
 
 from .kernels import Kernel, find_kernel
-from .report import ABSENT, Transfer, row_of
+from .report import ABSENT, OTHER_SHAPE, Transfer, row_of
 from .structure import Matching, Node
 
 CLASS_OUTPUT = re.compile(r"\.(cv3\.\d+\.2|linear)\.(weight|bias)$")  # in the heads of the core, (nc, ...)
@@ -111,7 +111,7 @@ class _Mover:
             elif given == own:
                 missing[name] = "a counter, without the statistics of its norm"
             else:
-                missing[name] = f"{tuple(given)} in the weights, {tuple(own)} in the network"
+                missing[name] = f"{tuple(given)} in the weights, {tuple(own)} {OTHER_SHAPE}"
         return missing, tuple(left)
 
 

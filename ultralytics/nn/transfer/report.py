@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 MAX_NAMED = 4  # rows in a line of the summary
 ABSENT = "not in the weights"
+OTHER_SHAPE = "in the network"  # end of the reason of an entry with another shape than in the weights
 
 
 @dataclass
@@ -33,12 +34,20 @@ class Transfer:
 
     def summary(self) -> Iterator[str]:
         """Lines that are logged in any case; none where row fits row."""
-        if new := [f"{i} {kind}" for i, kind in self.kinds.items() if i not in self.origins]:
-            yield f"rows that keep their initialization: {listing(new)}"
-        # Entries of another shape are not told here: those of the classes nearly always have one.
-        absent = {row_of(name) for name, why in self.missing.items() if why == ABSENT}
-        if part := [f"{i} {self.kinds[i]}" for i in sorted(absent & self.origins.keys())]:
-            yield f"rows that got only a part of their weights, the rest keeps its initialization: {listing(part)}"
+        reshaped = [name for name, why in self.missing.items() if why.endswith(OTHER_SHAPE)]
+        first = {row_of(name): f"{name}: {self.missing[name]}" for name in reversed(reshaped)}  # of each row
+        new = [i for i in self.kinds if i not in self.origins]
+        if rows := [i for i in new if i in first]:
+            which = listing(f"{i} {self.kinds[i]}" for i in rows)
+            yield f"rows that keep their initialization, as their shapes differ: {which} ({first[rows[0]]})"
+        if rows := [f"{i} {self.kinds[i]}" for i in new if i not in first]:
+            yield f"rows that keep their initialization: {listing(rows)}"
+        # The branch of the head for the classes nearly always has another shape: that is not told here.
+        classes = re.compile(rf"model\.{max(self.kinds, default=0)}\.(cv3|linear)\.")
+        part = {row_of(name) for name, why in self.missing.items() if why == ABSENT}
+        part |= {row_of(name) for name in reshaped if not classes.match(name)}
+        if rows := [f"{i} {self.kinds[i]}" for i in sorted(part & self.origins.keys())]:
+            yield f"rows that got only a part of their weights, the rest keeps its initialization: {listing(rows)}"
         if self.unused_rows:
             yield f"rows of the weights with no place in the network: {listing(self.unused_rows)}"
         if self.changed:
