@@ -110,16 +110,22 @@ def test_both_quote_the_same_code():
         assert not {code for code in english - chinese if not code.startswith("`class ")}, heading
 
 
-def test_full_width_punctuation(tmp_path):
-    """What the Chinese README warns of: a colon is an error, a comma joins two classes."""
-    assert "全角冒号 `：` 会报错" in CHINESE and "全角逗号 `，` 则会把两个类别当成一个" in CHINESE
-    for row in ("names: [红，白]\n", "path：.\ntrain: a\n"):
-        (tmp_path / "data.yaml").write_text(row, encoding="utf-8")
-        if "names" in row:
-            assert len(load_yaml(tmp_path / "data.yaml")["names"]) == 1
-        else:
-            with pytest.raises(ConfigError, match="line 2: not valid YAML"):
-                load_yaml(tmp_path / "data.yaml")
+def test_full_width_punctuation(tmp_path, caplog):
+    """What the Chinese README warns of: a colon is an error, a comma joins two classes, each named by line."""
+    assert "全角冒号 `：` 会报错" in CHINESE and "全角逗号 `，` 则会把两个类别当成一个（两者都会指出行号）" in CHINESE
+    file = tmp_path / "data.yaml"
+    file.write_text("path: .\nnames: [红，白]\n", encoding="utf-8")
+    assert len(load_yaml(file)["names"]) == 1
+    assert f"{file}, line 2: the full-width comma ， is a letter to YAML: write ," in caplog.text
+    for text in ("path：.\ntrain: a\n", "path：.\n"):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(
+            ConfigError, match=r"data\.yaml, line 1: .*the full-width colon ： is a letter to YAML: write :"
+        ):
+            load_yaml(file)
+    caplog.clear()
+    file.write_text("names: ['红，白', \"黑：\", 蓝]  # 红，白\npath: a，b\n", encoding="utf-8")  # text as it is meant
+    assert load_yaml(file) == {"names": ["红，白", "黑：", "蓝"], "path": "a，b"} and not caplog.text
 
 
 def test_links_lead_somewhere():

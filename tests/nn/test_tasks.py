@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.cfg import CFG_DIR
 from ultralytics.nn import tasks
 from ultralytics.nn.Addmodules.DynamicConv import ConvBnAct, DynamicConv
 from ultralytics.nn.modules import C2f, Conv
 from ultralytics.nn.tasks import DetectionModel, find_task, parse_model, register_module, yaml_model_load
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.files import load_yaml, save_yaml
 
 HEAD = [[[-1], 1, "Detect", ["nc"]]]
 
@@ -95,6 +97,30 @@ def test_a_row_that_nobody_takes_is_said(tmp_path, warnings):
     (tmp_path / "mine.yaml").write_text("nc: 1\n" + rows.replace("[[-1], 1, D", "[[a, -1], 1, D"), encoding="utf-8")
     yaml_model_load(tmp_path / "mine.yaml")
     assert len(warnings()) == 1
+
+
+def test_numbers_that_were_not_raised_behind_an_inserted_row_are_said(tmp_path, warnings):
+    file, d = tmp_path / "yolov8n-SE.yaml", load_yaml(CFG_DIR / "models" / "v8" / "yolov8.yaml")
+    d["backbone"].append([-1, 1, "SE", [16]])  # row 10, the README's
+    save_yaml(file, d)
+    yaml_model_load(file)
+    (said,) = warnings()
+    assert said.startswith(f"{file}: rows were inserted into those of yolov8.yaml or taken out, and numbers behind")
+    assert said.endswith(
+        "row 18 Concat takes 12, which is row 13 now; row 23 Detect takes 15, which is row 16 now; "
+        "row 23 Detect takes 18, which is row 19 now; row 23 Detect takes 21, which is row 22 now"
+    )
+    for row in d["head"]:
+        row[0] = [f if f < 10 else f + 1 for f in row[0]] if isinstance(row[0], list) else row[0]
+    save_yaml(file, d)
+    yaml_model_load(file)
+    assert len(warnings()) == 1
+
+
+@pytest.mark.parametrize("file", sorted(CFG_DIR.glob("models/**/*.yaml")), ids=lambda file: file.stem)
+def test_no_model_of_the_tree_has_forgotten_numbers(file, warnings):
+    yaml_model_load(file)
+    assert not warnings()
 
 
 @pytest.mark.parametrize(("key", "value"), [("reg_max", 8), ("end2end", True)])

@@ -2,12 +2,13 @@
 
 import math
 import re
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ultralytics.cfg import resolve_yaml
+from ultralytics.cfg import CFG_DIR, resolve_yaml
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.files import load_yaml
@@ -16,6 +17,7 @@ from .rows import package_value, row_names
 
 SCALE_LETTER = re.compile(r"yolov?\d+([a-z])(?=[-.])")  # the n of yolov8n-DynamicConv.yaml; no word, no capital
 LOOSE_LETTER = re.compile(r"yolov?\d+([a-z])(?![a-z])")  # of yolov8s_CBAM.yaml, yolov8sCBAM.yaml, my_yolov8s.yaml
+SAME_ROWS = 0.7  # of all rows, in a YAML that is a copy of yolov8.yaml with changes
 TABLE_HEAD = f"{'':>3} {'from':>14} {'n':>3} {'params':>11}  {'output':<12} {'module':<30} args"  # columns of table_row
 
 
@@ -42,10 +44,16 @@ def yaml_model_load(path: str | Path) -> dict[str, Any]:
 
 
 def advise(d: dict[str, Any]) -> None:
-    """Warn of rows whose output no other row takes, which a forgotten renumbering leaves behind."""
+    """Warn of what a forgotten renumbering leaves behind: old numbers, or rows whose output no other row takes."""
     listed = [row for part in ("backbone", "head") if isinstance(d.get(part), list) for row in d[part]]
     if not all(isinstance(row, list) and len(row) in (4, 5) for row in listed):
         return  # building says what is wrong
+    if stale := unshifted(listed):
+        LOGGER.warning(
+            f"{source(d)}: rows were inserted into those of yolov8.yaml or taken out, and numbers behind them are "
+            f"still the old ones: {'; '.join(stale)}"
+        )
+        return
     names, taken = row_names(listed), set()
     for i, row in enumerate(listed):
         for one in row[0] if isinstance(row[0], list) else [row[0]]:
@@ -54,6 +62,28 @@ def advise(d: dict[str, Any]) -> None:
                 taken.add(i + number if number < 0 else number)
     for i in sorted(set(range(len(listed) - 1)) - taken):
         LOGGER.warning(f"{source(d)}: no row takes the output of row {i} {listed[i]}: are the numbers behind it right?")
+
+
+def unshifted(listed: list[list[Any]]) -> list[str]:
+    """Inputs of rows that are still called by the number they have in yolov8.yaml, though the row has another here.
+
+    Rows are found again by their modules and args. Nothing is known of a YAML that shares too little with yolov8.yaml.
+    """
+    public = rows(load_yaml(CFG_DIR / "models" / "v8" / "yolov8.yaml"))
+    keys = [[*(str(row[2:4]) for row in part[:-1]), "head"] for part in (public, listed)]
+    matcher = SequenceMatcher(None, *keys, autojunk=False)
+    if matcher.ratio() < SAME_ROWS:
+        return []
+    moved: dict[int, int] = {}  # row there: row here, where it is the same or stands in its place
+    for _, a, a_end, b, b_end in matcher.get_opcodes():
+        moved |= dict(zip(range(a, a_end), range(b, b_end), strict=True)) if a_end - a == b_end - b else {}
+    found = []
+    for old, new in moved.items():
+        before, after = (f if isinstance(f, list) else [f] for f in (public[old][0], listed[new][0]))
+        for one, other in zip(before, after, strict=False):
+            if one == other and type(other) is int and moved.get(other, other) != other >= 0:
+                found.append(f"row {new} {listed[new][2]} takes {other}, which is row {moved[other]} now")
+    return found
 
 
 def guess_model_scale(model_path: str | Path) -> str:

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DependencyError, YOLOError
 
 # Plain values as YAML 1.2 has them (core schema), with decimal integers that may start with zeros.
@@ -129,14 +130,33 @@ def load_yaml(path: str | os.PathLike) -> dict[Any, Any]:
             row = next(itertools.islice(text.splitlines(), mark.line, None), "")
             if "\t" in row[: len(row) - len(row.lstrip())]:
                 reason = "the row is indented with a tab; use spaces"
+        line, reason = next((found for found in full_width(text) if found[0] <= line), (line, reason))
         raise ConfigError(f"{path}, line {line}: not valid YAML: {reason}") from exc
     except _ODD_YAML as exc:
         raise ConfigError(f"{path}: not valid YAML: {type(exc).__name__} {exc}"[:300]) from exc
+    for line, reason in full_width(text):
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path}, line {line}: {reason}")
+        LOGGER.warning(f"{path}, line {line}: {reason}")
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected `name: value` rows, found a {type(data).__name__}")
     return data
+
+
+def full_width(text: str) -> Iterator[tuple[int, str]]:
+    """Lines of a YAML with a full-width colon behind a key or a full-width comma in a list, and what is wrong there."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if "：" not in line and "，" not in line:
+            continue
+        bare = re.sub(r"""'[^']*'|"[^"]*"|(^|\s)#.*""", "", line)  # quoted it is text, as in a comment
+        if found := re.match(r"[\s\-{]*[\w.]+\s*(：)", bare) or re.search(r"[\[{][^\[\]{}]*(，)", bare):
+            mark, kind = (":", "colon") if found[1] == "：" else (",", "comma")
+            yield (
+                number,
+                f"the full-width {kind} {found[1]} is a letter to YAML: write {mark} or put the text in quotes",
+            )
 
 
 def parse_value(text: str) -> Any:
