@@ -158,7 +158,13 @@ def test_an_attention_row_after_a_named_row_costs_its_own_weights_only():
     other = build(rows[0], attention, *rows[1:])  # no other change
     done = other.load(Checkpoint(source.state_dict(), source.yaml))
     assert set(done.missing) == {key for key in other.state_dict() if key.startswith("model.1.")} and not done.unused
-    assert_trains_and_fuses(other)
+    before = {name: p.clone() for name, p in other.named_parameters()}
+    optimizer = torch.optim.SGD(other.parameters(), 0.01)
+    batch = {"img": torch.rand(2, 3, 64, 64), "batch_idx": torch.arange(2.0), "cls": torch.ones(2, 1)}
+    other.train().loss(batch | {"bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]]).repeat(2, 1)})[0].sum().backward()
+    optimizer.step()
+    same = [name for name, p in other.named_parameters() if torch.equal(p, before[name])]
+    assert same == ["model.4.dfl.conv.weight"]  # constant
 
 
 # Heads of one's own, norms as rows

@@ -1,8 +1,11 @@
 """What rows cost, and the check of a folder of YAMLs."""
 
+import logging
+
 import pytest
 import torch
 
+from ultralytics import YOLO
 from ultralytics.__main__ import main
 from ultralytics.nn.info import check_folder, cost, table
 from ultralytics.nn.tasks import DetectionModel
@@ -51,10 +54,20 @@ def test_a_folder_line_by_line(folder):
     assert "bad.yaml" in bad and "MISTAKE" in bad and "from 'stam', but no row is called so" in bad
 
 
-def test_the_command(folder, capsys):
+def test_the_command(folder, capsys, caplog):
+    caplog.set_level(logging.INFO, "ultralytics")
     main(f"info model={folder} scale=s imgsz=64")
     assert capsys.readouterr().out.count("scale s") == 1
-    main(f"info model={folder / 'good.yaml'} scale=s imgsz=64")
+    tables = []
+    for letter, channels in (("n", 16), ("s", 32)):
+        caplog.clear()
+        main(f"info model={folder / 'good.yaml'} scale={letter} imgsz=64")
+        tables.append([record.getMessage() for record in caplog.records])
+        assert any(line.split()[:2] == ["0", "stem"] and f"{channels}x8x8" in line for line in tables[-1])
+    caplog.clear()
+    (folder / "yolov8-good.yaml").write_text(GOOD, encoding="utf-8")
+    YOLO(folder / "yolov8s-good.yaml").info(detailed=True, imgsz=64)  # from Python the letter is in the name
+    assert [record.getMessage() for record in caplog.records][:-1] == tables[1][:-1] != tables[0][:-1]
     for words in (f"info model={folder / 'good.yaml'} scale=q", "info model=best.pt scale=s"):
         with pytest.raises(SystemExit):
             main(words)

@@ -1,4 +1,6 @@
-"""Blocks of your own, one file each. To add one:
+"""Blocks of your own, one file each. A row of a YAML names the class of any file here, with its args as they are and
+`c1` for the channels that come in: `- [-1, 1, MyBlock, [c1, 16]]`; docs/rows.md has all that a row may say. For rows
+that leave `c1` out:
 
 1. put its code into a new file in this folder, say MyBlock.py;
 2. import it here: `from .MyBlock import *`;
