@@ -33,7 +33,7 @@ hsv_v=0.4 degrees=0.0 translate=0.1 scale=0.5 shear=0.0 perspective=0.0 flipud=0
 mixup=0.0 cutmix=0.0 cfg= format=torchscript dynamic=False simplify=True opset=
 augment=False copy_paste=0.0 copy_paste_mode=flip overlap_mask=True mask_ratio=4 retina_masks=False
 pose=12.0 kobj=1.0 iou_loss=ciou inner_ratio=0.0 focaler= nwd=0.0 nwd_c=12.8 cls_loss=bce assign_iou=ciou
-dropout=0.0 auto_augment=randaugment erasing=0.4
+dropout=0.0 auto_augment=randaugment erasing=0.4 visualize=False
 """
 
 

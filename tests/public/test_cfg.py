@@ -194,7 +194,7 @@ def test_save_dir_is_the_folder_of_the_run(tmp_path):
 @pytest.mark.parametrize(
     "values",
     [
-        {"int8": True}, {"nms": True}, {"visualize": True}, {"quantize": 8}, {"tracker": "mine.yaml"},
+        {"int8": True}, {"nms": True}, {"quantize": 8}, {"tracker": "mine.yaml"},
         {"workspace": 8}, {"dis": 3.0}, {"cls_pw": 0.5}, {"stream_buffer": True}, {"distill_model": "a.pt"},
         {"dnn": 1}, {"mode": "trained"}, {"cls_remap": False},
     ],

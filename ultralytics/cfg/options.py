@@ -106,6 +106,7 @@ class Options:
     augment: bool  # detect: test-time augmentation, which joins predictions at several sizes and mirrored
     agnostic_nms: bool  # NMS: boxes suppress each other across classes
     embed: list[int] | None  # return means of these layers' feature maps instead of results: 21 or [15, 21]
+    visualize: bool  # save a heat map of each image: where its predictions come from
     source: Any  # what to predict on: file, folder, glob, list, video, camera index, array
     vid_stride: int  # process every n-th frame of a video
     classes: list[int] | None  # keep only these class indices: 0 or [0, 2]
@@ -266,7 +267,7 @@ OPTIONS: dict[str, OptionType] = {
     "source": SOURCE,
     "vid_stride": integer(1),
     **dict.fromkeys(("classes", "embed"), optional(list_of(integer(0)))),
-    **dict.fromkeys(("save_json", "retina_masks", "half", "augment", "agnostic_nms", "show"), FLAG),
+    **dict.fromkeys(("save_json", "retina_masks", "half", "augment", "agnostic_nms", "visualize", "show"), FLAG),
     **dict.fromkeys(("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes"), FLAG),
     "line_width": optional(integer(1)),
     # Export

@@ -14,7 +14,6 @@ MODES = ("train", "val", "predict", "export", "track", "benchmark")
 NOT_IMPLEMENTED: dict[str, str] = {
     "stream_buffer": "live streams",
     "save_frames": "saving single frames of a video",
-    "visualize": "images of feature maps",
 }
 
 _NEWER = "belongs to networks newer than YOLOv8; the losses of YOLOv8 are weighted by box, cls and dfl"

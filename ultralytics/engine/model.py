@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the loops are imported when they are asked for: `from ultra
     from ultralytics.engine.trainer import BaseTrainer
     from ultralytics.engine.validator import BaseValidator
     from ultralytics.models.yolo.task import Metrics, Task
+    from ultralytics.nn.heatmaps import Heatmap, Layers
     from ultralytics.nn.routing import Routing
 
 Predicted = list[Results] | Iterator[Results] | list[Tensor] | Iterator[Tensor]  # the latter with `embed`
@@ -150,6 +151,28 @@ class YOLO(nn.Module):
         frames = in_batches(load_source(checked.source, vid_stride=checked.vid_stride), checked.batch)
         images = (task.preprocess(group, network.max_stride) for group in frames)
         return routing.report(routing.collect(network, images), file)
+
+    def heatmap(
+        self, source: object, layer: "Layers" = None, method: str = "layercam", **options: object
+    ) -> "list[Heatmap]":
+        """Heat maps of where the predictions on images come from (nn/heatmaps.py), which `plot()` or `save("a.jpg")`.
+
+        `source` and `options`, such as classes=[0], as for `predict`; `method` is layercam, gradcam, gradcam++ or
+        eigencam, of which layercam is the one that keeps several objects apart; `layer` the number or name of a row or
+        of a part of it, or a list, by default what feeds the head.
+        """
+        from ultralytics.data.loaders import load_source
+        from ultralytics.nn import heatmaps
+
+        self._layers("heatmap")
+        checked = self.resolve("predict", options | {"source": source})
+        self._warn_untrained()
+        task, network, found = self._task(checked), self.network(checked), []
+        for frames in in_batches(load_source(checked.source, vid_stride=checked.vid_stride), checked.batch):
+            images = task.preprocess(frames, network.max_stride).to(network.device, network.dtype)
+            heat = heatmaps.explain(network, images, task.logits, layer, method, checked.classes, checked.conf)
+            found += heatmaps.draw(images, heat, [frame.path for frame in frames])
+        return found
 
     def val(self, validator: "type[BaseValidator] | None" = None, **options: object) -> "Metrics":
         """Metrics on a split of `data`, by default that of the data the weights were trained on.
@@ -372,7 +395,8 @@ class YOLO(nn.Module):
     def _warn_untrained(self) -> None:
         """Say that results mean nothing, where nobody has changed the weights the network was initialized with."""
         if not self.has_weights and self._initial is not None and writes(self.model) == self._initial:
-            self._warn_once(f"{self.cfg} has untrained weights, so its predictions mean nothing: load() some, or train")
+            name = self.overrides["model"]
+            self._warn_once(f"{name} has untrained weights, so its predictions mean nothing: load() some, or train")
 
     def _val_batch(self) -> int | None:
         """The batch that training validated with, for weights of this tree."""
@@ -406,8 +430,12 @@ class YOLO(nn.Module):
         self._task.check_options(options, method)
         if method == "predict" and options.embed is not None:
             self._layers("embed")
+            if options.augment or options.visualize:
+                raise ConfigError("embed gives no predictions for augment=True or visualize=True: leave these out")
+        if method == "predict" and options.visualize:
+            self._layers("visualize")
             if options.augment:
-                raise ConfigError("embed takes the feature maps of one pass, augment=True makes several: leave one out")
+                raise ConfigError("visualize=True explains one pass, augment=True makes several: leave one out")
         if options.augment and method in ("val", "predict"):
             options = options.replace(augment=self._can_augment())
         if isinstance(self.model, ExportedNetwork):

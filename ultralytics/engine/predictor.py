@@ -18,6 +18,7 @@ from ultralytics.engine.runtime import Stopwatch, in_batches, speed_line
 from ultralytics.engine.setup import Given, explicit_options, resolve_options
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Outputs, Task
+from ultralytics.nn.heatmaps import Heatmap, draw, explain
 from ultralytics.utils import ASSETS, LOGGER, refused
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, SourceError
@@ -59,6 +60,7 @@ class BasePredictor:
         self.batch: tuple[list[str], list[np.ndarray], list[str]] = ([], [], [])
         self.frames: list[Frame] = []
         self.results: list[Results] = []
+        self.heatmaps: list[Heatmap] = []  # of the batch, with the option `visualize`
         self.writer: Writer | None = None
         self.seen = 0
         self._spent: Counter[str] = Counter()  # milliseconds
@@ -106,7 +108,8 @@ class BasePredictor:
     @torch.no_grad()
     def stream(self, source: object) -> Iterator[Results] | Iterator[Tensor]:
         """Results in order, each as soon as its batch is done; nothing older is kept."""
-        if self.writer is None and (self.args.save or self.args.save_txt or self.args.save_crop):
+        saved = self.args.save or self.args.save_txt or self.args.save_crop or self.args.visualize
+        if self.writer is None and saved:
             self.writer = Writer(self.args)
         stride = self.model.max_stride
         self.args.imgsz = check_imgsz(self.args.imgsz, stride)  # it may have been set since the options were checked
@@ -138,19 +141,18 @@ class BasePredictor:
                     result.speed = watch.per_image(len(images))
                     self._spent.update(result.speed)
                 self.callbacks.run("on_predict_postprocess_end", self)
-                for frame, place, result in zip(frames, self.batch[2], self.results, strict=True):
-                    self._emit(frame, place, result, images.shape[2:])
+                for i, (frame, place, result) in enumerate(zip(frames, self.batch[2], self.results, strict=True)):
+                    self.seen += 1
+                    if self.args.verbose:
+                        size = "x".join(map(str, images.shape[2:]))
+                        LOGGER.info(f"{place}{size} {result.verbose()}{result.speed['inference']:.1f}ms")
+                    self._emit(frame, result, self.heatmaps[i] if self.args.visualize else None)
                 self.callbacks.run("on_predict_batch_end", self)
                 yield from self.results
         finally:
             if self.writer:
                 self.writer.close()
-        if self.args.verbose and self.seen:
-            LOGGER.info(f"{speed_line(self.speed)} at shape {(1, *images.shape[1:])}")
-        if self.source.skipped:
-            LOGGER.warning(f"{len(self.source.skipped)} of {len(self.source)} images and videos were skipped")
-        if self.writer and self.args.verbose:
-            LOGGER.info(f"Results saved to {self.save_dir}")
+        self._log_summary(images.shape)
         self.callbacks.run("on_predict_end", self)
 
     def preprocess(self, im: list[np.ndarray] | Tensor) -> Tensor:
@@ -163,6 +165,9 @@ class BasePredictor:
         """What the network makes of its input; with the option `embed`, vectors (C,). It gets further arguments."""
         if self.args.embed is not None:
             return self.model.predict(im, embed=self.args.embed)
+        if self.args.visualize:
+            heat = explain(self.model, im, self.task.logits, classes=self.args.classes, conf=self.args.conf)
+            self.heatmaps = draw(im, heat, self.batch[0])
         return self.model(im, *args, **kwargs) if args or kwargs else self.task.infer(self.model, im)
 
     def postprocess(self, preds: Outputs, img: Tensor, orig_imgs: list[np.ndarray]) -> list[Results]:
@@ -174,21 +179,27 @@ class BasePredictor:
             )
         ]
 
+    def _emit(self, frame: Frame, result: Results, heatmap: Heatmap | None) -> None:
+        """Save and show the result of a frame as asked for."""
+        if self.writer:
+            self.writer.write(frame, result, heatmap)
+        if self.args.show:
+            result.show(wait=1 if frame.is_video else 0, **plot_settings(self.args))
+
+    def _log_summary(self, shape: Sequence[int]) -> None:
+        """Sum up what was done in the log; `shape` (B, 3, H, W) is that of the last batch."""
+        if self.args.verbose and self.seen:
+            LOGGER.info(f"{speed_line(self.speed)} at shape {(1, *shape[1:])}")
+        if self.source.skipped:
+            LOGGER.warning(f"{len(self.source.skipped)} of {len(self.source)} images and videos were skipped")
+        if self.writer and self.args.verbose:
+            LOGGER.info(f"Results saved to {self.save_dir}")
+
     def _place(self, frame: Frame) -> str:
         """Words of the log for a frame: its number and its path."""
         kind, of = ("video", f"/{frame.frames}" if frame.frames else "") if frame.is_video else ("image", "")
         number = f" (frame {frame.frame}{of})" if frame.is_video else ""
         return f"{kind} {frame.item}/{len(self.source)}{number} {frame.path}: "
-
-    def _emit(self, frame: Frame, place: str, result: Results, shape: Sequence[int]) -> None:
-        """Log, save and show the result of a frame as asked for; `shape` (H, W) is what the network saw."""
-        self.seen += 1
-        if self.args.verbose:
-            LOGGER.info(f"{place}{shape[0]}x{shape[1]} {result.verbose()}{result.speed['inference']:.1f}ms")
-        if self.writer:
-            self.writer.write(frame, result)
-        if self.args.show:
-            result.show(wait=1 if frame.is_video else 0, **plot_settings(self.args))
 
 
 class Writer:
@@ -201,12 +212,14 @@ class Writer:
         self._item, self._stem = 0, ""  # number and file name of the present source
         self._video: cv2.VideoWriter | None = None
 
-    def write(self, frame: Frame, result: Results) -> None:
+    def write(self, frame: Frame, result: Results, heatmap: Heatmap | None) -> None:
         """Save what was asked for of one image or one frame of a video."""
         if frame.item != self._item:
             self.close()
             self._item, self._stem = frame.item, unused_name(Path(frame.path).stem, self._taken)
         stem = f"{self._stem}_{frame.frame}" if frame.is_video else self._stem
+        if heatmap is not None:
+            heatmap.save(self.folder / f"{stem}_cam.jpg")
         if self.args.save_txt:
             path = self.folder / "labels" / f"{stem}.txt"
             with writing(path):

@@ -190,6 +190,10 @@ class Task(ABC):
         """Outputs of a network in eval mode, or of an exported one, for images (B, 3, H, W) of its own input."""
         return model(images)
 
+    def logits(self, outputs: Outputs) -> Tensor:
+        """Class logits (B, nc, A) of all predictions in the outputs of a network in eval mode, for heat maps."""
+        return outputs[1]["scores"]
+
     @abstractmethod
     def postprocess(self, outputs: Outputs, nc: int) -> list:
         """Outputs of a network in eval mode, or of an exported one, to one prediction an image.

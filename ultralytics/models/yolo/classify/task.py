@@ -145,6 +145,10 @@ class ClassifyTask(Task):
         crop = center_crop(self.options.imgsz)
         return torch.stack([crop_to_tensor(frame.image, crop) for frame in frames]).float() / 255
 
+    def logits(self, outputs: Outputs) -> Tensor:
+        """Logits (B, nc, 1) of the image."""
+        return outputs[1][..., None]
+
     def postprocess(self, outputs: Outputs, nc: int) -> list[Tensor]:
         """Probabilities (nc,) per image."""
         return list(outputs[0] if isinstance(outputs, tuple) else outputs)
