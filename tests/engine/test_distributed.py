@@ -1,5 +1,10 @@
 """Several processes train what one process would: the same samples, gradients, decisions and files."""
 
+import itertools
+import pickle
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +12,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.engine.processes import finish, start, train_runs
-from tests.engine.runs import untimed
+from tests.engine.processes import finish, start, train_runs, train_until_killed
+from tests.engine.runs import assert_same_weights, untimed
 from tests.tiny import NETWORK, draw_split
 from tests.training import rectangle
+from ultralytics import YOLO
 from ultralytics.cfg.options import TASKS
+from ultralytics.engine import distributed
+from ultralytics.utils.errors import ConfigError, DeviceError
+from ultralytics.utils.processes import share_of
+from ultralytics.utils.torch_utils import select_device
 
 HEADS = {"detect": "Detect, [nc]", "segment": "Segment, [nc, 8, 16]", "pose": "Pose, [nc, kpt_shape]"}
 HEADS["obb"] = "OBB, [nc, 1]"
@@ -61,7 +73,7 @@ def run_all(processes: int, runs: dict[str, dict[str, Any]], folder: Path) -> di
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def runs(tmp_path_factory: pytest.TempPathFactory, trained: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Short runs of every task: plain with a step a batch, dynamic with one in three."""
     folder, chosen = tmp_path_factory.mktemp("runs"), {}
     for task in TASKS:
@@ -69,7 +81,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         chosen[task] = options | {"model": str(folder / task / "plain.yaml")}
         chosen[f"{task}, dynamic"] = options | {"model": str(folder / task / "dynamic.yaml"), "nbs": 15}
     chosen["detect, dynamic"] |= LOSSES
-    return chosen
+    chosen["detect, norms synchronized"] = chosen["detect"] | {"sync_bn": True, "batch": 4, "nbs": 4}
+    return chosen | {"measured": trained}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> dict[str, Any]:
+    """Options that measure weights, trained enough to find something, and leave them as they are."""
+    options = write_task(folder := tmp_path_factory.mktemp("trained") / "detect", "detect")
+    learn = {"epochs": 15, "optimizer": "AdamW", "lr0": 0.01, "mosaic": 0.0, "name": "learned"}
+    (model := YOLO(folder / "plain.yaml")).train(**options | learn)
+    still = {"epochs": 1, "lr0": 0.0, "warmup_bias_lr": 0.0, "batch": 4}
+    return options | still | {"model": str(model.trainer.best)}
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +105,46 @@ def of_two(runs, tmp_path_factory) -> dict[str, dict[str, Any]]:
     return run_all(2, runs, tmp_path_factory.mktemp("two"))
 
 
-def assert_close_weights(one: dict[str, torch.Tensor], several: dict[str, torch.Tensor]) -> None:
-    """The same weights to 1e-5, relative to the norm of each tensor."""
-    for name, weight in one.items():
-        difference = (several[name].double() - weight.double()).norm()
-        assert difference <= 1e-5 * weight.double().norm() + 1e-9, name
+@pytest.fixture(scope="module")
+def of_three(runs, tmp_path_factory) -> dict[str, dict[str, Any]]:
+    """Of three processes one has no image of the last batch."""
+    return run_all(3, {name: runs[name] for name in ("detect, dynamic", "measured")}, tmp_path_factory.mktemp("three"))
+
+
+def assert_close_weights(one: dict[str, Any], several: dict[str, Any], relative: float = 1e-5) -> None:
+    """The same weights, relative to the norm of each tensor."""
+    assert one["weights"].keys() == several["weights"].keys()
+    for name, weight in one["weights"].items():
+        difference = (several["weights"][name].double() - weight.double()).norm()
+        assert difference <= relative * weight.double().norm() + 1e-9, name
 
 
 @pytest.mark.parametrize("kind", ["", ", dynamic"], ids=["plain", "dynamic, accumulated"])
 @pytest.mark.parametrize("task", TASKS)
 def test_two_processes_learn_what_one_does(of_one, of_two, task, kind):
-    one, two = of_one[task + kind]["weights"], of_two[task + kind]["weights"]
-    assert_close_weights(one, two)
+    assert_close_weights(of_one[task + kind], of_two[task + kind])
+
+
+def test_three_processes_learn_what_one_does(of_one, of_three):
+    assert_close_weights(of_one["detect, dynamic"], of_three["detect, dynamic"])
+
+
+def test_synchronized_norms_learn_from_the_whole_batch(of_one, of_two):
+    name = "detect, norms synchronized"
+    assert_close_weights(of_one[name], of_two[name], relative=1e-4)
+    initial = of_one["detect"]["weights"]["model.0.bn.running_mean"]
+    assert not torch.equal(of_one[name]["weights"]["model.0.bn.running_mean"], initial)
+
+
+def test_the_same_weights_are_measured_alike(of_one, of_two, of_three):
+    """Each image once and in the order of the dataset, to the last detection."""
+    one = of_one["measured"]
+    assert one["metrics"]["metrics/mAP50(B)"] > 0
+    for several in (of_two["measured"], of_three["measured"]):
+        assert several["metrics"] == pytest.approx(one["metrics"], rel=1e-6)
+        for name, parts in one["stats"].items():
+            for part, other in zip(parts, several["stats"][name], strict=True):
+                np.testing.assert_allclose(other, part, rtol=1e-5)
 
 
 def test_files_are_those_of_one_process(runs, of_one, of_two):
@@ -103,3 +154,108 @@ def test_files_are_those_of_one_process(runs, of_one, of_two):
     assert kept[0] == kept[1]
     for row, other in zip(untimed(one), untimed(two), strict=True):
         assert [float(v or 0) for v in other.values()] == pytest.approx([float(v or 0) for v in row.values()], rel=1e-4)
+
+
+def test_a_run_whose_process_is_killed_ends_and_resumes_exactly(tmp_path, caplog):
+    """With norms that learn and gradients that are pending; another number of processes goes on, too, and says so."""
+    options = write_task(folder := tmp_path / "detect", "detect")
+    options |= {"model": str(folder / "dynamic.yaml"), "nbs": 15, "epochs": 3, "frozen": False}
+    whole = start(2, train_runs, {"whole": options | {"name": "whole"}}, tmp_path)
+    assert finish(whole) == [0, 0]
+    del options["frozen"]
+    codes = finish(start(2, train_until_killed, options | {"name": "killed"}), seconds=200)
+    assert codes == [1, -9]
+    runs = Path(options["project"])
+    shutil.copytree(runs / "killed", runs / "alone")
+    last = runs / "killed" / "weights" / "last.pt"
+    resumed = start(2, train_runs, {"resumed": {"model": str(last), "resume": True, "frozen": False}}, tmp_path)
+    assert finish(resumed) == [0, 0]
+    assert_same_weights(runs / "whole" / "weights" / "last.pt", last)
+    assert untimed(runs / "whole") == untimed(runs / "killed")
+    YOLO(runs / "alone" / "weights" / "last.pt").train(resume=True)
+    assert "the run had 2 processes and goes on with 1" in caplog.text
+    assert len(untimed(runs / "alone")) == 3
+
+
+SCRIPT = """
+import os
+from ultralytics import YOLO
+def fail(trainer):
+    if os.environ["RANK"] == "1":
+        raise ValueError("the reason of process 1")
+model = YOLO({model!r})
+model.add_callback("on_train_epoch_end", fail)
+model.train(**{options!r})
+"""
+
+
+def test_device_runs_the_script_in_processes_and_says_why_one_failed(tmp_path):
+    options = write_task(folder := tmp_path / "detect", "detect") | {"device": "cpu,cpu"}
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(model=str(folder / "plain.yaml"), options=options), encoding="utf-8")
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, check=False)
+    assert found.returncode == 1
+    assert found.stderr.rstrip().endswith("TrainingError: process 1 of 2: ValueError: the reason of process 1")
+    assert (folder / "runs" / "exp" / "weights" / "last.pt").exists()
+    assert not (folder / "runs" / "exp2").exists()
+
+
+def test_the_script_goes_on_with_what_the_processes_left(monkeypatch, tmp_path):
+    """`launch` is replaced by a process that leaves the result of a run."""
+    options = write_task(folder := tmp_path / "detect", "detect")
+    (trained := YOLO(folder / "plain.yaml")).train(**options)
+
+    def launch(processes):
+        assert processes == 2
+        (tmp_path / "0").write_bytes(pickle.dumps((trained.trainer.best, trained.metrics)))
+        return str(tmp_path)
+
+    monkeypatch.setattr(distributed, "launch", launch)
+    monkeypatch.setattr(distributed, "_calls", itertools.count())
+    model = YOLO(folder / "plain.yaml")
+    metrics = model.train(**options | {"device": ["cpu", "cpu"]})
+    assert metrics.results_dict == trained.metrics.results_dict
+    assert model.ckpt_path == trained.trainer.best and model.has_weights
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "error", "reason"),
+    [
+        ("0,1", {}, DeviceError, "device=0: "),  # what one GPU that is not there says
+        ("cpu,cpu", {"save": False}, ConfigError, "save=False: the processes of device=cpu,cpu leave nothing"),
+        ("cpu,gpu", {}, DeviceError, "expected an index such as 0"),
+    ],
+)
+def test_mistakes_are_told_before_any_process_starts(monkeypatch, tmp_path, device, options, error, reason):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(distributed, "launch", lambda processes: pytest.fail("processes were started"))
+    options = write_task(tmp_path / "detect", "detect") | {"device": device} | options
+    with pytest.raises(error, match=reason):
+        YOLO(tmp_path / "detect" / "plain.yaml").train(**options)
+
+
+def test_a_gpu_is_named_once(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    distributed.check_devices("0,1")
+    with pytest.raises(DeviceError, match="device=1,1: 1 is named twice"):
+        distributed.check_devices("1,1")
+
+
+@pytest.mark.parametrize("device", ["0", None, "0,1"])
+def test_processes_of_torchrun_take_a_gpu_each(monkeypatch, device):
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for rank in (0, 1):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        assert select_device(device) == torch.device("cuda", rank)
+
+
+@given(images=st.integers(0, 40), processes=st.integers(1, 9))
+def test_shares_are_the_whole_batch_and_differ_by_one_at_most(images, processes):
+    shares = [list(range(images))[share_of(images, rank, processes)] for rank in range(processes)]
+    assert [i for share in shares for i in share] == list(range(images))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1

@@ -8,7 +8,9 @@ from ultralytics.comparison.ledger import Ledger
 from ultralytics.comparison.report import write_report
 from ultralytics.comparison.training import train_missing
 from ultralytics.comparison.variants import choose, plan_runs, read_variants
+from ultralytics.engine.distributed import started
 from ultralytics.utils.errors import ConfigError, TrainingError
+from ultralytics.utils.torch_utils import device_names
 
 DEFAULTS: Mapping[str, Any] = {  # settings that are no options of a run
     "models": None,  # entries: "net.yaml", "net.yaml+weights.pt", or {label: …, model: net.yaml, lr0: 0.002}
@@ -28,6 +30,10 @@ def compare_variants(settings: Mapping[str, Any]) -> None:
     models, seeds, only, train, results = (settings.get(name, value) for name, value in DEFAULTS.items())
     if models is None:
         raise ConfigError("models= is missing: name the networks, such as models=[yolov8n.yaml,mine.yaml]")
+    if started() or len(device_names(options.get("device"))) > 1:
+        raise ConfigError(
+            "a comparison trains on one device, without torchrun: start it once for each, device=0 and device=1"
+        )
     variants = read_variants(models)
     chosen = choose(variants, only) if train else []
     runs, ledger = plan_runs(variants, seeds, options), Ledger(results)

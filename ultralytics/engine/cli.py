@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ultralytics.cfg import DEFAULT_YAML, get_options
 from ultralytics.cfg.command import errors_as_sentences, parse_words
-from ultralytics.engine.distributed import check_devices
+from ultralytics.engine.distributed import check_devices, is_first
 from ultralytics.models.yolo import settings_for
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import load_checkpoint
@@ -39,7 +39,8 @@ def run(
         try:
             check_devices(options.get("device"))
         except NoGPUError as exc:
-            print(f"{exc}. Continuing with device=cpu.")
+            if is_first():
+                print(f"{exc}. Continuing with device=cpu.")
             options["device"] = "cpu"
         main({**own, **own_given, **options})
 

@@ -47,7 +47,7 @@ def started() -> bool:
 
 def is_first() -> bool:
     """Whether this process is the one that writes and logs."""
-    return process_rank()[0] == 0
+    return not started() or os.environ["RANK"] == "0"
 
 
 def join(options: Options, device: torch.device) -> Options:
@@ -266,21 +266,21 @@ def check_devices(device: Any) -> None:
         raise DeviceError(f"device={','.join(names)}: {min(repeated)} is named twice; name each GPU once")
 
 
-def in_processes(options: Options, run: Callable[[], T]) -> T:
+def in_processes(device: Any, save: bool, run: Callable[[], T]) -> T:
     """What `run` gives, where `device` names several in as many processes, which run this whole script as well.
 
     They end with this call; what comes after it in the script is done once, here. Elsewhere `run` is called as it is.
     """
-    names, folder = device_names(options.device), os.environ.get(RESULTS)
+    names, folder = device_names(device), os.environ.get(RESULTS)
     if len(names) < 2 or (folder is None and started()):
         return run()
-    if not options.save:
+    if not save:
         raise ConfigError(
             f"save=False: the processes of device={','.join(names)} leave nothing without it; leave it out"
         )
     number = next(_calls)
     if folder is None:
-        check_devices(options.device)
+        check_devices(device)
         folder = launch(len(names))
     result = Path(folder) / str(number)
     if result.exists():  # of a process that this one started, or of an earlier call in the script
@@ -299,7 +299,7 @@ def leave_result(file: Path, run: Callable[[], object]) -> NoReturn:
         if isinstance(exc, YOLOError):  # it says the sentence
             sys.exit(1)
         raise
-    if os.environ["RANK"] == "0":
+    if is_first():
         atomic_write(file, lambda target: pickle.dump(value, target))
     sys.exit()
 
@@ -331,7 +331,8 @@ def launch(processes: int) -> str:
         elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
     except ChildFailedError as exc:
         rank, failure = exc.get_first_failure()
-        raise TrainingError(f"process {rank} of {processes}: {failure.message}") from None
+        reason = failure.message["message"] if isinstance(failure.message, dict) else failure.message
+        raise TrainingError(f"process {rank} of {processes}: {reason}") from None
     finally:
         os.environ.clear()
         os.environ.update(before)

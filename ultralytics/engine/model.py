@@ -244,7 +244,10 @@ class YOLO(nn.Module):
             metrics = make_trainer(checked).train()
             return self.trainer.best if checked.save else None, metrics
 
-        best, self.metrics = in_processes(checked, run)
+        device = checked.device
+        if checked.resume is True and device is None and self.ckpt is not None:  # the run has its own
+            device = self.ckpt.args.get("device")
+        best, self.metrics = in_processes(device, checked.save, run)
         if best is not None:
             self._open(best)
         elif not isinstance(checked.data, list):

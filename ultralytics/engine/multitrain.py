@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ultralytics.cfg import Options
+from ultralytics.engine import distributed
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, YOLOError
 from ultralytics.utils.files import atomic_write, increment_path, unused_name
+from ultralytics.utils.torch_utils import select_device
 
 Scores = dict[str, dict[str, float] | None]
 
@@ -21,7 +23,8 @@ def train_each(options: Options, make_trainer: Callable[[Options], BaseTrainer])
     if options.resume:
         raise ConfigError("resume: give the last.pt of one run, as resume=runs/train/multitrain/NAME/weights/last.pt")
     name = options.name if "name" in options.given else "multitrain"
-    folder = increment_path(Path(options.project) / name, options.exist_ok)
+    distributed.join(options, select_device(options.device))
+    folder = distributed.first(lambda: increment_path(Path(options.project) / name, options.exist_ok))
     scores: Scores = {}
     taken: set[str] = set()
     for number, data in enumerate(options.data, 1):
@@ -35,6 +38,7 @@ def train_each(options: Options, make_trainer: Callable[[Options], BaseTrainer])
             LOGGER.error(f"{data} skipped: {exc}")
             scores[key] = None
     text = json.dumps(scores, indent=2)
-    atomic_write(folder / "multitrain_results.json", lambda file: file.write(text.encode()))
+    if distributed.is_first():
+        atomic_write(folder / "multitrain_results.json", lambda file: file.write(text.encode()))
     LOGGER.info(f"Results of all datasets saved to {folder}")
     return scores

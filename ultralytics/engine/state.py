@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils.errors import CheckpointError
+from ultralytics.utils.processes import process_rank
 
 
 def seed_all(seed: int) -> None:
@@ -27,18 +28,27 @@ def random_state() -> dict[str, Any]:
     version, words, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": cuda_states(),
         "numpy": {"keys": torch.from_numpy(keys.astype(np.int64)), "rest": [position, has_gauss, cached]},
         "python": {"words": torch.tensor(words), "version": version, "gauss": gauss},
     }
 
 
+def cuda_states() -> list[Tensor]:
+    """Generators of all GPUs, or where several processes train one run of the one that this process has."""
+    if not torch.cuda.is_initialized():
+        return []
+    return torch.cuda.get_rng_state_all() if process_rank()[1] == 1 else [torch.cuda.get_rng_state()]
+
+
 def set_random_state(state: dict[str, Any]) -> None:
     """Let the generators continue where `random_state` found them."""
     torch.set_rng_state(state["torch"].cpu())
-    # The states of GPUs mean nothing on another number of them.
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+    cuda = [s.cpu() for s in state["cuda"]]
+    if len(cuda) == 1 and torch.cuda.is_available():
+        torch.cuda.set_rng_state(cuda[0])
+    elif cuda and len(cuda) == torch.cuda.device_count():  # they mean nothing on another number of GPUs
+        torch.cuda.set_rng_state_all(cuda)
     keys = state["numpy"]["keys"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", keys, *state["numpy"]["rest"]))
     python = state["python"]

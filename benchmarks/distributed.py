@@ -1,0 +1,121 @@
+"""Several processes under torchrun on one CPU: killed at random moments, and started by two calls that meet.
+
+usage: python benchmarks/distributed.py [KILLS] [REFERENCE]     10 kills; the folder with data/bccd, default ../shared
+
+About ten minutes on two CPU cores; prints a table, and the exit code is 1 if something in it is not as it should be.
+"""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from benchmarks.resume import differences  # noqa: E402
+from ultralytics.utils.files import read_csv  # noqa: E402
+
+EPOCHS = 6
+LIMIT = 30.0  # seconds in which all processes end after one was killed
+SCRIPT = """
+import os, sys
+from pathlib import Path
+from ultralytics import YOLO
+model, folder, data, device = sys.argv[1:]
+Path(folder, "pid " + os.environ.get("RANK", "of none")).write_text(str(os.getpid()))
+options = {"resume": True} if model.endswith(".pt") else {"project": folder, "name": "run", "data": data}
+if not model.endswith(".pt"):
+    options |= {"epochs": 6, "imgsz": 64, "batch": 4, "nbs": 12, "optimizer": "AdamW", "device": device, "workers": 0}
+    options |= {"fraction": 24, "plots": False, "verbose": False}
+YOLO(model).train(**options)
+Path(folder, "after the run " + os.environ.get("RANK", "of none")).touch()
+"""
+MODEL = "yolov8n-DynamicConv.yaml"
+
+
+def torchrun(folder: Path, model: str, data: Path, *words: str, device: str = "cpu") -> subprocess.Popen:
+    """Start the script in a folder under torchrun with these words, or by itself without any."""
+    folder.mkdir(exist_ok=True)
+    script = folder / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    start = [sys.executable, *(["-m", "torch.distributed.run", *words] if words else [])]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    log = (folder / "log.txt").open("a", encoding="utf-8")
+    return subprocess.Popen([*start, script, model, folder, data, device], env=environment, stdout=log, stderr=log)
+
+
+def end(*runs: subprocess.Popen) -> bool:
+    """Whether all end well."""
+    return [run.wait(600) for run in runs] == [0] * len(runs)
+
+
+def free_port() -> int:
+    """Number of a port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def kill(folder: Path, data: Path, rng: random.Random) -> tuple[str, float]:
+    """Kill a process of a new run at a random moment, and resume: what was hit, and seconds until all had ended."""
+    run, last = torchrun(folder, MODEL, data, "--nproc-per-node=2"), folder / "run" / "weights" / "last.pt"
+    table, epochs, victim = folder / "run" / "results.csv", rng.randrange(EPOCHS - 1), rng.randrange(2)
+    while not last.exists() or (epochs and not (table.exists() and len(read_csv(table)) >= epochs)):
+        if run.poll() is not None:
+            raise RuntimeError(f"the run ended before it could be killed, see {folder / 'log.txt'}")
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0, 0.5))
+    os.kill(int((folder / f"pid {victim}").read_text()), signal.SIGKILL)
+    killed = time.monotonic()
+    run.wait(600)
+    seconds = time.monotonic() - killed
+    epoch = torch.load(last, weights_only=True)["epoch"] + 1
+    if not end(torchrun(folder, str(last), data, "--nproc-per-node=2")):
+        raise RuntimeError(f"the run could not be resumed, see {folder / 'log.txt'}")
+    return f"process {victim} killed after epoch {epoch}", seconds
+
+
+def main(kills: int, reference: Path) -> int:
+    """Run all of it; the number of what is not as it should be."""
+    data, rng, wrong = reference / "data" / "bccd" / "data.yaml", random.Random(0), 0
+
+    def report(what: str, good: bool, found: str) -> None:
+        nonlocal wrong
+        wrong += not good
+        print(f"| {what} | {found} | {'as it should be' if good else 'WRONG'} |", flush=True)
+
+    print("| what | found | |\n|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        whole, folder = Path(name) / "whole", Path(name)
+        report("torchrun, 2 processes", end(torchrun(whole, MODEL, data, "--nproc-per-node=2")), "trained to the end")
+        rendezvous = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=1")
+        rendezvous += (f"--rdzv-endpoint=127.0.0.1:{free_port()}",)
+        good = end(*(torchrun(folder / "two", MODEL, data, *rendezvous) for _ in range(2)))
+        unlike = differences(whole / "run", folder / "two" / "run")
+        report(
+            "two calls of torchrun that meet", good and not unlike, "; ".join(unlike) or "the same weights, to the bit"
+        )
+        good = end(torchrun(folder / "script", MODEL, data, device="cpu,cpu"))
+        unlike = differences(whole / "run", folder / "script" / "run")
+        after = [path.name for path in (folder / "script").glob("after the run *")]
+        good = good and not unlike and after == ["after the run of none"]
+        report("device=cpu,cpu", good, "; ".join(unlike) or f"the same weights, to the bit; {', '.join(after)}")
+        for i in range(kills):
+            hit, seconds = kill(folder / f"kill {i}", data, rng)
+            unlike = differences(whole / "run", folder / f"kill {i}" / "run")
+            found = f"all ended in {seconds:.1f} s, {'; '.join(unlike) or 'resumed to the bit'}"
+            report(hit, not unlike and seconds <= LIMIT, found)
+    return wrong
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    sys.exit(bool(main(int(words[0]) if words else 10, Path(words[1] if len(words) > 1 else ROOT.parent / "shared"))))
