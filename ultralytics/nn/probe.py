@@ -18,6 +18,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from .shape_rules import OPERATORS, SHAPES, DeviceMixError
 
 PROBE_SIZE = 256  # pixels a side of the image: whole cells up to stride 256, room for windows of attention blocks
+CONTAINERS = (dict, list, set)
+PLAIN = (*CONTAINERS, bool, int, float, str, tuple, type(None))  # quicker to tell than that a value is no tensor
 # Operators that take tensors of several devices on a GPU as well: copies, and places to pick, which may be on the CPU.
 MIXED = ("aten.copy_", "aten._to_copy", "aten.index.", "aten.index_put", "aten._index_put")
 
@@ -82,7 +84,7 @@ def unchanged(layer: nn.Module, replace: Callable[[Tensor], Tensor], training: b
         attributes = vars(module)
         before.append((attributes, dict(attributes)))
         # Lists and dicts of a module, such as its buffers or a cache, as they are now.
-        containers += [(value, value.copy()) for value in attributes.values() if isinstance(value, dict | list | set)]
+        containers += [(value, value.copy()) for value in attributes.values() if isinstance(value, CONTAINERS)]
     twins: dict[int, Tensor] = {}  # a tensor that two modules share stays one
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()
     try:
@@ -93,7 +95,9 @@ def unchanged(layer: nn.Module, replace: Callable[[Tensor], Tensor], training: b
                     if t is not None:
                         twins[id(t)] = tensors[name] = twins[id(t)] if id(t) in twins else replace(t)
             # A tensor that is neither stays on its device, as it does when the network moves to another one.
-            attributes.update({k: v.detach().clone() for k, v in original.items() if isinstance(v, Tensor)})
+            for name, value in original.items():
+                if not isinstance(value, PLAIN) and isinstance(value, Tensor):
+                    attributes[name] = value.detach().clone()
         yield
     finally:
         for attributes, original in before:
