@@ -1,6 +1,8 @@
 """How much of what people know from the public package works here: its tests, the names they import, lines of options.
 
-    python -m benchmarks.compatibility     runs the marked tests, with reference data, and writes docs/compatibility.md
+    python -m benchmarks.compatibility [name …]    runs the marked tests, with reference data, and writes the page
+
+With names, such as python::predict_txt, only their tests are run; of others docs/compatibility.md keeps what it has.
 
 benchmarks/public_tests.csv names the functions of the public package's tests (8.4.190) that concern YOLOv8, and counts
 their cases; `@pytest.mark.public("python::predict_txt")` marks a test of ours that checks what such a name says. One
@@ -9,8 +11,10 @@ public trees that people have changed, those that import a name.
 """
 
 import csv
+import re
+import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,15 +71,17 @@ class Function(NamedTuple):
 class Recorder:
     """A plugin of pytest that notes what marked tests are about, how they went, and what they say is refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Collection[str]) -> None:
+        self.wanted = set(wanted)
         self.names: dict[str, list[str]] = {}  # by test
         self.failed: list[str] = []
         self.refusals: dict[str, str] = {}
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Read the marks."""
-        for item in session.items:
-            self.names[item.nodeid] = [name for mark in item.iter_markers("public") for name in mark.args]
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Read the marks, and keep the tests that are wanted."""
+        names = {item: [name for mark in item.iter_markers("public") for name in mark.args] for item in items}
+        items[:] = [item for item in items if self.wanted & set(names[item])]
+        self.names = {item.nodeid: names[item] for item in items}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a step of a test; one that is skipped has checked nothing."""
@@ -85,7 +91,7 @@ class Recorder:
             self.refusals[report.nodeid] = said["refusal"]
 
     def functions(self) -> list[Function]:
-        """All functions of the public tests, in the order of the list."""
+        """Functions of the public tests, in the order of the list; those that are not wanted have no tests."""
         tests = defaultdict(list)
         for test, names in self.names.items():
             for name in names:
@@ -109,10 +115,20 @@ def read(name: str) -> list[list[str]]:
         return list(csv.reader(file))[1:]
 
 
-def run_tests() -> list[Function]:
-    """Run the marked tests, in one process; SystemExit if one fails or is skipped."""
-    recorder = Recorder()
-    code = pytest.main(["-n", "0", "-m", "public", "--durations=5", "-q", str(ROOT / "tests")], [recorder])
+def functions_of_page() -> list[Function]:
+    """What the page has of the functions of the public tests."""
+    row = r"^\| (\w+::\w+) \| (\d+) \| (\d+) \| (works|in part|refused|open)(?:: (.*))? \|$"
+    rows = re.findall(row, PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    return [
+        Function(name, int(cases), int(ours), state, said.replace("\\|", "|"))
+        for name, cases, ours, state, said in rows
+    ]
+
+
+def run_tests(wanted: Collection[str]) -> list[Function]:
+    """Run the tests of functions, in one process; SystemExit if one fails or is skipped."""
+    recorder = Recorder(wanted)
+    code = pytest.main(["-n", "0", "--durations=5", "-q", str(ROOT / "tests")], [recorder])
     if code or recorder.failed:
         raise SystemExit(f"no page: these fail or are skipped: {', '.join(recorder.failed) or 'see above'}")
     return recorder.functions()
@@ -189,5 +205,11 @@ def page(functions: Sequence[Function]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(run_tests()), encoding="utf-8")
+    every = [name for name, _ in read("public_tests.csv")]
+    kept = {function.name: function for function in functions_of_page()} if sys.argv[1:] else {}
+    wanted = set(sys.argv[1:]) or set(every)
+    if unknown := wanted - set(every):
+        raise SystemExit(f"not in public_tests.csv: {', '.join(sorted(unknown))}")
+    measured = run_tests(wanted)
+    PAGE.write_text(page([f if f.name in wanted else kept[f.name] for f in measured]), encoding="utf-8")
     print(f"{PAGE} written")

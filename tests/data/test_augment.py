@@ -255,7 +255,6 @@ def test_close_mosaic_ends_joining_in_the_last_epochs(options, epochs: int, clos
     assert mixing == [A.MixProbs(0.5, 0.2, 0.1)] * first_closed + [A.MixProbs()] * (epochs - first_closed)
 
 
-@pytest.mark.public("python::grayscale")
 def test_gray_images_go_through_everything(options, painted) -> None:
     sample = painted(SIZE, [(20, 20, 60, 60)], [0])
     gray = Sample(sample.img[..., :1], sample.instances, "", SIZE)

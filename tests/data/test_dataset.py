@@ -230,7 +230,6 @@ def test_a_data_set_that_is_gone_is_one_sentence(numbered, build, caplog) -> Non
     assert "takes its place" not in caplog.text
 
 
-@pytest.mark.public("python::image_cache_shared_with_spawned_workers")
 def test_workers_do_not_copy_the_labels(numbered, build) -> None:
     dataset = build(numbered(4), mosaic=1.0)
     n = 20_000

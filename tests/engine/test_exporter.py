@@ -102,6 +102,7 @@ def kernels_are_constants(file: onnx.ModelProto) -> bool:
     return all(node.input[1] in constant for node in file.graph.node if node.op_type == "Conv")
 
 
+@pytest.mark.public("exports::export_onnx_matrix")
 @pytest.mark.parametrize("yaml", TUTORIAL)
 def test_dynamic_onnx_takes_any_batch_and_size(network, yaml):
     model = network(yaml)
@@ -115,6 +116,7 @@ def test_dynamic_onnx_takes_any_batch_and_size(network, yaml):
         assert_same(found, expected_of(model, images))
 
 
+@pytest.mark.public("exports::export_onnx_matrix")
 @pytest.mark.parametrize(("yaml", "batch"), [(TUTORIAL[0], 1), (TUTORIAL[1], 1), (TUTORIAL[1], 4), (TUTORIAL[2], 4)])
 def test_static_onnx(network, yaml, batch):
     model = network(yaml)
@@ -124,6 +126,7 @@ def test_static_onnx(network, yaml, batch):
     assert_same(session(path).run(None, {"images": images.numpy()})[0], expected_of(model, images))
 
 
+@pytest.mark.public("exports::export_torchscript_matrix")
 @pytest.mark.parametrize(
     ("yaml", "settings"), [(TUTORIAL[0], {}), (TUTORIAL[1], {"dynamic": True}), (TUTORIAL[2], {"batch": 4})]
 )
@@ -181,6 +184,7 @@ def test_weights_are_exported_beside_themselves(tiny, tmp_path):
     assert path == str(tmp_path / "run" / "weights.v2.torchscript") and Path(path).is_file()
 
 
+@pytest.mark.public("exports::export_onnx_matrix")
 def test_simplify(tiny):
     nodes = []
     for simplify in (False, True):
@@ -189,6 +193,7 @@ def test_simplify(tiny):
     assert nodes[1] < 0.8 * nodes[0]
 
 
+@pytest.mark.public("exports::export_onnx_matrix")
 def test_half(tiny):
     tiny.export(format="onnx", imgsz=64, simplify=False)
     full = Path("tiny.onnx").stat().st_size
@@ -398,6 +403,7 @@ def test_a_router_that_standardises(network, tmp_path):
     assert_any_batch(model)
 
 
+@pytest.mark.public("exports::export_onnx_matrix")
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head(network, tmp_path, name):
     assert_any_batch(small(network, tmp_path, [[-1, 3], 1, "Concat", [1]], HEADS[name]))

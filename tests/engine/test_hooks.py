@@ -214,6 +214,7 @@ def test_options_of_a_predictor_are_set_from_call_to_call(network):
         predictor.args.confidence = 0.3
 
 
+@pytest.mark.public("python::preprocess_values")
 def test_a_predictor_is_what_its_methods_say(network, tmp_path):
     """The three steps as they are replaced in public scripts, with the public arguments."""
     seen = []

@@ -242,6 +242,7 @@ def test_callbacks(detector, predict, folder, clip):
     assert len(predict(folder / "0.png")[0]) == 0
 
 
+@pytest.mark.public("python::model_forward")
 def test_without_a_source_it_looks_at_the_assets(detector, predict, caplog):
     results = predict(None)
     assert sorted(Path(r.path).name for r in results) == ["bus.jpg", "zidane.jpg"]

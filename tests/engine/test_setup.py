@@ -19,6 +19,7 @@ from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.torch_utils import is_finite
 
 
 class Nested(nn.Module):
@@ -141,11 +142,11 @@ def test_other_options_reach_the_workers_when_they_matter(data):
 def test_weights_may_have_masks_beside_them_that_are_not_finite():
     model = nn.BatchNorm2d(2)
     model.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
-    assert setup.is_finite(model)
+    assert is_finite(model)
     for tensor in (model.running_var, model.weight.data):
         kept = tensor.clone()
         tensor[0] = float("nan")
-        assert not setup.is_finite(model)
+        assert not is_finite(model)
         tensor.copy_(kept)
 
 

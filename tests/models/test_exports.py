@@ -32,7 +32,13 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("task", CASES)
-@pytest.mark.parametrize(("kind", "dynamic"), [("onnx", True), ("torchscript", False)])
+@pytest.mark.parametrize(
+    ("kind", "dynamic"),
+    [
+        pytest.param("onnx", True, marks=pytest.mark.public("exports::export_onnx_matrix")),
+        pytest.param("torchscript", False, marks=pytest.mark.public("exports::export_torchscript_matrix")),
+    ],
+)
 def test_exported_networks_find_the_same(golden, dataset, tmp_path, task, kind, dynamic):
     if kind == "onnx":
         pytest.importorskip("onnx")

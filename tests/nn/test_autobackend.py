@@ -46,8 +46,13 @@ def scripted(weights):
     return lambda **options: YOLO(weights.export(**{"imgsz": 160, **options}))
 
 
-@pytest.mark.public("exports::export_onnx", "exports::export_torchscript")
-@pytest.mark.parametrize("kind", ["exported", "scripted"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("exported", marks=pytest.mark.public("exports::export_onnx")),
+        pytest.param("scripted", marks=pytest.mark.public("exports::export_torchscript")),
+    ],
+)
 def test_predict(kind, request, weights, picture):
     usual = {"verbose": False, "conf": CONF}
     many = [picture, picture[::-1].copy(), np.roll(picture, 40, 1), picture[:, ::-1].copy(), picture[:, 20:140]]

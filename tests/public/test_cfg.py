@@ -1,6 +1,7 @@
 """Options and their files, as people who know the public package give them (8.4.190; keys and defaults are facts)."""
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from ultralytics import YOLO, cfg
 from ultralytics.cfg import cfg2dict, check_dict_alignment, get_cfg, get_options
 from ultralytics.cfg.options import OPTIONS
 from ultralytics.cfg.published import CHANGE_NOTHING, NO_LONGER, OLDER_NAMES
+from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.errors import ConfigError, OptionNameError
 from ultralytics.utils.files import load_yaml
 
@@ -274,6 +276,23 @@ def test_train_multi(network, settings, data, tmp_path):
     assert all(tensor.equal(before[name]) for name, tensor in model.model.state_dict().items())
     with pytest.raises(ConfigError, match=r"data=\[.*several datasets are for train"):
         model.val(data=[str(data), str(data)])
+
+
+@pytest.mark.public("engine::train_multi_custom_trainer_metrics_and_failure_keys")
+def test_a_trainer_of_ones_own_on_several_datasets(network, settings, data, tmp_path):
+    class Mine(DetectionTrainer):
+        scores: ClassVar[list] = []
+
+        def final_eval(self):
+            metrics = super().final_eval()
+            self.scores.append(dict(metrics.results_dict))
+            return metrics
+
+    (tmp_path / "broken.yaml").write_text("names: [a]\n", encoding="utf-8")
+    places = [str(tmp_path / "broken.yaml"), str(data), str(tmp_path / "gone.yaml")]
+    found = YOLO(network).train(trainer=Mine, **{**settings, "epochs": 1, "data": places})
+    assert list(found) == ["broken", "data", "gone"] and found["broken"] is found["gone"] is None
+    assert [found["data"]] == Mine.scores and found["data"]["fitness"] >= 0
 
 
 # test_train_pretrained: from the weights a YOLO was opened with, and from scratch; a run may be called 0.

@@ -5,8 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from ultralytics import YOLO
 from ultralytics.utils.errors import SourceError
 
 
@@ -86,6 +88,22 @@ def test_predict_grey_and_4ch(places, picture, detector):
             assert len(result)
 
 
+@pytest.mark.public("python::predict_img")
+def test_predict_img(words, weights):
+    """Every kind of image gives what its file gives, for every task."""
+    model, file = YOLO(weights), words["image"]
+    pixels = cv2.imread(str(file))
+    tensor = torch.from_numpy(pixels[..., ::-1].transpose(2, 0, 1).copy())[None]
+    sources = [str(file), file, [file, str(file)], Image.open(file), pixels, [pixels, Image.open(file)]]
+    sizes = [1, 1, 2, 1, 1, 2]
+    if not any(side % 32 for side in pixels.shape[:2]):
+        sources, sizes = [*sources, tensor, tensor / 255], [*sizes, 1, 1]
+    results = [model.predict(source, imgsz=max(pixels.shape), conf=0.001, verbose=False) for source in sources]
+    assert [len(found) for found in results] == sizes
+    expected = results[0][0].summary()
+    assert expected and all(result.summary() == expected for found in results for result in found)
+
+
 @pytest.mark.public("python::predict_classes_with_max_det")
 def test_predict_classes_with_max_det(detector, picture):
     """`classes` picks before `max_det` counts."""
@@ -99,8 +117,6 @@ def test_predict_classes_with_max_det(detector, picture):
 @pytest.mark.public("python::val_save_txt_pose")
 def test_val_save_txt_pose(golden, dataset, tmp_path):
     """Label files of a validation of pose: class, box, two points with visibility, confidence."""
-    from ultralytics import YOLO
-
     model = YOLO(golden / "weights" / "pose.pt")
     settings = {"imgsz": 96, "save_txt": True, "save_conf": True, "conf": 0.25, "workers": 0, "plots": False}
     data = dataset("glue_tubes_pose") / "data.yaml"

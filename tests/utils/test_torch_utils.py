@@ -290,6 +290,7 @@ def test_stripped_checkpoints(tmp_path):
     assert set(torch.load(foreign)) == {"w"}
 
 
+@pytest.mark.public("python::rmsprop_checkpoint_preserves_square_avg")
 @pytest.mark.parametrize(
     ("kind", "options", "exact", "halved"),
     [

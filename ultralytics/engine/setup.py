@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -290,9 +289,3 @@ def varied_shape(options: Options, iteration: int, shape: Sequence[int], stride:
     spread = rng.uniform(-options.multi_scale, options.multi_scale)
     factor = round_to_stride(options.imgsz * (1 + spread), stride) / max(shape)
     return [max(math.ceil(edge * factor / stride), 1) * stride for edge in shape]
-
-
-def is_finite(model: nn.Module) -> bool:
-    """Whether no parameter or running statistic is NaN or infinite; other buffers, such as masks, may be infinite."""
-    statistics = (buffer for name, buffer in model.named_buffers() if "running_" in name)
-    return all(bool(tensor.isfinite().all()) for tensor in chain(model.parameters(), statistics))

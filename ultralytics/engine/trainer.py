@@ -26,7 +26,6 @@ from ultralytics.engine.setup import (
     explicit_options,
     freeze,
     init_run_dir,
-    is_finite,
     refresh_loader,
     resolve_options,
     resume_point,
@@ -44,7 +43,7 @@ from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import HEADING, LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import TrainingError
-from ultralytics.utils.torch_utils import ModelEMA, select_device
+from ultralytics.utils.torch_utils import ModelEMA, is_finite, select_device
 
 if TYPE_CHECKING:
     from ultralytics.engine.model import YOLO
@@ -244,6 +243,7 @@ class BaseTrainer(TrainerHooks):
         self._resume = None  # needed no more, as setup() runs again in the first epoch alone; frees its memory
         if distributed.any_process(not is_finite(self.model)):
             self.roll_back("weights")
+        self.ema.restore_finite(self.model)
 
     def train_one_epoch(self) -> None:
         """Pass once over the training images: forward, backward, and a step whenever enough batches have passed."""

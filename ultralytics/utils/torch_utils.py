@@ -376,6 +376,12 @@ def one_cycle(y1: float = 0.0, y2: float = 1.0, steps: int = 100) -> Callable[[f
     return lambda x: max((1 - math.cos(x * math.pi / steps)) / 2, 0) * (y2 - y1) + y1
 
 
+def is_finite(model: nn.Module) -> bool:
+    """Whether no parameter or running statistic is NaN or infinite; other buffers, such as masks, may be infinite."""
+    statistics = (buffer for name, buffer in model.named_buffers() if "running_" in name)
+    return all(bool(tensor.isfinite().all()) for tensor in chain(model.parameters(), statistics))
+
+
 class ModelEMA:
     """Exponential moving average of a model's weights and statistics; the average is what is validated and saved.
 
@@ -413,6 +419,12 @@ class ModelEMA:
                 average.copy_(current[name])
         averages, values = zip(*floating.values(), strict=True)
         torch._foreach_lerp_(averages, values, 1 - self.decay(self.updates))
+
+    def restore_finite(self, model: nn.Module) -> None:
+        """Start anew from the model where the average is not finite, as no update would change that."""
+        if not is_finite(self.ema):
+            LOGGER.warning("non-finite average of the weights, starting it again from them")
+            self.ema.load_state_dict(unwrap_model(model).state_dict())
 
     def update_attr(
         self, model: nn.Module, include: Collection[str] = (), exclude: Collection[str] = ("process_group", "reducer")

@@ -1,7 +1,9 @@
 """Whole datasets in memory or on disk."""
 
 import os
+import pickle
 import shutil
+from multiprocessing.reduction import ForkingPickler
 from types import SimpleNamespace
 
 import cv2
@@ -33,6 +35,18 @@ def test_images_in_memory_need_no_file(varied: dict, build) -> None:
     dataset = build(varied, cache="ram")
     shutil.rmtree(varied["train"][0])
     assert len({dataset[0, i].im_file for i in range(5)}) == 5
+
+
+@pytest.mark.public("python::image_cache_shared_with_spawned_workers")
+def test_images_in_memory_are_shared_with_spawned_workers(numbered, build) -> None:
+    """A spawned worker gets the dataset by the pickle of multiprocessing, which hands on memory by its name."""
+    dataset = build(numbered(8, side=64), imgsz=64, cache="ram")
+    pickled = ForkingPickler.dumps(dataset)
+    pixels, filled = dataset.images.cache.pixels, dataset.images.cache.filled
+    assert len(pickled) < pixels.numel() / 4 and filled.all()
+    twin = pickle.loads(pickled)
+    pixels[0] = 99
+    assert twin.images.cache.pixels[0] == 99
 
 
 def test_files_beside_the_images_are_used_until_they_do_not_fit(varied: dict, build) -> None:
