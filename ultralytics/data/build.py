@@ -20,7 +20,7 @@ from ultralytics.cfg import Options, get_options
 from ultralytics.data.augment import seeded_rng
 from ultralytics.data.dataset import Batch, BatchDataset, LabelFormat, YOLODataset, build_dataset
 from ultralytics.data.labels.rows import parse_box_rows
-from ultralytics.data.loaders import Batches, LoadImagesAndVideos, LoadPilAndNumpy, LoadTensor
+from ultralytics.data.loaders import Batches, LoadImagesAndVideos, LoadPilAndNumpy, LoadTensor, ahead
 from ultralytics.data.utils import dataset_info
 from ultralytics.utils import refused
 from ultralytics.utils.errors import ConfigError, DatasetError
@@ -84,8 +84,9 @@ class Loader(DataLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         images, size, (rank, processes) = len(self.batch_sampler.sampler), self.batch_sampler.batch_size, process_rank()
+        batches = super().__iter__()
         try:
-            for i, batch in enumerate(super().__iter__()):
+            for i, batch in enumerate(batches if self.num_workers else ahead(batches)):
                 if processes > 1:
                     whole = range(min(size, images - i * size))
                     batch |= {"whole": len(whole), "counts": bool(whole[share_of(len(whole), rank, processes)])}
@@ -106,7 +107,8 @@ def build_loader(
     """Loader of a dataset in batches of `dataset.batch`; the last one may be smaller, or with `drop_last` is left out.
 
     The batches are the same for any number of `workers`, of which no more are started than there are batches or
-    processors. They live as long as the loader. `start_method` (fork, spawn, forkserver) is the system's if None.
+    processors; without one a thread makes the next batch while one is in use. Workers live as long as the loader.
+    `start_method` (fork, spawn, forkserver) is the system's if None.
     """
     workers = worker_count(len(dataset), dataset.batch, workers)
     context = torch.multiprocessing.get_context(start_method) if workers else None

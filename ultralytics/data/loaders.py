@@ -5,10 +5,11 @@ import glob
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import DatasetError, SourceError
 from ultralytics.utils.files import expand_user, is_utf8, why_no_path
 
+T = TypeVar("T")
 _LISTS = (".txt", ".csv")
 _STREAMS = ("http://", "https://", "rtsp://", "rtmp://", "tcp://", "udp://", "screen")
 
@@ -209,6 +211,21 @@ class LoadTensor(Batches):
 
     def __iter__(self) -> Iterator[tuple[list[str], Tensor, list[str]]]:
         yield self.paths, self.im0, [""] * self.bs
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items in the same order; while one is in use, a thread makes the next. An error comes in its place.
+
+    Decoding and augmenting are done by OpenCV and numpy, and networks by torch, which all leave Python free meanwhile.
+    """
+    end = object()
+    # A thread starts with GPU 0, of which pinned memory would open a context, whichever GPU the run is on.
+    gpu = (torch.cuda.current_device(),) if torch.cuda.is_initialized() else ()
+    with ThreadPoolExecutor(1, "ahead", torch.cuda.set_device if gpu else None, gpu) as thread:
+        waiting = thread.submit(next, items, end)
+        while (item := waiting.result()) is not end:
+            waiting = thread.submit(next, items, end)
+            yield item
 
 
 def load_source(source: Any, vid_stride: int = 1) -> Source:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg import Options, SettableOptions
-from ultralytics.data.loaders import Frame, Source, load_source, stack_if_tensors
+from ultralytics.data.loaders import Frame, Source, ahead, load_source, stack_if_tensors
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
 from ultralytics.engine.runtime import Stopwatch, in_batches, speed_line
@@ -117,7 +117,8 @@ class BasePredictor:
         together = self.source.together and "batch" not in self.args.given
         self.callbacks.run("on_predict_start", self)
         try:
-            for frames in in_batches(self.source, TOGETHER if together else self.args.batch):
+            batches = in_batches(self.source, TOGETHER if together else self.args.batch)
+            for frames in batches if self.source.together else ahead(batches):
                 self.frames = frames
                 self.batch = (
                     [frame.path for frame in frames],
