@@ -3,10 +3,11 @@
 python compare.py                                     the study below
 python compare.py models=[yolov8n.yaml,mine.yaml] data=my.yaml seeds=[0,1,2] epochs=100 device=0
 python compare.py models="{cold: yolov8n.yaml, warm: yolov8n.yaml+best.pt}" data=my.yaml
+python compare.py models="{ciou: yolov8n.yaml, wiou: {model: yolov8n.yaml, iou_loss: wiou3}}" data=[a.yaml,b.yaml]
 python compare.py train=False                         report on the finished runs, while others train
 python compare.py only=[yolov8n]                      train only these labels of the models; report on all
 
-Writes compare.md, compare.csv and compare.png into the folder `project`.
+Writes compare.md, compare.csv, compare.png and compare.html, a page to send, into the folder `project`.
 
 A run that is in the results file is not trained again, one that was killed is resumed, and several processes may share
 one file: start the same command twice, and each takes runs that no other is training.
@@ -16,16 +17,18 @@ from ultralytics.comparison.run import compare_variants
 from ultralytics.engine.cli import run
 
 # The first one is the baseline of the others. An entry is "net.yaml", "net.yaml+weights.pt", or a mapping:
-# {"label": "8 experts", "model": "mine.yaml", "pretrained": "weights.pt", "lr0": 0.002}
+# {"label": "8 experts", "model": "mine.yaml", "pretrained": "weights.pt", "lr0": 0.002}; {"model": "yolov8n.yaml",
+# "imgsz": 960} is a control row: what larger images alone bring.
 COMPARISON = {
     "models": ["yolov8n.yaml", "yolov8n-DynamicConv.yaml", "yolov8n-C2f-DynamicConv.yaml"],
     "seeds": [0, 1, 2],
     "only": None,  # labels of the models to train; None: all
+    "drop_after": None,  # 1: what stays below 90 % of the first variant with the first seed gets no more seeds
     "train": True,  # False: only report on the finished runs
     "results": "runs/compare/results.csv",  # one line per finished run; their epochs are in a folder beside it
 }
 SETTINGS = {  # options of every run, as in train.py
-    "data": "shapes.yaml",
+    "data": "shapes.yaml",  # or a list of several
     "imgsz": 640,
     "epochs": 100,
     "batch": 16,

@@ -22,7 +22,7 @@ def test_names_stand_beside_the_ends_of_the_curves(tmp_path, monkeypatch, ends):
     monkeypatch.setattr(chart, "save_figure", lambda figure, path: figures.append(figure) or save(figure, path))
     labels = [f"variant {i} of a study with long names" for i in range(len(ends))]
     trials = [trial(label, end, 20 + i) for i, (label, end) in enumerate(zip(labels, ends, strict=True))]
-    assert plot_variants(trials, tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
+    assert plot_variants([trials], tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
     left, right = figures[0].axes
     names = [child for child in left.texts if isinstance(child, Annotation)]
     assert left.get_legend() is None and len(names) == len(ends)

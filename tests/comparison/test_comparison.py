@@ -13,36 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.comparison.conftest import RECORD
 from tests.engine.runs import assert_same_weights, untimed
 from ultralytics import YOLO
 from ultralytics.comparison import latency, report, sources, statistics, training
-from ultralytics.comparison.ledger import COLUMNS, Ledger, Record, find
+from ultralytics.comparison.ledger import COLUMNS, Ledger, find
 from ultralytics.comparison.variants import choose, plan_runs, read_variants, run_name
 from ultralytics.engine.loggers import ResultsTable
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.files import load_yaml, parse_value
 
 ROOT = Path(__file__).parents[2]
-RECORD = Record(
-    "net", "net.yaml", "", "bccd", "64", 2, 4, 4, "SGD", 0.01, "", 0, 0.5, 0.25, 0.75, 0.5, 0.625, 1, 12.5, 1000, 0.5,
-    "cpu 1 threads", "0.1.0", "2026-01-01", "0123abcd",
-)  # fmt: skip
-
-
-@pytest.fixture
-def study(settings):
-    """Settings of runs on the tiny data, without the names that compare.py gives."""
-    return {**settings, "patience": 0, "verbose": False}
-
-
-@pytest.fixture
-def planned(network, study):
-    """`planned(*entries, seeds=…)`: the runs of these entries."""
-
-    def plan(*entries, seeds=(0,), **changes):
-        return plan_runs(read_variants(list(entries or [str(network)])), seeds, study | changes)
-
-    return plan
 
 
 def test_entries():
@@ -75,8 +56,8 @@ def test_wrong_entries(models, error, words):
 def test_wrong_seeds_and_labels(planned):
     with pytest.raises(ConfigError, match=r"seeds=.*integers"):
         planned(seeds=["a"])
-    with pytest.raises(ConfigError, match=r"data=\['a\.yaml', 'b\.yaml'\]: variants are compared on one dataset"):
-        planned(data=["a.yaml", "b.yaml"])
+    with pytest.raises(ConfigError, match=r"data=\[\]: expected the path of a dataset YAML"):
+        planned(data=[])
     with pytest.raises(ConfigError, match="only=b: none of the models has that label, the nearest: a"):
         choose(read_variants("a.yaml"), "b")
 
@@ -127,7 +108,7 @@ def test_runs_of_today_are_found_tomorrow(planned):
 
 def test_runs_are_seed_by_seed(planned, network, data):
     runs = planned({"label": "a", "model": str(network)}, {"label": "b", "model": str(network)}, seeds=[5, 3])
-    assert [str(run) for run in runs] == ["a, seed 5", "b, seed 5", "a, seed 3", "b, seed 3"]
+    assert [str(run) for run in runs] == [f"{v} on data, seed {s}" for s in (5, 3) for v in "ab"]
     assert len({run.name for run in runs}) == 4 and len({run.key for run in runs}) == 1
     assert {run.data for run in runs} == {data.parent.name}
     file = data.with_name("shapes-hard.yaml")
@@ -283,7 +264,7 @@ def test_a_mistake_in_one_does_not_stop_the_others(planned, network, study, tmp_
     runs = planned(str(wrong), str(network), epochs=1)
     ledger = Ledger(tmp_path / "study.csv")
     [failure] = training.train_missing(runs, ledger, study | {"epochs": 1})
-    assert str(failure).startswith("wrong, seed 0: ") and "DynamikConv" in failure.reason
+    assert str(failure).startswith("wrong on data, seed 0: ") and "DynamikConv" in failure.reason
     assert [record.name for record in ledger.read()] == ["tiny"]
 
 
@@ -300,10 +281,13 @@ def test_whatever_goes_wrong_in_one_costs_the_others_nothing(planned, network, t
     entries = [{"label": "wrong", "model": str(network), "lr0": 0.1}, {"label": "a | b", "model": str(network)}]
     runs, ledger = planned(*entries), Ledger(tmp_path / "study.csv")
     failures = training.train_missing(runs, ledger, {"project": str(tmp_path)})
-    assert [str(failure) for failure in failures] == ["wrong, seed 0: RuntimeError: out of memory"]
+    assert [str(failure) for failure in failures] == ["wrong on data, seed 0: RuntimeError: out of memory"]
     assert "Traceback" in caplog.text  # not a mistake that a sentence explains
     text = report.write_report(runs, ledger, tmp_path, failures).read_text(encoding="utf-8")
-    assert "Could not be trained: wrong, seed 0: RuntimeError: out of memory." in text and "Not there yet" not in text
+    assert (
+        "Could not be trained: wrong on data, seed 0: RuntimeError: out of memory." in text
+        and "Not there yet" not in text
+    )
     row = next(line for line in text.splitlines() if line.startswith(r"| a \| b | 0 |"))
     ms = [float(cell) for cell in row.split(" | ")[-3:-1]]
     assert len(ms) == 2 and min(ms) > 0
@@ -343,27 +327,6 @@ def test_t_quantiles():
     np.testing.assert_allclose(statistics.T975, stats.t.ppf(0.975, np.arange(1, 31)), atol=6e-5)
 
 
-@pytest.fixture
-def reported(planned, network, tmp_path, monkeypatch):
-    """Runs of two variants and three seeds with hand-made results, and their report's folder."""
-    monkeypatch.setattr(latency, "ROUNDS", 1)
-    entries = [{"label": "first", "model": str(network)}, {"label": "second", "model": str(network), "lr0": 0.02}]
-    runs = planned(*entries, seeds=[0, 1, 2])
-    ledger = Ledger(tmp_path / "study.csv")
-    scores = {"first": (0.50, 0.52, 0.51), "second": (0.53, 0.545, 0.54)}
-    for run in runs:
-        end = scores[run.variant.label][run.seed]
-        ledger.append(
-            replace(
-                RECORD, name=run.variant.label, seed=run.seed, map=end, key=run.key, version=f"1 code {run.sources}"
-            )
-        )
-        curve = "".join(f"{epoch},{end * epoch / 4}\n" for epoch in range(1, 5))
-        ledger.curves.mkdir(exist_ok=True)
-        (ledger.curves / f"{run.name}.csv").write_text("epoch,metrics/mAP50-95(B)\n" + curve)
-    return runs, ledger, tmp_path / "report"
-
-
 def test_the_report(reported):
     runs, ledger, folder = reported
     text = report.write_report(runs, ledger, folder).read_text(encoding="utf-8")
@@ -393,7 +356,7 @@ def test_a_report_before_all_runs_are_there(reported, planned, network, caplog):
     runs = planned(*entries, seeds=[0, 1, 2, 3])
     (ledger.curves / f"{runs[0].name}.csv").unlink()
     text = report.write_report(runs, ledger, folder).read_text(encoding="utf-8")
-    assert "| third | – | – | – | – |" in text and "third, seed 3" in text.partition("Not there yet")[2]
+    assert "| third | – | – | – | – |" in text and "third on data, seed 3" in text.partition("Not there yet")[2]
     assert "this run has no curve" in caplog.text and not (ledger.curves / "latency.csv").exists()
 
 
@@ -407,7 +370,7 @@ def test_the_script(network, study, tmp_path, monkeypatch, capsys):
     assert (Path(study["project"]) / "compare.png").exists()
     monkeypatch.setattr(sys, "argv", [*sys.argv, "seeds=[0,1]", "train=False"])
     runpy.run_path(str(ROOT / "compare.py"), run_name="__main__")
-    assert "Not there yet: a, seed 1." in capsys.readouterr().out and len(Ledger("s.csv").read()) == 1
+    assert "Not there yet: a on data, seed 1." in capsys.readouterr().out and len(Ledger("s.csv").read()) == 1
 
 
 def test_results_of_an_edited_block_are_not_its_own(planned, tmp_path):

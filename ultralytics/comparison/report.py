@@ -1,25 +1,30 @@
-"""The report: compare.md, compare.csv and compare.png, a summary of the results file by variant."""
+"""The report: compare.md, compare.csv, compare.png and compare.html, a summary of the results file by variant."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ultralytics.comparison.chart import Trial, plot_variants
+from ultralytics.comparison.details import Details, read_details
 from ultralytics.comparison.latency import BATCHES, Times, latencies, machine
 from ultralytics.comparison.ledger import Ledger, Record, find
-from ultralytics.comparison.statistics import RULE, Difference, Summary, compare, summarize
+from ultralytics.comparison.page import write_page
+from ultralytics.comparison.statistics import RULE, Difference, Summary, compare, drop_rule, hopeless, summarize
 from ultralytics.comparison.training import Failure
-from ultralytics.comparison.variants import RANKED_BY, Run, Variant, run_name
+from ultralytics.comparison.variants import RANKED_BY, Place, Run, Variant, run_name
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import atomic_write, read_csv, write_csv
+from ultralytics.utils.paper.sizes import SIZES
 
+DETAILS = ("F1", "mAP75", *(f"AP-{size}" for size in SIZES))
 CSV_COLUMNS = (
     *("name", "model", "seeds", "mAP50-95", "mAP50-95_spread", "mAP50", "mAP50_spread"),
     *("best_mAP50-95", "best_mAP50-95_spread", "difference", "difference_spread", "verdict"),
     *("parameters", "gflops", *(f"ms_batch{batch}" for batch in BATCHES), "seconds", "seconds_spread"),
+    *("data", *(f"{name}{end}" for name in DETAILS for end in ("", "_spread"))),
 )
 SUMMARIZED = {"map": "mAP50-95", "map50": "mAP50", "best_map": "best_mAP50-95", "seconds": "seconds"}
 NO_VALUE = "–"
@@ -28,67 +33,144 @@ BAR = r"\|"  # a bar in a cell, not one of the table
 
 @dataclass
 class Row:
-    """A variant, its records, one per seed, and its difference from the first variant, which has none itself."""
+    """A variant on a dataset, its records, one per seed, and its difference from the first variant, which has none."""
 
     variant: Variant
     records: list[Record] = field(default_factory=list)
+    details: list[Details] = field(default_factory=list)  # of those records that have them
     difference: Difference | None = None
+    dropped: list[int] = field(default_factory=list)  # seeds that are not trained, see `drop_rule`
+    times: dict[int, float] = field(default_factory=dict)  # ms an image by batch size, once measured
 
     def summary(self, metric: str) -> Summary | None:
         """Mean and spread of a field of the records; None without records."""
         return summarize([getattr(record, metric) for record in self.records]) if self.records else None
 
+    def detail(self, name: str) -> Summary | None:
+        """Mean and spread of one of DETAILS; None where it is unknown, or no object has that size."""
+        size = name.removeprefix("AP-")
+        values = [d.by_size[size] if size in SIZES else getattr(d, name.lower()) for d in self.details]
+        return summarize(values) if values and min(values) >= 0 else None
 
-def write_report(runs: Sequence[Run], ledger: Ledger, folder: Path, failures: Sequence[Failure] = ()) -> Path:
+
+Groups = dict[str, list[Row]]  # by dataset
+
+
+def dropped_variants(runs: Sequence[Run], drop_after: int | None, records: Sequence[Record]) -> set[Place]:
+    """Variants that are hopeless by their first `drop_after` seeds on a dataset; none without it."""
+    scores: dict[Place, dict[int, float]] = {}
+    for run in runs:
+        own = scores.setdefault(run.place, {})
+        if record := find(records, run):
+            own[run.seed] = record.map
+    first = list(dict.fromkeys(run.seed for run in runs))[:drop_after]
+    base = {data: own for (data, _), own in reversed(scores.items())}  # of each dataset the first variant's
+    return {place for place, own in scores.items() if drop_after and hopeless(own, base[place[0]], first)}
+
+
+def write_report(
+    runs: Sequence[Run],
+    ledger: Ledger,
+    folder: Path,
+    failures: Sequence[Failure] = (),
+    drop_after: int | None = None,
+    command: str = "",
+) -> Path:
     """Write the report on `runs` into `folder`; returns the path of compare.md.
 
-    Latency is measured once all runs but the `failures` are there: until then other processes may be training.
+    Latency is measured once all runs but the `failures` and the dropped ones are there: until then other processes may
+    be training. The page names `command`, which repeats the comparison.
     """
     records = ledger.read()
-    rows: dict[str, Row] = {}
-    networks = {}  # those with records: model YAML and (height, width) by label
-    missing = []
-    failed = {str(failure.run) for failure in failures}
-    for run in runs:
-        label, imgsz = run.variant.label, run.options.imgsz
-        row = rows.setdefault(label, Row(run.variant))
-        if record := find(records, run):
-            row.records.append(record)
-            networks[label] = run.variant.model, imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
-        elif str(run) not in failed:
-            missing.append(str(run))
-    base, *others = rows.values()
-    scores = {record.seed: record.map for record in base.records}
-    for row in others:
-        row.difference = compare({record.seed: record.map for record in row.records}, scores)
-    times = {}
-    if networks and not missing:
-        times = latencies(networks, runs[0].classes, ledger.curves / "latency.csv")
-    write_csv(folder / "compare.csv", [csv_row(row, times) for row in rows.values()], CSV_COLUMNS)
-    plot_variants([trial(row, ledger) for row in rows.values()], folder / "compare.png")
-    text = markdown(runs, list(rows.values()), times)
-    text += f"Could not be trained: {'; '.join(map(str, failures))}.\n\n" if failures else ""
-    text += f"Not there yet: {'; '.join(missing)}.\n\n" if missing else ""
-    text += "![training curves](compare.png)\n"
+    dropped = dropped_variants(runs, drop_after, records)
+    groups, missing = collect(runs, records, dropped, [failure.run for failure in failures], ledger)
+    if not missing:
+        measure_latency(runs, groups, ledger)
+    trials = {data: [trial(row, ledger) for row in rows] for data, rows in groups.items()}
+    write_csv(
+        folder / "compare.csv", [csv_row(data, row) for data, rows in groups.items() for row in rows], CSV_COLUMNS
+    )
+    plot_variants(list(trials.values()), folder / "compare.png")
+    names = ("imgsz", "epochs", "batch", "nbs", "optimizer", "lr0")
+    title = f"{', '.join(groups)}: {', '.join(f'{name} {getattr(runs[0].options, name)}' for name in names)}"
+    tables = {data: table(rows) for data, rows in groups.items()}
+    paragraphs = notes(list(groups.values()), drop_after)
+    if failures:
+        paragraphs.append(f"Could not be trained: {'; '.join(map(str, failures))}.")
+    if missing:
+        paragraphs.append(f"Not there yet: {'; '.join(map(str, missing))}.")
+    text = markdown(title, tables, paragraphs)
     atomic_write(folder / "compare.md", lambda file: file.write(text.encode()))
+    used = [record for rows in groups.values() for row in rows for record in row.records]
+    write_page(folder / "compare.html", title, tables, trials, paragraphs, used, command)
     return folder / "compare.md"
 
 
+def collect(
+    runs: Sequence[Run], records: Sequence[Record], dropped: Set[Place], failed: Sequence[Run], ledger: Ledger
+) -> tuple[Groups, list[Run]]:
+    """Rows of every dataset, with their differences, and the runs that are neither there nor failed nor dropped."""
+    rows: dict[Place, Row] = {}
+    missing = []
+    for run in runs:
+        row = rows.setdefault(run.place, Row(run.variant))
+        if record := find(records, run):
+            row.records.append(record)
+            if details := read_details(curve_file(record, ledger).with_suffix(".json")):
+                row.details.append(details)
+        elif run.place in dropped:
+            row.dropped.append(run.seed)
+        elif run not in failed:
+            missing.append(run)
+    groups: Groups = {}
+    for (data, _), row in rows.items():
+        groups.setdefault(data, []).append(row)
+    for data, (base, *others) in groups.items():
+        scores = {record.seed: record.map for record in base.records}
+        for row in others:
+            row.difference = compare({record.seed: record.map for record in row.records}, scores)
+            if (data, row.variant.label) in dropped:
+                row.difference = Difference(row.difference.summary, "dropped")
+    return groups, missing
+
+
+def measure_latency(runs: Sequence[Run], groups: Groups, ledger: Ledger) -> None:
+    """Fill in `times` of the rows that have records; the number of classes decides what a network computes."""
+    for data, rows in groups.items():
+        own = {run.variant.label: run for run in runs if run.data == data}
+        networks = {}  # model YAML and (height, width) by label
+        for row in rows:
+            if row.records:
+                imgsz = own[row.variant.label].options.imgsz
+                networks[row.variant.label] = row.variant.model, imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
+        classes = next(iter(own.values())).classes
+        times: Times = latencies(networks, classes, ledger.curves / "latency.csv") if networks else {}
+        for row in rows:
+            row.times = {batch: times[row.variant.label, batch] for batch in BATCHES if row.records}
+
+
+def curve_file(record: Record, ledger: Ledger) -> Path:
+    """File with the epochs of a run; its details are beside it."""
+    return ledger.curves / f"{run_name(record.name, record.seed, record.key, record.sources)}.csv"
+
+
 def trial(row: Row, ledger: Ledger) -> Trial:
-    """Curves of a variant, as far as their files exist, and its final scores, for the chart."""
+    """Curves of a variant, as far as their files exist, its final scores and costs, for the charts."""
     curves = []
     for record in row.records:
-        path = ledger.curves / f"{run_name(record.name, record.seed, record.key, record.sources)}.csv"
+        path = curve_file(record, ledger)
         if path.exists():
             epochs = read_csv(path)
             scores = [float(epoch[RANKED_BY] or "nan") for epoch in epochs]  # empty: not validated
             curves.append(np.array([[float(epoch["epoch"]) for epoch in epochs], scores]))  # (2, epochs)
         else:
             LOGGER.warning(f"{path} is missing: this run has no curve in the chart")
-    return Trial(row.variant.label, curves, [record.map for record in row.records])
+    gflops = row.records[0].gflops if row.records else None
+    ends = [record.map for record in row.records]
+    return Trial(row.variant.label, curves, ends, row.details, gflops, row.times.get(BATCHES[0]))
 
 
-def csv_row(row: Row, times: Times) -> dict[str, object]:
+def csv_row(data: str, row: Row) -> dict[str, object]:
     """A line of compare.csv: figures with six digits, empty where there is none."""
     first = row.records[0] if row.records else None
     cells: dict[str, object] = {
@@ -98,9 +180,11 @@ def csv_row(row: Row, times: Times) -> dict[str, object]:
         "verdict": row.difference.verdict if row.difference else "",
         "parameters": first.parameters if first else "",
         "gflops": first.gflops if first else "",
-        **{f"ms_batch{batch}": times.get((row.variant.label, batch), "") for batch in BATCHES},
+        **{f"ms_batch{batch}": row.times.get(batch, "") for batch in BATCHES},
+        "data": data,
     }
     summaries = {name: row.summary(metric) for metric, name in SUMMARIZED.items()}
+    summaries |= {name: row.detail(name) for name in DETAILS}
     summaries["difference"] = row.difference.summary if row.difference else None
     for name, summary in summaries.items():
         mean, spread = (summary.mean, summary.spread) if summary else (math.nan, math.nan)
@@ -109,33 +193,47 @@ def csv_row(row: Row, times: Times) -> dict[str, object]:
     return cells
 
 
-def markdown(runs: Sequence[Run], rows: Sequence[Row], times: Times) -> str:
-    """Title, table, and what a reader needs to know to trust the table."""
-    header = ["variant", "seeds", "mAP50-95", "mAP50", f"against {rows[0].variant.label}", "", "parameters"]
-    header += ["GFLOPs", *(f"ms an image, batch {batch}" for batch in BATCHES), "training, s"]
-    lines = [header, ["---"] * len(header)]
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """Table of a dataset, a header and a line for every variant, for compare.md and the page."""
+    details = DETAILS if any(row.details for row in rows) else ()
+    header = ["variant", "seeds", "mAP50-95", "mAP50", f"against {rows[0].variant.label}", "verdict", *details]
+    header += ["parameters", "GFLOPs", *(f"ms an image, batch {batch}" for batch in BATCHES), "training, s"]
+    lines = [header]
     for row in rows:
-        label = row.variant.label
-        ms = [f"{times[label, batch]:.1f}" if (label, batch) in times else NO_VALUE for batch in BATCHES]
-        against = [row.difference.summary.text(4, "+"), row.difference.verdict] if row.difference else [NO_VALUE, ""]
-        if row.records:
-            first = row.records[0]
-            seeds = " ".join(str(record.seed) for record in row.records)
-            cells = [label, seeds, row.summary("map").text(4), row.summary("map50").text(4), *against]
-            cells += [f"{first.parameters:,}", f"{first.gflops:.3f}", *ms, row.summary("seconds").text(0)]
-        else:
-            cells = [label, *[NO_VALUE] * 3, *against, *[NO_VALUE] * 2, *ms, NO_VALUE]
-        lines.append(cells)
-    names = ("imgsz", "epochs", "batch", "nbs", "optimizer", "lr0")
+        seeds = " ".join(str(record.seed) for record in row.records) or NO_VALUE
+        seeds += f" ({' '.join(map(str, row.dropped))} dropped)" if row.dropped else ""
+        first, difference = (row.records[0] if row.records else None), row.difference
+        lines.append([
+            row.variant.label,
+            seeds,
+            *(s.text(4) if (s := row.summary(metric)) else NO_VALUE for metric in ("map", "map50")),
+            *((difference.summary.text(4, "+"), difference.verdict) if difference else (NO_VALUE, "")),
+            *(s.text(4) if (s := row.detail(name)) else NO_VALUE for name in details),
+            *((f"{first.parameters:,}", f"{first.gflops:.3f}") if first else (NO_VALUE, NO_VALUE)),
+            *(f"{row.times[batch]:.1f}" if batch in row.times else NO_VALUE for batch in BATCHES),
+            row.summary("seconds").text(0) if first else NO_VALUE,
+        ])  # fmt: skip
+    return lines
+
+
+def notes(groups: Sequence[Sequence[Row]], drop_after: int | None) -> list[str]:
+    """What a reader needs to know to trust the tables, a paragraph each."""
+    rows = [row for group in groups for row in group]
     paragraphs = [
-        f"# {runs[0].data}: {', '.join(f'{name} {getattr(runs[0].options, name)}' for name in names)}",
-        "\n".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |" for line in lines),
         "mAP is that of the EMA weights after the last epoch: to pick the best epoch by the validation images "
         "would favor variants whose curves jump. GFLOPs count 2 for a multiply-add of an image at imgsz, dynamic "
         "convolutions included. Training time is by the clock, whatever else the machine did.",
         RULE,
     ]
-    if times:
+    if drop_after:
+        paragraphs.append(drop_rule(drop_after))
+    if any(row.details for row in rows):
+        paragraphs.append(
+            "F1 (at the confidence where it is highest), mAP75, AP by size (COCO's AP50-95 of objects up to 32², up to "
+            "96² and above, in pixels of the original image) and precision over recall are measured on last.pt as it "
+            "is saved, in float16; all are means over the classes."
+        )
+    if any(row.times for row in rows):
         paragraphs.append(
             f"Latency: fused, float32, medians of rounds in which every network runs once, on {machine()}."
         )
@@ -145,4 +243,14 @@ def markdown(runs: Sequence[Run], rows: Sequence[Row], times: Times) -> str:
             paragraphs.append(f"{title}: {'; '.join(values)}.")
     if own := sorted({f"{record.name}: {record.own}" for record in records if record.own}):
         paragraphs.append(f"Options that only one variant has: {'; '.join(own)}.")
-    return "".join(f"{paragraph}\n\n" for paragraph in paragraphs)
+    return paragraphs
+
+
+def markdown(title: str, tables: dict[str, list[list[str]]], paragraphs: Sequence[str]) -> str:
+    """compare.md: the tables, with a heading each where there are several, and the paragraphs."""
+    parts = [f"# {title}"]
+    for data, (header, *lines) in tables.items():
+        parts += [f"## {data}"] if len(tables) > 1 else []
+        cells = [header, ["---"] * len(header), *lines]
+        parts.append("\n".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |" for line in cells))
+    return "".join(f"{part}\n\n" for part in (*parts, *paragraphs)) + "![training curves](compare.png)\n"

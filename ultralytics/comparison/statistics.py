@@ -17,6 +17,21 @@ RULE = (
     "of a paired t-test leaves zero out. *perhaps*: between the two; more seeds would tell. Every row is a test of its "
     "own: of twenty variants that change nothing, one is expected to come out better or worse."
 )
+DROP_BELOW = 0.9  # of the first variant's mAP50-95
+
+
+def drop_rule(drop_after: int) -> str:
+    """Rule of `hopeless` in words."""
+    return (
+        f"*dropped* (drop_after={drop_after}): with each of its first {drop_after} seeds the variant stayed below "
+        f"{DROP_BELOW:.0%} of what the first variant reached with that seed. Its further seeds are not trained, and it "
+        "gets no verdict: seeds that were chosen by their outcome cannot be tested."
+    )
+
+
+def hopeless(values: Mapping[int, float], base: Mapping[int, float], first: Sequence[int]) -> bool:
+    """Whether a variant is dropped by `drop_rule`, given its scores and the first variant's by seed."""
+    return all(seed in values and seed in base and values[seed] < DROP_BELOW * base[seed] for seed in first)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,8 +12,9 @@ import torch
 from filelock import FileLock, Timeout
 
 import ultralytics
-from ultralytics.comparison.ledger import CODE, Ledger, Record
-from ultralytics.comparison.variants import RANKED_BY, Run
+from ultralytics.comparison.details import measure_details
+from ultralytics.comparison.ledger import CODE, Ledger, Record, find
+from ultralytics.comparison.variants import RANKED_BY, Place, Run
 from ultralytics.engine.model import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import load_checkpoint
@@ -32,17 +33,24 @@ class Failure:
         return f"{self.run}: {self.reason}"
 
 
-def train_missing(runs: Sequence[Run], ledger: Ledger, settings: Mapping[str, Any]) -> list[Failure]:
+def train_missing(
+    runs: Sequence[Run],
+    ledger: Ledger,
+    settings: Mapping[str, Any],
+    dropped: Callable[[Sequence[Record]], Container[Place]] = lambda records: (),
+) -> list[Failure]:
     """Train every run that the ledger lacks and no other process is training; returns those that failed.
 
     A killed run is resumed from its last.pt; an error in one run does not keep the others from being trained.
+    `dropped(records)`: variants of which no further run is begun, by `Run.place`.
     """
     failures, claimed_elsewhere = [], list(runs)
     for second_pass in (False, True):  # another process may have died or been stopped since the first pass
         pending, claimed_elsewhere = claimed_elsewhere, []
         for run in pending:
             try:
-                if not ledger.has(run):
+                records = ledger.read()
+                if find(records, run) is None and run.place not in dropped(records):
                     claim_and_finish(run, ledger, settings)
             except Timeout:  # noqa: PERF203 (a run takes minutes)
                 claimed_elsewhere.append(run)
@@ -75,17 +83,18 @@ def finish(run: Run, folder: Path, ledger: Ledger, settings: Mapping[str, Any]) 
     if any((record.key, record.seed) == (run.key, run.seed) for record in ledger.read()):
         LOGGER.info(f"{run}: a layer or the loss was edited since it was trained, so it is trained again")
     LOGGER.info(f"{run}: in {folder}")
-    last = folder / "weights" / "last.pt"
+    last, data, device = folder / "weights" / "last.pt", run.options.data, settings.get("device")
     state = status(last)  # "finished": killed between the last epoch and the line
     if state == "interrupted":
         LOGGER.info(f"resuming {last}")
-        device = settings.get("device")
-        YOLO(last).train(resume=True, data=settings["data"], device=device, workers=run.options.workers)
+        YOLO(last).train(resume=True, data=data, device=device, workers=run.options.workers)
     elif state == "new":
-        own = {**run.variant.own, "pretrained": run.variant.pretrained or False, "seed": run.seed}
+        own = {**run.variant.own, "data": data, "pretrained": run.variant.pretrained or False, "seed": run.seed}
         YOLO(run.variant.model).train(**{**settings, **own, "name": folder.name, "exist_ok": True})
     table = folder / "results.csv"
     atomic_write(ledger.curves / f"{run.name}.csv", lambda file: file.write(table.read_bytes()))
+    details = ledger.curves / f"{run.name}.json"
+    measure_details(last, details, data=data, device=device, workers=run.options.workers)
     record = measure(run, folder)
     ledger.append(record)
     LOGGER.info(f"{run}: mAP50-95 {record.map:.4f}, {record.seconds:.0f} s")

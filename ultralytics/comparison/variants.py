@@ -40,6 +40,7 @@ UNSUPPORTED = {  # options of train.py that are given in another way here
     "pretrained": "weights to start from are given with their network, as in models=[yolov8n.yaml+best.pt]",
     "resume": "runs that were killed are resumed when the same command is given again",
 }
+Place = tuple[str, str]
 ENTRY = 'write "net.yaml", "net.yaml+weights.pt" or {label: …, model: net.yaml, pretrained: weights.pt, lr0: …}'
 
 
@@ -66,7 +67,12 @@ class Run:
     sources: str  # digest of the code of its layers and its loss
 
     def __str__(self) -> str:
-        return f"{self.variant.label}, seed {self.seed}"
+        return f"{self.variant.label} on {self.data}, seed {self.seed}"
+
+    @property
+    def place(self) -> Place:
+        """Row of the report that it belongs to: dataset, and label of the variant."""
+        return self.data, self.variant.label
 
     @property
     def name(self) -> str:
@@ -113,8 +119,9 @@ def _variant(entry: Any, label: Any = None) -> Variant:
         )
     if weights and not Path(weights).is_file():
         raise CheckpointError(f"models: {model} is to start from {weights}, which does not exist")
-    label = label or entry.get("label") or Path(model).stem + (f"+{Path(weights).stem}" if weights else "")
-    return Variant(str(label), model, weights, check_values(own, f"models: {model}"))
+    own = check_values(own, f"models: {model}")
+    unnamed = [Path(model).stem + (f"+{Path(weights).stem}" if weights else ""), *(f"{k}={v}" for k, v in own.items())]
+    return Variant(str(label or entry.get("label") or " ".join(unnamed)), model, weights, own)
 
 
 def choose(variants: Sequence[Variant], only: Any) -> list[Variant]:
@@ -129,35 +136,50 @@ def choose(variants: Sequence[Variant], only: Any) -> list[Variant]:
 
 
 def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, Any]) -> list[Run]:
-    """Runs of every variant with every seed, the first seed of all variants first; `settings` are training options."""
+    """Runs of every variant on every dataset with every seed, by seed, then by dataset.
+
+    `settings` are training options, whose `data` is a dataset or a list of them.
+    """
     for name, instead in UNSUPPORTED.items():
         if settings.get(name):
             raise ConfigError(f"{name}={settings[name]}: {instead}")
     seeds = [seeds] if isinstance(seeds, int) else seeds
     if not isinstance(seeds, Sequence) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise ConfigError(f"seeds={seeds!r}: expected integers of at least 0, such as [0,1,2]")
-    if not settings.get("data"):
-        raise ConfigError("no dataset: give data=, the path of a dataset YAML or a name such as shapes.yaml")
-    if not isinstance(settings["data"], str | Path):
-        raise ConfigError(f"data={settings['data']}: variants are compared on one dataset at a time")
-    data = load_data_yaml(settings["data"])
-    # Part of the key: another machine's path does not matter, class names and numbers of images do.
-    content = [list(data["names"].values()), *(len(list_images(data[split])) for split in ("train", "val"))]
-    runs = []
-    for variant in variants:
-        task = task_class(find_task(yaml_model_load(variant.model)))
-        if RANKED_BY not in task.metric_keys:
-            raise ConfigError(f"models: {variant.model} is for {task.name}; compare.py ranks by the mAP of boxes")
-        network = {"model": variant.model, "pretrained": variant.pretrained or False}
-        options = get_options(settings, network, variant.own).resolve("train")
-        task.check_options(options, "train")  # now, not when the other variants are trained
-        key = _key(variant, options, content)
+    given = settings.get("data")
+    files = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if not files or not all(isinstance(file, str | Path) and file for file in files):
+        raise ConfigError(f"data={given!r}: expected the path of a dataset YAML, a name such as shapes.yaml, or a list")
+    runs, names, contents = [], [], []
+    for file in files:
+        data = load_data_yaml(file)
         # The dataset is called as its YAML or, where that is data.yaml, as the folder.
-        file = data["yaml_file"]
-        name = file.parent.name if file.stem in ("data", "dataset") else file.stem
-        code = sources(variant.model, options)
-        runs += [Run(variant, seed, name, data["nc"], options, key, code) for seed in dict.fromkeys(seeds)]
+        path = data["yaml_file"]
+        name = path.parent.name if path.stem in ("data", "dataset") else path.stem
+        if name in names:
+            raise ConfigError(f"data: two are called {name}, which the report could not tell apart: rename one of them")
+        # Part of the key: another machine's path does not matter, class names and numbers of images do.
+        content = [list(data["names"].values()), *(len(list_images(data[split])) for split in ("train", "val"))]
+        if content in contents:  # two splits of the same images, such as folds
+            content.append(name)
+        names.append(name)
+        contents.append(content)
+        for variant in variants:
+            options = _run_options(variant, {**settings, "data": str(file)})
+            key, code = _key(variant, options, content), sources(variant.model, options)
+            runs += [Run(variant, seed, name, data["nc"], options, key, code) for seed in dict.fromkeys(seeds)]
     return sorted(runs, key=lambda run: list(seeds).index(run.seed))
+
+
+def _run_options(variant: Variant, settings: Mapping[str, Any]) -> Options:
+    """Checked options of a variant's runs: mistakes are told now, not when the other variants are trained."""
+    task = task_class(find_task(yaml_model_load(variant.model)))
+    if RANKED_BY not in task.metric_keys:
+        raise ConfigError(f"models: {variant.model} is for {task.name}; compare.py ranks by the mAP of boxes")
+    network = {"model": variant.model, "pretrained": variant.pretrained or False}
+    options = get_options(settings, network, variant.own).resolve("train")
+    task.check_options(options, "train")
+    return options
 
 
 def _key(variant: Variant, options: Options, content: list) -> str:

@@ -1,7 +1,10 @@
 """Style of all charts: colors, axes, class names in any script, and the way to disk."""
 
+import io
+import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +85,35 @@ def finite(*columns: np.ndarray) -> Iterable[np.ndarray]:
 
 def save_figure(fig: "Figure", path: Path) -> Path:
     """Write the figure in the format of the suffix; each text gets a font that can spell it."""
+    with laid_out(fig):
+        atomic_write(path, lambda file: fig.savefig(file, format=path.suffix[1:]))
+    return path
+
+
+def svg_element(fig: "Figure", name: str) -> str:
+    """The figure as an <svg> element of a page, the same for the same figure.
+
+    It refers to nothing outside itself, its ids begin with `name`, and text and grid take their colors from CSS:
+    `--text`, `--faint` and `--grid`, for a light page and a dark one.
+    """
+    from matplotlib import rc_context
+
+    none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    file = io.StringIO()
+    with laid_out(fig), rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+        fig.savefig(file, format="svg", transparent=True, metadata=none)
+    text = file.getvalue()
+    text = text[text.index("<svg") :].replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+    text = re.sub(r'(?:xlink:)?href="#', f'href="#{name}-', text)
+    text = text.replace("url(#", f"url(#{name}-").replace(' id="', f' id="{name}-')
+    for color, variable in ((TEXT_COLOR, "text"), (FAINT_COLOR, "faint"), (GRID_COLOR, "grid")):
+        text = text.replace(color, f"var(--{variable})")
+    return text
+
+
+@contextmanager
+def laid_out(fig: "Figure") -> Iterator[None]:
+    """Give every text a font that can spell it, and make room for all, for a block that saves the figure."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.text import Text
 
@@ -94,5 +126,4 @@ def save_figure(fig: "Figure", path: Path) -> Path:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # font_file has said so
         fig.get_layout_engine().execute(fig)  # it takes two rounds to make room for long names; saving does one
-        atomic_write(path, lambda file: fig.savefig(file, format=path.suffix[1:]))
-    return path
+        yield
