@@ -49,7 +49,7 @@ def test_a_run_leaves_weights_table_options_and_pictures(train):
     folder = model.trainer.save_dir
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
     pictures = {"labels.jpg", "results.png", "routing.png", "confusion_matrix.png", "confusion_matrix_normalized.png"}
-    pictures |= {f"Box{name}_curve.png" for name in ("PR", "F1", "P", "R")}
+    pictures |= {"errors.png", "errors.csv"} | {f"Box{name}_curve.png" for name in ("PR", "F1", "P", "R")}
     pictures |= {f"train_batch{i}.jpg" for i in range(3)} | {"val_batch0_labels.jpg", "val_batch0_pred.jpg"}
     assert pictures | {"results.csv", "args.yaml", "weights/best.pt", "weights/last.pt"} <= files
     rows = rows_of(folder)

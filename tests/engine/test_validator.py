@@ -142,7 +142,7 @@ def test_pictures_are_left_where_asked_for(val, tmp_path):
     folder = val(plots=True, batch=2).save_dir
     curves = {"BoxP_curve.png", "BoxR_curve.png", "BoxF1_curve.png", "BoxPR_curve.png"}
     matrices = {"confusion_matrix.png", "confusion_matrix_normalized.png"}
-    papers = {"paper.md", "paper.csv", "paper.tex"}
+    papers = {"paper.md", "paper.csv", "paper.tex", "errors.csv", "errors.png"}
     batches = {f"val_batch{i}_{what}.jpg" for i in range(2) for what in ("labels", "pred")}
     assert {path.name for path in folder.iterdir()} == curves | matrices | papers | batches
 

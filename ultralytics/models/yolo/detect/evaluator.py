@@ -1,5 +1,6 @@
 """Detections of a validation: matched with the labels, measured, and where asked for drawn and written."""
 
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor
 
 from ultralytics.data.dataset import Batch, YOLODataset
+from ultralytics.data.images import read_image
 from ultralytics.engine.results import Results
 from ultralytics.utils import HEADING, LOGGER
 from ultralytics.utils.errors import DatasetError, DependencyError
 from ultralytics.utils.files import unused_name
 from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy
+from ultralytics.utils.paper.errors import ImageErrors, error_kinds, write_errors
+from ultralytics.utils.paper.pictures import draw_errors
 from ultralytics.utils.paper.sizes import APBySize
 from ultralytics.utils.paper.tables import BySize, Row, detection_notes, detection_rows, further_line, further_results
 from ultralytics.utils.plotting import writing
@@ -29,6 +33,7 @@ class DetectEvaluator:
     """Evaluator by the IoU of boxes; tasks that match a second time, by masks or keypoints, extend it."""
 
     coco_kinds: ClassVar[tuple[str, ...]] = ("bbox",)  # COCO's evaluations of predictions.json
+    geometry: ClassVar[Sequence[int]] = (0, 1, 2, 3)  # columns of a detection that are its box
     sigmas: tuple[float, ...] = ()  # of keypoints: standard deviations of people who place them
 
     def __init__(self, task: "DetectTask", dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> None:
@@ -52,6 +57,7 @@ class DetectEvaluator:
         self._stems: set[str] = set()  # of label files, with save_txt
         self.sizes = APBySize() if final else None  # matching three times over is not for every epoch
         self.by_size: BySize = {}
+        self.errors: list[ImageErrors] = []  # of each image, if they are to be drawn
 
     def postprocess(self, outputs: "Outputs") -> list:
         """Detections per image; every class of an anchor point above the threshold counts."""
@@ -81,8 +87,13 @@ class DetectEvaluator:
             self.metrics.confusion_matrix.process_batch(rows, boxes[own], cls[own], iou=ious["tp"])
             if self.sizes:
                 true_boxes, pred_boxes = (self.on_original(b.double(), batch, i) for b in (boxes[own], rows))
-                areas = self.areas(pred_boxes), self.areas(true_boxes)
-                self.sizes.add(self.iou(true_boxes, pred_boxes), conf, predicted, true, *areas)
+                overlap, areas = self.iou(true_boxes, pred_boxes), (self.areas(pred_boxes), self.areas(true_boxes))
+                self.sizes.add(overlap, conf, predicted, true, *areas)
+                if self.options.plots:
+                    drawn = pred_boxes[:, self.geometry].float().numpy(), conf, predicted.astype(int)
+                    objects = true_boxes.float().numpy(), true.astype(int)
+                    kinds = error_kinds(overlap, drawn[2], objects[1])
+                    self.errors.append(ImageErrors(str(batch["im_file"][i]), *drawn, *kinds, *objects))
             if self.exports:
                 self._export(pred, batch, i)
 
@@ -140,6 +151,7 @@ class DetectEvaluator:
         self.rows = list(chain.from_iterable(gather_items(self.rows)))
         if self.sizes:
             self.sizes.gather(batch)
+            self.errors = gather_images(self.errors, batch)
 
     def finish(self, speed: dict[str, float]) -> DetMetrics:
         """Metrics of everything gathered, logged and, if final, drawn and written as asked for."""
@@ -154,6 +166,9 @@ class DetectEvaluator:
         if plots:
             for normalize in (False, True):
                 self.metrics.confusion_matrix.plot(normalize, self.save_dir)
+            errors = [image.above(self.metrics.box.conf) for image in self.errors]
+            write_errors(self.save_dir / "errors.csv", errors, self.names)
+            draw_errors(self.save_dir / "errors.png", errors, self.names, read_image)
         if self.final and self.options.save_json:
             self.save_json()
         return self.metrics

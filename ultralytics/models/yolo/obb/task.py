@@ -34,6 +34,8 @@ RESULT = [*XYWHR, CONF, CLS]  # the order in which Results take them
 class OBBEvaluator(DetectEvaluator):
     """Evaluator by probiou, in pixels of the network's input."""
 
+    geometry = XYWHR
+
     def boxes(self, batch: Batch) -> Tensor:
         """Boxes of the objects (N, 5) xywhr in pixels of the network's input."""
         height, width = batch["img"].shape[-2:]
