@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import pretend_cuda
+
 if TYPE_CHECKING:
     from ultralytics import YOLO
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 # the networks are tiny, and threads that wait for each other on busy processors take many times as long.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+if not pretend_cuda.can_pretend():
+    pretend_cuda.prepare()  # before the first backward pass of any test
 
 # The gate gives the same answer to the same code; every other run tries new examples.
 settings.register_profile("gate", derandomize=True, deadline=None)
@@ -70,6 +75,15 @@ def dataset(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
         return folder
 
     return copy
+
+
+@pytest.fixture
+def gpu() -> Iterator[pretend_cuda.PretendedGpu]:
+    """Pretended GPU 0 and nothing else, while a test runs."""
+    if reason := pretend_cuda.can_pretend():
+        pytest.skip(reason)
+    with pretend_cuda.pretended() as gpu:
+        yield gpu
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from tests.tiny import NETWORK, draw_split
 from tests.training import rectangle
 from ultralytics import YOLO
 from ultralytics.cfg.options import TASKS
-from ultralytics.comparison.run import compare_variants
 from ultralytics.engine import distributed
 from ultralytics.utils.errors import ConfigError, DeviceError
 from ultralytics.utils.processes import share_of
@@ -253,25 +252,6 @@ def test_processes_of_torchrun_take_a_gpu_each(monkeypatch, device):
     for rank in (0, 1):
         monkeypatch.setenv("LOCAL_RANK", str(rank))
         assert select_device(device) == torch.device("cuda", rank)
-
-
-def test_parameters_that_no_loss_depends_on_are_named_once_and_stay(monkeypatch, caplog):
-    """Two processes that have the same gradients."""
-    monkeypatch.setattr(distributed, "process_rank", lambda: (0, 2))
-    monkeypatch.setattr(distributed, "mean_over_processes", lambda value: value)
-    monkeypatch.setattr(distributed, "_named", set())
-    model = torch.nn.ModuleDict({"model": torch.nn.ModuleList([torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)])})
-    for _ in range(2):
-        model["model"][0](torch.ones(1, 2)).sum().backward()
-        found = distributed.average_gradients(model)
-    assert set(found) == {"model.0.weight", "model.0.bias"} and found["model.0.weight"].tolist() == [[2, 2]]
-    assert model["model"][1].weight.grad is None
-    assert caplog.text.count("which stay as they are: row 1: weight, bias") == 1
-
-
-def test_a_comparison_trains_on_one_device(tmp_path):
-    with pytest.raises(ConfigError, match="a comparison trains on one device"):
-        compare_variants({"models": ["yolov8n.yaml"], "device": "0,1", "project": str(tmp_path)})
 
 
 @given(images=st.integers(0, 40), processes=st.integers(1, 9))

@@ -1,7 +1,5 @@
 """Every option of training changes what it says it changes; those of the augmentations have theirs in tests/data."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -139,7 +137,7 @@ def test_verbose(train, network, caplog, capsys):
     train(YOLO(network), epochs=1, verbose=False)
     assert not [r for r in caplog.records if r.levelname == "INFO"] and "box_loss" not in capsys.readouterr().err
     train(YOLO(network), epochs=1, verbose=True)
-    assert "1/1" in capsys.readouterr().err and any("box_loss" in r.message for r in caplog.records)
+    assert "box_loss" in caplog.text and "1/1" in capsys.readouterr().err
 
 
 def test_compile_and_channels_last(train, network, monkeypatch):
@@ -150,18 +148,6 @@ def test_compile_and_channels_last(train, network, monkeypatch):
     model = train(YOLO(network), epochs=1, compile=True, channels_last=True)
     assert compiled == [model.trainer.model]
     assert model.trainer.model.model[3].conv.weight.is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize(("device", "given", "wanted"), [(CPU, None, True), (CPU, False, False), (CUDA, None, False)])
-def test_channels_last_is_chosen_by_device(device, given, wanted):
-    assert plan(device, channels_last=given).channels_last is wanted
-
-
-def test_cpus_train_with_channels_last_unless_told(train, network):
-    for given, wanted in ((None, True), (False, False)):
-        trained = train(YOLO(network), epochs=1, channels_last=given).trainer
-        for weights in (trained.model, trained.ema.ema):
-            assert weights.model[3].conv.weight.is_contiguous(memory_format=torch.channels_last) is wanted
 
 
 def test_deterministic_holds_for_the_run_alone(train, network):
@@ -239,7 +225,8 @@ def test_half_is_how_the_best_weights_are_measured(train, monkeypatch):
 
 def test_the_largest_batch(monkeypatch):
     assert largest_batch(CPU, None) == 16
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=10_000))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (9000, 20_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 1000)
     assert largest_batch(CUDA, lambda batch: 1000 + 100 * batch) == 50
     assert largest_batch(CUDA, lambda batch: 9000 + 100 * batch) == 1
 

@@ -4,9 +4,22 @@ import random
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from benchmarks.resume import differences, kill_again_and_again, run
 from tests.engine.runs import rows_of
 from tests.tiny import NETWORK, Draw, draw_split
+from tests.training import rectangle
+
+HEADS = {
+    "detect": "Detect, [nc]",
+    "segment": "Segment, [nc, 8, 16]",
+    "pose": "Pose, [nc, kpt_shape]",
+    "obb": "OBB, [nc, 1]",
+}
+CLASSIFIER = "nc: 2\nbackbone:\n  - [-1, 1, Conv, [8, 3, 2]]\nhead:\n  - [-1, 1, Classify, [nc]]\n"
+SHORT = {"epochs": 2, "batch": 4, "nbs": 4, "optimizer": "SGD", "workers": 0, "device": "cpu", "plots": False}
 
 
 def tiny_run(folder: Path, head: str, draw: Draw, most: int = 3, more: str = "") -> dict[str, Any]:
@@ -17,8 +30,35 @@ def tiny_run(folder: Path, head: str, draw: Draw, most: int = 3, more: str = "")
     data.write_text(f"train: images/train\nval: images/val\nnames: [red, blue]\n{more}", encoding="utf-8")
     network.write_text("kpt_shape: [17, 3]" + NETWORK.replace("{head}", head), encoding="utf-8")  # pose asks for it
     paths = {"model": str(network), "data": str(data), "project": str(folder / "runs")}
-    run = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4, "optimizer": "SGD"}
-    return paths | run | {"workers": 0, "device": "cpu", "plots": False}
+    return paths | {"imgsz": 64, **SHORT}
+
+
+def draw_for(task: str) -> Draw:
+    """Draws a rectangle, with the label numbers that a task reads."""
+
+    def draw(rng: np.random.Generator) -> tuple[np.ndarray, list[float]]:
+        corners, box = rectangle(rng)
+        points = np.concatenate((corners[:3] / 64, np.full((3, 1), 2)), 1)
+        numbers = {"detect": box, "pose": [*box, *points.ravel()]}
+        return corners, numbers.get(task, (corners / 64).ravel())
+
+    return draw
+
+
+def task_run(folder: Path, task: str, classifier: str = CLASSIFIER) -> dict[str, Any]:
+    """Options of a short run of a task, by `tiny_run`; for classify on two pictures of each class in each split."""
+    if task != "classify":
+        more = "kpt_shape: [3, 3]\nflip_idx: [1, 0, 2]\n" if task == "pose" else ""
+        return tiny_run(folder, HEADS[task], draw_for(task), more=more)
+    for split in ("train", "val"):
+        for name in ("red", "blue"):
+            (pictures := folder / "data" / split / name).mkdir(parents=True)
+            for i in range(2):
+                cv2.imwrite(str(pictures / f"{i}.png"), np.full((32, 32, 3), 40 * i, np.uint8))
+    network = folder / "tiny.yaml"
+    network.write_text(classifier, encoding="utf-8")
+    paths = {"model": str(network), "data": str(folder / "data"), "project": str(folder / "runs")}
+    return paths | {"imgsz": 32, **SHORT}
 
 
 def assert_left(folder: Path, task: type, losses: list[str], curves: list[str]) -> list[dict[str, str]]:

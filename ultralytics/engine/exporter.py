@@ -17,6 +17,7 @@ import ultralytics
 from ultralytics.cfg import Options, get_options
 from ultralytics.cfg.options import OPTIONS
 from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.runtime import computing_on
 from ultralytics.engine.setup import Given, explicit_options, resolve_options
 from ultralytics.models.yolo import task_class
 from ultralytics.nn.autobackend import FORMATS, as_list
@@ -59,7 +60,7 @@ def export(model: BaseModel, options: Options, stem: Path, known: Metadata) -> P
     channels = model.yaml["channels"]
     network = prepare_network(model, options.dynamic)
     gflops, exported_gflops = (get_flops(one, (height, width), channels) for one in (model, network))
-    network.to(select_device(options.device or "cpu"), torch.float16 if options.half else torch.float32)
+    device = select_device("cpu" if options.device in (None, "") else options.device)  # 0 is a GPU
     shapes = [(options.batch, channels, height, width)]
     if options.dynamic:  # a second shape, and no batch of 1: tracing would take it for a constant
         stride = model.max_stride
@@ -67,7 +68,9 @@ def export(model: BaseModel, options: Options, stem: Path, known: Metadata) -> P
 
     path = stem.with_name(f"{stem.name}.{options.format}")
     metadata = describe(model, options, stem.name, known)
-    with torch.no_grad():
+    place = f"export at batch={options.batch}, imgsz={options.imgsz}"
+    with torch.no_grad(), computing_on(device, place):
+        network.to(device, torch.float16 if options.half else torch.float32)
         samples = [sample_images(shape, network) for shape in shapes]
         outputs = [as_list(network(sample)) for sample in samples]
         content = trace(path, lambda: WRITERS[options.format](network, samples[0], outputs, options, metadata))
@@ -149,7 +152,7 @@ def trace(path: Path, write: Callable[[], T]) -> T:
         with TRACING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return write()
-    except DependencyError:
+    except (DependencyError, torch.cuda.OutOfMemoryError):
         raise
     except Exception as exc:  # anything may go wrong in a user's block
         reason = str(exc).strip().partition("\n")[0] or type(exc).__name__

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, float | int | None]
 
 WIDE, NARROW = 11, 6  # characters of a column of the progress bar
+SHOWN_EVERY = 10  # batches from one set of losses on the bar to the next: to read them, the host waits for the GPU
 BAR_FORMAT = "{desc} |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
 METER = 36  # characters of that beside the columns and the two numbers of batches, with hours and a short bar
 

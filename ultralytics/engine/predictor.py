@@ -14,7 +14,7 @@ from ultralytics.cfg import Options, SettableOptions
 from ultralytics.data.loaders import Frame, Source, ahead, load_source, stack_if_tensors
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
-from ultralytics.engine.runtime import Stopwatch, in_batches, speed_line
+from ultralytics.engine.runtime import Stopwatch, computing_on, in_batches, speed_line
 from ultralytics.engine.setup import Given, explicit_options, resolve_options
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Outputs, Task
@@ -126,17 +126,19 @@ class BasePredictor:
                     [self._place(frame) for frame in frames],
                 )
                 self.callbacks.run("on_predict_batch_start", self)
-                watch = Stopwatch(self.model.device, STAGES)
-                with watch("preprocess"):
-                    tensors = stack_if_tensors(frames, stride)
-                    images = self.preprocess(self.batch[1] if tensors is None else tensors)
-                with watch("inference"):
-                    preds = self.inference(images)
+                watch, device = Stopwatch(self.model.device, STAGES), self.model.device
+                with computing_on(device, f"prediction at batch={len(frames)}, imgsz={self.args.imgsz}"):
+                    with watch("preprocess"):
+                        tensors = stack_if_tensors(frames, stride)
+                        images = self.preprocess(self.batch[1] if tensors is None else tensors)
+                    with watch("inference"):
+                        preds = self.inference(images)
+                    if self.args.embed is None:
+                        with watch("postprocess"):
+                            self.results = self.postprocess(preds, images, self.batch[1])
                 if self.args.embed is not None:
                     yield from preds
                     continue
-                with watch("postprocess"):
-                    self.results = self.postprocess(preds, images, self.batch[1])
                 for result in self.results:
                     result.save_dir = self.save_dir and str(self.save_dir)
                     result.speed = watch.per_image(len(images))

@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import Options
-from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import TrainingError
+from ultralytics.utils.errors import DeviceError, TrainingError
 
 T = TypeVar("T")
 HALF_IS_OFF = "half=True needs CUDA and is off on {}"
@@ -33,11 +32,6 @@ class RuntimeSettings:
     channels_last: bool
     compile: bool
     notes: tuple[str, ...] = ()
-
-    def lay_out(self, model: nn.Module) -> None:
-        """Lay out the weights of a network, and by them its maps, in the memory format of these settings."""
-        if self.channels_last:
-            use_channels_last(model)
 
 
 def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
@@ -57,7 +51,7 @@ def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
         amp=amp,
         autocast=nullcontext if amp is None else partial(torch.autocast, device.type, dtype=amp),
         scale_gradients=amp is torch.float16,
-        channels_last=wants_channels_last(options, device),
+        channels_last=options.channels_last,
         compile=options.compile,
         notes=tuple(notes),
     )
@@ -68,44 +62,29 @@ def inference_dtype(options: Options, device: torch.device) -> torch.dtype:
     return torch.float16 if options.half and device.type == "cuda" else torch.float32
 
 
-def wants_channels_last(options: Options, device: torch.device) -> bool:
-    """Whether maps are to lie in memory with the channels of a pixel side by side (NHWC)."""
-    return device.type == "cpu" if options.channels_last is None else options.channels_last
-
-
-def use_channels_last(model: nn.Module) -> None:
-    """Lay out the weights, and by them all maps, with channels last, unless a block cannot take such maps.
-
-    A small image through a copy finds that out: a `view()` of one's own block fails on them.
-    """
-    trial = deepcopy(model).to(memory_format=torch.channels_last).eval()
-    for module in trial.modules():  # it is the user's business alone what these do
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
-    side = 2 * model.max_stride
-    image = torch.zeros(1, model.yaml["channels"], side, side, device=model.device, dtype=model.dtype)
-    try:
-        with torch.random.fork_rng(devices=()), torch.no_grad():
-            trial(image)
-    except RuntimeError as exc:
-        reason = str(exc).partition("\n")[0]
-        LOGGER.info(f"channels_last is off, as a block does not take maps in that memory format: {reason}")
-    else:
-        model.to(memory_format=torch.channels_last)
-
-
 def largest_batch(device: torch.device, step_memory: Callable[[int], int], fraction: float = 0.6) -> int:
-    """Largest batch whose training step fits into `fraction` of a CUDA device; 16 on any other.
+    """Largest batch whose training step fits into `fraction` of a CUDA device's free memory; 16 on any other device.
 
-    `step_memory(batch)` runs one training step and returns the bytes it took at its peak.
+    `step_memory(batch)` runs one training step and returns the bytes it took at its peak. Steps of up to 8 images are
+    tried; where one of them runs out of memory, the batch is none larger than the last that did not.
     """
     if device.type != "cuda":
         return 16
-    small, large = step_memory(2), step_memory(8)
-    per_image = max((large - small) / 6, 1.0)
-    fixed = small - 2 * per_image  # weights and what else does not grow with the batch
-    budget = torch.cuda.get_device_properties(device).total_memory * fraction
-    return max(int((budget - fixed) / per_image), 1)
+    peaks: dict[int, int] = {}
+    for batch in (2, 4, 8):
+        try:
+            peaks[batch] = step_memory(batch)
+        except torch.cuda.OutOfMemoryError:  # noqa: PERF203 (three steps)
+            break
+    if len(peaks) < 2:
+        return max(peaks, default=1)
+    (small, *_, large), (least, *_, most) = peaks, peaks.values()
+    per_image = max((most - least) / (large - small), 1.0)
+    fixed = least - small * per_image  # weights and what else does not grow with the batch
+    free, _ = torch.cuda.mem_get_info(device)
+    budget = (free + torch.cuda.memory_reserved(device)) * fraction  # torch's own is free for a step, too
+    size = max(int((budget - fixed) / per_image), 1)
+    return size if large == 8 else min(size, large)
 
 
 @contextmanager
@@ -123,17 +102,44 @@ def norm_advice(options: Options) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic(enabled: bool) -> Iterator[None]:
-    """Ask torch for reproducible kernels meanwhile, and restore what was set before."""
+def training_on(device: torch.device, options: Options) -> Iterator[None]:
+    """Make a device the current one and, if `deterministic`, ask for reproducible kernels; then restore what was set.
+
+    torch would then also fill every new tensor, a thousand a step, so that reading what nobody wrote is reproducible.
+    """
     mode, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
+    fill = torch.utils.deterministic.fill_uninitialized_memory
     try:
-        if enabled:
+        if options.deterministic:
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.backends.cudnn.benchmark = False
-        yield
+            torch.utils.deterministic.fill_uninitialized_memory = False
+        with current_device(device):
+            yield
     finally:
         torch.set_deterministic_debug_mode(mode)
         torch.backends.cudnn.benchmark = benchmark
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+@contextmanager
+def computing_on(device: torch.device, what: str) -> Iterator[None]:
+    """Make a device the current one meanwhile; one sentence where its memory runs out.
+
+    `what` is what computes, with the options that make it smaller, such as "validation at batch=32, imgsz=640".
+    """
+    try:
+        with current_device(device):
+            yield
+    except torch.cuda.OutOfMemoryError as exc:
+        raise DeviceError(
+            f"CUDA out of memory in {what}: reduce one of them, see by nvidia-smi what else holds it, or use device=cpu"
+        ) from exc
+
+
+def current_device(device: torch.device) -> AbstractContextManager:
+    """Context in which a GPU is the current one, which blocks that say "cuda" mean."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 class FusedCopy:
@@ -147,39 +153,29 @@ class FusedCopy:
         self._parts: list[object] = []
         self._state: tuple[object, ...] = ()
 
-    def get(self, model: nn.Module, device: torch.device, dtype: torch.dtype, channels_last: bool) -> nn.Module:
+    def get(self, model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
         """`model` fused on `device` in eval mode; unfused where hooks wait for its layers to be called."""
-        modules = list(model.modules())
-        if any(module._forward_hooks or module._forward_pre_hooks for module in modules):
+        if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
             return (model if dtype == torch.float32 else deepcopy(model)).to(device, dtype).eval()
         # All layers and their attributes, the same objects as long as none was exchanged.
-        parts = list(chain.from_iterable((module, *vars(module).values()) for module in modules))
-        state = (device, dtype, channels_last, *fingerprint(modules))
+        parts = list(chain.from_iterable((module, *vars(module).values()) for module in model.modules()))
+        state = (device, dtype, *fingerprint(model))
         if state != self._state or len(parts) != len(self._parts) or not all(map(is_, parts, self._parts)):
             self._copy = deepcopy(model).eval().fuse(verbose=False).to(device, dtype)
             self._parts, self._state = parts, state
-            if channels_last:
-                use_channels_last(self._copy)
         self._copy.names = model.names
         return self._copy
 
 
-def fingerprint(modules: Iterable[nn.Module]) -> tuple[object, ...]:
-    """Value that is equal as long as no weight of these modules was written to.
+def fingerprint(model: nn.Module) -> tuple[object, ...]:
+    """Value that is equal as long as no weight was written to.
 
-    torch counts writes in `_version`, but not those through `.data`: the tensors' norms and sums tell of these.
+    torch counts writes in `_version`, but not those through `.data`: the tensors' sums tell of these.
     """
-    tensors = [
-        tensor.detach()
-        for module in modules
-        for tensor in chain(module._parameters.values(), module._buffers.values())
-        if tensor is not None
-    ]
-    measures = [t.sum(dtype=torch.float32) for t in tensors if not t.is_floating_point()]
-    # One call for all of them, as this is done before every prediction.
-    norms = torch._foreach_norm([t for t in tensors if t.is_floating_point()])
+    tensors = [t.detach() for t in chain(model.parameters(), model.buffers())]
+    sums = torch.stack([t.sum(dtype=torch.float32) for t in tensors])
     written = ((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
-    return (*written, torch.stack([*measures, *(norm.float() for norm in norms)]).cpu().numpy().tobytes())
+    return (*written, sums.cpu().numpy().tobytes())
 
 
 class Stopwatch:

@@ -1,5 +1,6 @@
 """The training loop, the same for every task, read top to bottom: train() is the loop, the rest its steps."""
 
+import gc
 import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -19,7 +20,7 @@ from ultralytics.engine import distributed, loggers
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.hooks import TrainerHooks
 from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
-from ultralytics.engine.runtime import deterministic, inference_dtype, largest_batch, norm_advice, resolve_runtime
+from ultralytics.engine.runtime import inference_dtype, largest_batch, norm_advice, resolve_runtime, training_on
 from ultralytics.engine.setup import (
     Given,
     ResumePoint,
@@ -125,7 +126,7 @@ class BaseTrainer(TrainerHooks):
     def train(self) -> Metrics:
         """Train to the end; metrics of the best weights, or with save=False of the last epoch's EMA ones."""
         try:
-            with deterministic(self.args.deterministic), loggers.quiet(not self.args.verbose), norm_advice(self.args):
+            with training_on(self.device, self.args), loggers.quiet(not self.args.verbose), norm_advice(self.args):
                 LOGGER.info(loggers.run_header(self.device))
                 self.callbacks.run("on_pretrain_routine_start", self)
                 self.setup()
@@ -143,15 +144,12 @@ class BaseTrainer(TrainerHooks):
                 self.callbacks.run("teardown", self)
                 return metrics
         except torch.cuda.OutOfMemoryError as exc:
-            raise TrainingError(
-                f"CUDA out of memory at batch={self.batch_size}, imgsz={self.args.imgsz}: reduce one of them"
-            ) from exc
+            advice = "start a new run from its weights with less" if self.start_epoch else "reduce one of them"
+            place = f"batch={self.batch_size}, imgsz={self.args.imgsz}"
+            raise TrainingError(f"CUDA out of memory at {place}: {advice}") from exc
         except KeyboardInterrupt:
-            hint = (
-                f"resume={self.last} continues after the last finished epoch"
-                if self.last.exists()
-                else "nothing was saved"
-            )
+            saved = self.last.exists()
+            hint = f"resume={self.last} continues after the last finished epoch" if saved else "nothing was saved"
             LOGGER.warning(f"interrupted in epoch {self.epoch + 1}; {hint}")
             raise
         finally:
@@ -172,7 +170,8 @@ class BaseTrainer(TrainerHooks):
         self.task.options = self.args  # which a callback may have replaced
         self.model = distributed.share_weights(self.setup_model().to(self.device))
         self.set_model_attributes()
-        self.runtime.lay_out(self.model)
+        if self.runtime.channels_last:
+            self.model.to(memory_format=torch.channels_last)
         self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]
         freeze(self.model, self.args.freeze)
         self.batch_size = (
@@ -236,8 +235,10 @@ class BaseTrainer(TrainerHooks):
             except torch.cuda.OutOfMemoryError:
                 if self.epoch > 0 or self.batch_size == 1 or distributed.started():
                     raise
-            # Out of the handler: its exception holds the tensors that fill the memory, and so does the last graph.
-            self.loss = self.loss_items = self.tloss = None
+            # Out of the handler: its exception holds tensors, as do the last graph and what was built for this attempt.
+            self.loss = self.loss_items = self.tloss = self.model = self.network = self.ema = self.optimizer = None
+            self.loss_function = self.validator = None
+            gc.collect()  # hooks and the like refer to each other
             LOGGER.warning(f"CUDA out of memory at batch={self.batch_size}: starting again with half of it")
             self.setup(self.batch_size // 2)
         self._resume = None  # needed no more, as setup() runs again in the first epoch alone; frees its memory
@@ -274,7 +275,7 @@ class BaseTrainer(TrainerHooks):
                     if self.iteration - self.last_step >= self.schedule.at(self.iteration).accumulate:
                         self.optimizer_step()
                         self.last_step = self.iteration
-                if self.args.verbose:
+                if self.args.verbose and (i % loggers.SHOWN_EVERY == 0 or i + 1 == self.batches):
                     bar.set_description_str(loggers.progress_columns(self, batch), refresh=False)
                 self.callbacks.run("on_train_batch_end", self)
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
@@ -489,7 +490,8 @@ class BaseTrainer(TrainerHooks):
         self.ema.ema.load_state_dict(checkpoint.state_dict)
         self.ema.updates = saved["ema_updates"]
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
+        if saved["scaler"]:  # of a run that has begun where gradients need no scaling it is empty
+            self.scaler.load_state_dict(saved["scaler"])
         if kept := saved.get("criterion"):  # most losses keep nothing
             self.loss_function.load_state_dict(kept)
         self.optimizer.zero_grad()

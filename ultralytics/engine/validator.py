@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torchvision.ops  # noqa: F401 (takes seconds, which the first image would be charged with)
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -14,7 +15,7 @@ from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.callbacks import Callbacks
-from ultralytics.engine.runtime import Stopwatch, cost_note, speed_line, speed_note
+from ultralytics.engine.runtime import Stopwatch, computing_on, cost_note, speed_line, speed_note
 from ultralytics.engine.setup import Given, explicit_options, load_data, with_images
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Criterion, Evaluator, Metrics, Outputs, Task
@@ -101,9 +102,13 @@ class BaseValidator:
         if self.save_dir is None:
             self.save_dir = increment_path(Path(self.args.project) / self.args.name, self.args.exist_ok)
 
-    @torch.no_grad()
     def run(self, model: nn.Module, criterion: Criterion | None = None, final: bool = True) -> dict[str, float]:
         """Measure `model`, which is put into eval mode and otherwise used as it is; with `criterion` its loss, too."""
+        batch = getattr(self.dataloader.dataset, "batch", self.args.batch)
+        with torch.no_grad(), computing_on(model.device, f"validation at batch={batch}, imgsz={self.args.imgsz}"):
+            return self._measure(model, criterion, final)
+
+    def _measure(self, model: nn.Module, criterion: Criterion | None, final: bool) -> dict[str, float]:
         watch = Stopwatch(model.device, STAGES)
         self.device, self.dtype = model.device, model.dtype
         self.evaluator = self.task.evaluator(self.dataloader.dataset, self.save_dir, model.nc, final)

@@ -44,7 +44,7 @@ class SourceError(YOLOError):
 
 
 class DeviceError(YOLOError):
-    """A device that is not there."""
+    """A device that is not there, or has too little memory."""
 
 
 class NoGPUError(DeviceError):

@@ -19,7 +19,7 @@ from ultralytics.utils.losses.scores import FocalLoss, ScorePairs, VarifocalLoss
 from ultralytics.utils.losses.table import make_loss, register_loss  # noqa: F401 (the latter published here)
 from ultralytics.utils.masks import crop_mask
 from ultralytics.utils.metrics import bbox_iou, oks_sigmas, probiou
-from ultralytics.utils.ops import to_box_frame, xywh2xyxy
+from ultralytics.utils.ops import to_box_frame, upload, xywh2xyxy
 from ultralytics.utils.processes import process_rank, whole_batch
 from ultralytics.utils.tal import (
     Assignment,
@@ -83,14 +83,15 @@ class BboxLoss(nn.Module):
         `anchor_points` (A, 2), `target_scores` (B, A, nc), `target_scores_sum` the divisor, `fg_mask` (B, A). Losses
         that count pixels need `imgsz` (2,), height and width of the network's input, and `stride` (A, 1).
         """
-        weight = target_scores[fg_mask].sum(-1, keepdim=True)  # (P, 1)
-        target = target_bboxes[fg_mask]
-        strides = 1.0 if stride is None else stride.expand(*fg_mask.shape, 1)[fg_mask]  # (P, 1)
-        pairs = BoxPairs(pred_bboxes[fg_mask], target, strides, imgsz)
+        _, anchor = positive = fg_mask.nonzero(as_tuple=True)  # (P,)
+        weight = target_scores[positive].sum(-1, keepdim=True)  # (P, 1)
+        target = target_bboxes[positive]
+        strides = 1.0 if stride is None else stride[anchor]  # (P, 1)
+        pairs = BoxPairs(pred_bboxes[positive], target, strides, imgsz)
         loss_iou = (self.iou_loss(pairs) * weight).sum() / target_scores_sum
 
-        distance = self.target_distances(anchor_points.expand(*fg_mask.shape, 2)[fg_mask], target)
-        logits = pred_dist[fg_mask].view(-1, self.dfl_loss.reg_max)  # (P * 4, reg_max)
+        distance = self.target_distances(anchor_points[anchor], target)
+        logits = pred_dist[positive].view(-1, self.dfl_loss.reg_max)  # (P * 4, reg_max)
         loss_dfl = (self.dfl_loss(logits, distance) * weight).sum() / target_scores_sum
         return loss_iou, loss_dfl
 
@@ -152,7 +153,7 @@ class KeypointLoss(nn.Module):
         Objects count the same, however many of their points do.
         """
         squared = (pred_kpts[..., :2] - gt_kpts[..., :2]).square().sum(-1)  # (P, K)
-        sigmas = torch.as_tensor(self.sigmas, dtype=squared.dtype, device=squared.device)
+        sigmas = upload(torch.as_tensor(self.sigmas, dtype=squared.dtype), squared.device)
         distance = squared / (2 * (2 * sigmas).square() * (area + 1e-9))
         factor = kpt_mask.shape[1] / (kpt_mask.sum(1, keepdim=True) + 1e-9)  # (P, 1)
         return (factor * (1 - (-distance).exp()) * kpt_mask).mean()
@@ -230,13 +231,14 @@ class v8DetectionLoss:
         boxes = self.pred_boxes(raw, anchor_points, dist)
 
         height, width = self.input_size(raw)
-        labels, true_boxes, mask = self.preprocess(batch, len(dist), dist.new_tensor([width, height, width, height]))
+        scale = torch.tensor([width, height, width, height], dtype=dist.dtype, device=batch["bboxes"].device)
+        labels, true_boxes, mask = (upload(x, dist.device) for x in self.preprocess(batch, len(dist), scale))
         if not batch.get("counts", True):
             mask = torch.zeros_like(mask)
         pixels = scale_sides(boxes.detach(), strides)
         target = self.assigner(scores.detach().sigmoid(), pixels, anchor_points * strides, labels, true_boxes, mask)
         score_sum = whole_batch(target.target_scores.sum())
-        imgsz = dist.new_tensor([height, width])
+        imgsz = upload(torch.tensor([height, width], dtype=dist.dtype), dist.device)
         return Assigned(anchor_points, strides, dist, scores, boxes, target, score_sum, imgsz)
 
     def input_size(self, raw: RawPreds) -> tuple[float, float]:
@@ -247,9 +249,9 @@ class v8DetectionLoss:
     def preprocess(self, batch: Batch, images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The batch's objects by image, padded: labels (B, M, 1), xyxy boxes (B, M, 4) in pixels, mask (B, M, 1).
 
-        `scale` (4,) is width, height, width, height of the network input.
+        `scale` (4,) is width, height, width, height of the network input, on the device of the batch.
         """
-        image = batch["batch_idx"].to(scale.device).long().view(-1)  # (N,)
+        image = batch["batch_idx"].long().view(-1)  # (N,)
         rows = torch.cat((batch["cls"].view(-1, 1), batch["bboxes"]), 1).to(scale)
         boxes = xywh2xyxy(rows[:, 1:] * scale)
         return pad_objects(image, images, rows[:, :1], boxes)
@@ -271,17 +273,8 @@ class v8DetectionLoss:
         """Box, class and distribution focal loss times their gains, scalars."""
         target, positive = m.target, m.target.fg_mask
         true_boxes = scale_sides(target.target_bboxes, 1 / m.strides)
-        box, dfl = self.bbox_loss(
-            m.dist,
-            m.boxes,
-            m.anchor_points,
-            true_boxes,
-            target.target_scores,
-            m.score_sum,
-            positive,
-            m.imgsz,
-            m.strides,
-        )
+        args = m.dist, m.boxes, m.anchor_points, true_boxes, target.target_scores, m.score_sum, positive
+        box, dfl = self.bbox_loss(*args, m.imgsz, m.strides)
         scores = ScorePairs(
             m.scores,
             target.target_scores,
@@ -349,18 +342,21 @@ class v8SegmentationLoss(v8DetectionLoss):
 
     def mask_loss(self, raw: RawPreds, matched: Assigned, batch: Batch) -> Tensor:
         """Mean over the positives: each is to show its object's mask inside its object's box."""
-        masks, proto = batch["masks"].to(raw["proto"].device), raw["proto"].float()
+        masks, proto = batch["masks"], raw["proto"].float()
         if proto.shape[-2:] != masks.shape[-2:]:
             proto = F.interpolate(proto, masks.shape[-2:], mode="bilinear", align_corners=False)
         coefficients = raw["mask_coefficient"].float().transpose(1, 2)  # (B, A, K)
         height, width = self.input_size(raw)
-        boxes = matched.target.target_bboxes / proto.new_tensor([width, height, width, height])  # (B, A, 4) in 0..1
+        scale = upload(torch.tensor([width, height, width, height], dtype=proto.dtype), proto.device)
+        boxes = matched.target.target_bboxes / scale  # (B, A, 4) in 0..1
 
         total = proto.sum() * 0 + coefficients.sum() * 0  # so that both have gradients where nothing is positive
-        for i, positive in enumerate(matched.target.fg_mask):
+        positive = matched.target.fg_mask
+        anchors = positive.nonzero()[:, 1].split(positive.sum(1).tolist())
+        for i, anchor in enumerate(anchors):
             # One map of the numbers of the image's objects, or a mask for each of them.
             true = masks[i] if self.args.overlap_mask else masks[(batch["batch_idx"] == i).to(masks.device)]
-            parts = positive.nonzero().flatten().split(MASK_CHUNK)
+            true, parts = upload(true, proto.device), anchor.split(MASK_CHUNK)
             loss = partial(checkpoint, pixel_loss, use_reentrant=False) if len(parts) > 1 else pixel_loss
             for part in parts:
                 objects = matched.target.target_gt_idx[i, part]
@@ -379,7 +375,8 @@ def pixel_loss(coefficients: Tensor, proto: Tensor, masks: Tensor, objects: Tens
     own = (masks == objects[:, None, None] + 1 if masks.ndim == 2 else masks[objects]).float()
     logits = (coefficients @ proto.flatten(1)).view_as(own)
     loss = F.binary_cross_entropy_with_logits(logits, own, reduction="none")
-    loss = crop_mask(loss, boxes * boxes.new_tensor([width, height, width, height]))
+    x1, y1, x2, y2 = boxes.unbind(1)
+    loss = crop_mask(loss, torch.stack((x1 * width, y1 * height, x2 * width, y2 * height), 1))
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     return (loss.mean((1, 2)) / area).sum()
 
@@ -408,20 +405,19 @@ class v8PoseLoss(v8DetectionLoss):
     def keypoint_losses(self, raw: RawPreds, m: Assigned, batch: Batch) -> tuple[Tensor, Tensor]:
         """Means over the positives and their points: 1 - similarity of the places, and cross entropy of visibility."""
         kpts = raw["kpts"].float().unflatten(1, self.kpt_shape).permute(0, 3, 1, 2)  # (B, A, K, D)
-        positive = m.target.fg_mask
-        share = positive.sum() / whole_batch(positive.sum())  # 1 in a single process
-        if not positive.any():
+        image, anchor = positive = m.target.fg_mask.nonzero(as_tuple=True)  # (P,)
+        share = m.target.fg_mask.sum() / whole_batch(m.target.fg_mask.sum())  # 1 in a single process
+        if not len(image):
             return kpts.sum() * 0, kpts.sum() * 0
 
         # The objects' points in pixels, padded as the assigner's objects are.
-        points = batch["keypoints"].to(kpts.device).float()
+        points = batch["keypoints"].float()
         height, width = self.input_size(raw)
         points = points * points.new_tensor((width, height, 1))
-        index = batch["batch_idx"].to(points.device).long().view(-1)
+        index = batch["batch_idx"].long().view(-1)
         _, padded, _ = pad_objects(index, len(kpts), points.new_zeros(len(points), 1), points.flatten(1))
-        padded = padded.unflatten(-1, points.shape[1:])  # (B, M, K, 3)
+        padded = upload(padded, kpts.device).unflatten(-1, points.shape[1:])  # (B, M, K, 3)
 
-        image, anchor = positive.nonzero(as_tuple=True)  # (P,)
         pred, strides = kpts[positive], m.strides[anchor]
         places = pred[..., :2] * 2 + (m.anchor_points[anchor] - 0.5)[:, None]  # stride units, as Pose decodes them
         true = padded[image, m.target.target_gt_idx[positive]]  # (P, K, 3)
@@ -453,7 +449,7 @@ class v8OBBLoss(v8DetectionLoss):
     def components(self, raw: RawPreds, batch: Batch) -> Tensor:
         """The losses times their gains, (4,)."""
         m = self.match(raw, batch)
-        positive = m.target.fg_mask
+        positive = m.target.fg_mask.nonzero(as_tuple=True)
         weight = m.target.target_scores[positive].sum(-1)  # (P,)
         # Weighted as the loss of the boxes is, so that a better aligned prediction counts more.
         angle = (angle_loss(m.boxes[positive], m.target.target_bboxes[positive]) * weight).sum() / m.score_sum
@@ -473,7 +469,7 @@ class v8OBBLoss(v8DetectionLoss):
         boxes = torch.cat((boxes[:, :4] * scale, boxes[:, 4:]), 1)
         # Both sides, along the box's own axes.
         large = (boxes[:, 2:4] >= MIN_SIDE_PIXELS).all(1)
-        image, labels = batch["batch_idx"].to(scale.device).long().view(-1), batch["cls"].to(scale).view(-1, 1)
+        image, labels = batch["batch_idx"].long().view(-1), batch["cls"].to(scale).view(-1, 1)
         return pad_objects(image[large], images, labels[large], boxes[large])
 
 
@@ -494,7 +490,7 @@ class v8ClassificationLoss:
         `preds` are logits (B, nc), in eval mode the second output of the head; `batch` has the classes `cls` (B,).
         """
         logits = preds[1] if isinstance(preds, tuple) else preds
-        loss = F.cross_entropy(logits.float(), batch["cls"].to(logits.device).long())
+        loss = F.cross_entropy(logits.float(), upload(batch["cls"], logits.device).long())
         if "whole" in batch:  # this process has a share of it
             loss = loss * (len(logits) * batch["counts"] * process_rank()[1] / batch["whole"])
         return loss, loss.detach()[None]

@@ -310,6 +310,13 @@ def is_kpt_shape(value: object) -> bool:
     return pair and value[0] >= 1 and value[1] in (2, 3)
 
 
+def upload(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; from the CPU to a GPU by pinned memory, for which nobody waits."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)
+
+
 def convert_torch2numpy_batch(batch: Tensor) -> np.ndarray:
     """Images (B, C, H, W) 0..1 as (B, H, W, C) uint8, rounded down; values beyond 0..1 are clipped."""
     return (batch.permute(0, 2, 3, 1).contiguous() * 255).clamp(0, 255).byte().cpu().numpy()

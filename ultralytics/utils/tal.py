@@ -120,39 +120,42 @@ class TaskAlignedAssigner(nn.Module):
         image, place = mask_gt[..., 0].bool().nonzero(as_tuple=True)  # (N,)
         boxes, labels = gt_bboxes[image, place].to(dtype), gt_labels[image, place, 0].long()
 
-        # The pairs that can be aligned at all, and how well they are.
+        # Every pair, and how well it is aligned; those with t = 0 are never claimed.
         row, anchor = self.inside(anc_points.to(dtype), boxes).nonzero(as_tuple=True)  # (P,)
-        iou = self.overlap(boxes[row], pd_bboxes[image[row], anchor].to(dtype))
-        overlapping = iou > 0
-        row, anchor, iou = row[overlapping], anchor[overlapping], iou[overlapping]
-        score = pd_scores[image[row], anchor, labels[row]].to(dtype)
-        alignment = score.pow(self.alpha) * iou.pow(self.beta)
+        owner = image[row]
+        iou = self.overlap(boxes[row], pd_bboxes[owner, anchor].to(dtype))
+        iou = torch.where(iou > 0, iou, 0.0)
+        alignment = pd_scores[owner, anchor, labels[row]].to(dtype).pow(self.alpha) * iou.pow(self.beta)
 
         # The topk of each object, each point for one object only.
         claimed = (_rank_in_row(row, alignment) < self.topk) & (alignment > 0)
-        cell = image[row] * len(anc_points) + anchor
-        kept = _one_owner(row, cell, iou, claimed, cells=len(pd_scores) * len(anc_points))
-        row, anchor, alignment, iou = row[kept], anchor[kept], alignment[kept], iou[kept]
+        (images, anchors), cell = pd_scores.shape[:2], owner * len(anc_points) + anchor
+        kept = _one_owner(row, cell, iou, claimed, cells=images * anchors)
 
         # The best point of an object is to score its best IoU, the others in proportion to their alignment.
+        alignment, iou = (torch.where(kept, values, 0.0) for values in (alignment, iou))
         best_alignment, best_iou = (_max_per_row(values, row, len(image)) for values in (alignment, iou))
         quality = alignment * best_iou[row] / (best_alignment[row] + self.eps)
 
-        shape = pd_scores.shape[:2]  # (B, A)
-        target = Assignment(
-            target_labels=labels.new_zeros(shape),
-            target_bboxes=gt_bboxes.new_zeros((*shape, gt_bboxes.shape[-1])),
-            target_scores=quality.new_zeros((*shape, self.num_classes)),
-            fg_mask=torch.zeros(shape, dtype=torch.bool, device=quality.device),
-            target_gt_idx=place.new_zeros(shape),
+        # Pairs that are not kept are written to one cell more, which is cut off: a GPU would have to be waited for, to
+        # know how many the others are.
+        at = torch.where(kept, cell, images * anchors)
+
+        def per_anchor(values: Tensor) -> Tensor:
+            """Values of pairs (P, ...) as (B, A, ...)."""
+            cells = values.new_zeros((images * anchors + 1, *values.shape[1:]))
+            cells[at] = values
+            return cells[:-1].unflatten(0, (images, anchors))
+
+        scores = quality.new_zeros((images * anchors + 1, self.num_classes))
+        scores[at, labels[row]] = quality
+        return Assignment(
+            target_labels=per_anchor(labels[row]),
+            target_bboxes=per_anchor(gt_bboxes[owner, place[row]]),
+            target_scores=scores[:-1].unflatten(0, (images, anchors)),
+            fg_mask=per_anchor(kept),
+            target_gt_idx=per_anchor(place[row]),
         )
-        positive = image[row], anchor
-        target.target_labels[positive] = labels[row]
-        target.target_bboxes[positive] = gt_bboxes[image[row], place[row]]
-        target.target_scores[(*positive, labels[row])] = quality
-        target.fg_mask[positive] = True
-        target.target_gt_idx[positive] = place[row]
-        return target
 
     def inside(self, points: Tensor, boxes: Tensor) -> Tensor:
         """Whether points (A, 2) lie strictly inside boxes (N, 4) xyxy, as (N, A).
@@ -197,11 +200,11 @@ def _rank_in_row(row: Tensor, values: Tensor) -> Tensor:
 
 def _one_owner(row: Tensor, cell: Tensor, iou: Tensor, claimed: Tensor, cells: int) -> Tensor:
     """Pairs that stay positive when every one of the `cells`, an anchor point of an image, has one owner, as (P,)."""
-    contested = cell[claimed].bincount(minlength=cells) > 1
+    contested = cell.new_zeros(cells).scatter_add_(0, cell, claimed.long()) > 1
     fits = iou == _max_per_row(iou, cell, cells)[cell]  # the best of all that contain the point, claimants or not
     # Of equal IoU, the object that comes first; cells without any pair keep a number that is no row's.
     nobody = torch.iinfo(row.dtype).max
-    owner = row.new_full((cells,), nobody).scatter_reduce_(0, cell[fits], row[fits], "amin")
+    owner = row.new_full((cells,), nobody).scatter_reduce_(0, cell, torch.where(fits, row, nobody), "amin")
     return torch.where(contested[cell], row == owner[cell], claimed)
 
 
