@@ -16,6 +16,9 @@ def test_it_is_a_module_that_holds_its_network(detector):
     assert list(detector.state_dict()) == [f"model.{name}" for name in detector.model.state_dict()]
     assert detector.model.training
     assert detector.eval() is detector and not detector.model.training and not detector.training
+    for mode in (True, False):  # as nn.Module.train is called, also by a module that holds this one
+        assert detector.train(mode) is detector and detector.model.training is detector.training is mode
+    assert nn.Sequential(detector).train(True)[0].model.training and not detector.eval().model.training
     copied = copy.deepcopy(detector)
     assert all(torch.equal(v, copied.state_dict()[k]) for k, v in detector.state_dict().items())
 

@@ -209,10 +209,10 @@ class YOLO(nn.Module):
 
     def train(
         self,
-        trainer: "type[BaseTrainer] | None" = None,
+        trainer: "type[BaseTrainer] | bool | None" = None,
         augmentations: Sequence[Callable] = (),
         **options: object,
-    ) -> "Metrics | Scores":
+    ) -> "Metrics | Scores | YOLO":
         """Train on `data`, leave weights and plots in a run folder, and return the metrics of the best weights.
 
         The network is then the best one; with save=False, which keeps no weights, the averaged one of the last epoch.
@@ -221,7 +221,13 @@ class YOLO(nn.Module):
         continues the run of the last.pt this was made of, `resume="path/last.pt"` that of another one. For a list of
         datasets see engine/multitrain.py: the network stays as it is. With several devices, such as device="0,1", this
         script runs once in a process for each, as far as this call, and goes on here when they are done.
+
+        `train(True)` and `train(False)` are those of an nn.Module: they set the network's mode, and give this back.
         """
+        if isinstance(trainer, bool):  # as its nn.Module.train asks every part
+            self._layers("train").train(trainer)
+            self.training = trainer
+            return self
         from ultralytics.engine.distributed import in_processes
         from ultralytics.engine.multitrain import train_each
         from ultralytics.engine.trainer import BaseTrainer
@@ -325,7 +331,7 @@ class YOLO(nn.Module):
         return super().to(*args, **kwargs)
 
     def eval(self) -> "YOLO":
-        """Put the network into eval mode; `model.model.train()` is the way back, as `train()` trains."""
+        """Put the network into eval mode; `train(True)` is the way back, as `train()` trains."""
         self.model.eval()
         self.training = False
         return self
