@@ -348,6 +348,7 @@ def test_real_photos_and_videos(reference):
     assert {Path(frame.path).suffix for frame in mixed} == {".mp4"}
 
 
+@pytest.mark.public("python::predict_prefetch")
 def test_the_next_item_is_made_while_one_is_in_use():
     made = [threading.Event() for _ in range(3)]
     items = loaders.ahead(event.set() or i for i, event in enumerate(made))
