@@ -16,7 +16,8 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.runtime import HALF_IS_OFF, FusedCopy, computing_on, in_batches, inference_dtype
 from ultralytics.models.yolo import task_class
 from ultralytics.nn.autobackend import FORMATS, ExportedNetwork, is_exported
-from ultralytics.nn.tasks import checkpoint_task, find_task, model_from_checkpoint, yaml_model_load
+from ultralytics.nn.tasks import find_task, model_from_checkpoint, yaml_model_load
+from ultralytics.nn.weights import checkpoint_task
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import ConfigError, ModelError

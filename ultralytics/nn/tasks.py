@@ -22,7 +22,6 @@ from ultralytics.nn import Addmodules, addons, diagnostics, features, modules
 from ultralytics.nn.fuse import fold_all, foldable
 from ultralytics.utils import LOGGER, IterableSimpleNamespace, refused
 from ultralytics.utils.checkpoint import Checkpoint
-from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint  # `load_checkpoint` below is the public one
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.torch_utils import model_info
@@ -64,7 +63,7 @@ from .transfer import Transfer, transfer
 from .weights import (
     attempt_load_one_weight,
     attempt_load_weights,
-    checkpoint_task,
+    guess_model_task,
     load_checkpoint,
     model_from_checkpoint,
     temporary_modules,
@@ -500,18 +499,6 @@ MODEL_CLASSES: dict[str, type[BaseModel]] = {
     "obb": OBBModel,
     "classify": ClassificationModel,
 }
-
-
-def guess_model_task(model: BaseModel | Cfg) -> str:
-    """Task of a network, of a model YAML or of a weights file.
-
-    Raises ModelError for a YAML whose last row is no head, CheckpointError for a file without a network.
-    """
-    if isinstance(model, BaseModel):
-        return model.task
-    if isinstance(model, dict) or Path(model).suffix in (".yaml", ".yml"):
-        return find_task(model if isinstance(model, dict) else yaml_model_load(model))
-    return checkpoint_task(read_checkpoint(model), model)
 
 
 __getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -13,10 +13,10 @@ from ultralytics.utils.checkpoint import Checkpoint
 from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint
 from ultralytics.utils.errors import CheckpointError, ModelError
 
-from .model_yaml import without_weights
+from .model_yaml import without_weights, yaml_model_load
 
 if TYPE_CHECKING:
-    from .tasks import BaseModel  # tasks.py imports this file, so what it defines is imported where it is used
+    from .tasks import BaseModel, Cfg  # tasks.py imports this file, so what it defines is imported where it is used
 
 _MISSING = object()
 
@@ -33,6 +33,20 @@ def checkpoint_task(checkpoint: Checkpoint, path: str | Path) -> str:
             f"{path} holds weights only: build their network first, YOLO('yolov8n.yaml').load('{path}')"
         )
     return checkpoint.task or find_task(checkpoint.yaml)
+
+
+def guess_model_task(model: "BaseModel | Cfg") -> str:
+    """Task of a network, of a model YAML or of a weights file.
+
+    Raises ModelError for a YAML whose last row is no head, CheckpointError for a file without a network.
+    """
+    from .tasks import BaseModel, find_task
+
+    if isinstance(model, BaseModel):
+        return model.task
+    if isinstance(model, dict) or Path(model).suffix in (".yaml", ".yml"):
+        return find_task(model if isinstance(model, dict) else yaml_model_load(model))
+    return checkpoint_task(read_checkpoint(model), model)
 
 
 def check_sizes(value: Any, path: str | Path) -> None:
