@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,6 +197,16 @@ def test_a_cuda_session_is_asked_for(exported, monkeypatch):
     started = []
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     network = exported().model
-    monkeypatch.setattr(OnnxNetwork, "_start", lambda self, source, provider: started.append(provider))
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def start(self, source, provider):
+        started.append(provider)
+        return SimpleNamespace(get_providers=lambda: providers)
+
+    monkeypatch.setattr(OnnxNetwork, "_start", start)
     network.on(torch.device("cuda", 1))
     assert started == [("CUDAExecutionProvider", {"device_id": 1})] and network.device == torch.device("cuda", 1)
+    del providers[0]  # onnxruntime could not load CUDA's libraries
+    with pytest.raises(DeviceError, match="device=cuda:0: onnxruntime could not start CUDAExecutionProvider"):
+        network.on(torch.device("cuda", 0))
+    assert network.device == torch.device("cuda", 1)

@@ -184,7 +184,13 @@ class OnnxNetwork(ExportedNetwork):
                 "CUDA, or use device=cpu"
             )
         settings = {"device_id": device.index or 0} if device.type == "cuda" else {}
-        self._session = self._start(self._source, (name, settings))
+        session = self._start(self._source, (name, settings))
+        if name not in session.get_providers():  # onnxruntime falls back to the CPU and goes on
+            raise DeviceError(
+                f"device={device}: onnxruntime could not start {name}; check that its version goes with the "
+                "installed CUDA and cuDNN, or use device=cpu"
+            )
+        self._session = session
         self.device = device
         return self
 
