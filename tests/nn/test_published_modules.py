@@ -216,3 +216,51 @@ def test_a_bias_of_attention_leaves_out_tokens():
     torch.testing.assert_close(layer(x, src_key_padding_mask=padded)[:, :4], layer(x[:, :4]), atol=1e-5, rtol=1e-5)
     pos = torch.randn(2, 5, 16)
     assert not torch.allclose(layer(x, pos=pos), layer(x))
+
+
+# v10Detect(4, (32, 48, 64)) of the public package, on `v10_maps`, its tensors from `filled_by_name`: mean, standard
+# deviation and last number of what is decoded, and of the class logits of both sets of branches in eval and train mode.
+V10 = {
+    "decoded": (45.6602, 75.90852, 0.30567),
+    "eval": ((-0.15292, 0.69485, -0.82045), (-0.14506, 0.56815, -0.51553)),
+    "train": ((-0.14806, 0.67432, -0.84534), (-0.15266, 0.59772, -0.50431)),
+}
+
+
+def summary(x):
+    return pytest.approx([x.mean().item(), x.std().item(), x.flatten()[-1].item()], abs=3e-5)
+
+
+@torch.no_grad()
+def test_the_head_of_yolov10():
+    head = v10Detect(nc=4, ch=(32, 48, 64))
+    head.stride = torch.tensor([8.0, 16.0, 32.0])
+    state = head.state_dict()
+    named = ";".join(f"{name}{tuple(tensor.shape)}" for name, tensor in state.items())
+    assert (len(state), zlib.crc32(named.encode())) == (241, 145092944)
+    for i, (name, tensor) in enumerate(state.items()):
+        if tensor.is_floating_point() and not name.startswith("dfl"):
+            values = 0.3 * torch.sin(torch.arange(tensor.numel()) * 1.7 + i).reshape(tensor.shape)
+            tensor.copy_(values.abs() + 0.1 if "running_var" in name else values)
+    sizes = (32, 8), (48, 4), (64, 2)
+    maps = [torch.sin(torch.arange(c * s * s) * 0.3).reshape(1, c, s, s) for c, s in sizes]
+    decoded, raw = head.eval()(maps)
+    assert decoded.shape == (1, 8, 84) and list(V10["decoded"]) == summary(decoded)
+    assert [list(x) for x in V10["eval"]] == [summary(raw[name]["scores"]) for name in ("one2many", "one2one")]
+    head.export = True
+    assert torch.equal(head(maps), decoded)
+    raw = head.train()(maps)
+    assert [list(x) for x in V10["train"]] == [summary(raw[name]["scores"]) for name in ("one2many", "one2one")]
+    head.bias_init()  # the public numbers
+    biases = [level[-1].bias[0].item() for level in (*head.cv3, *head.one2one_cv3)]
+    assert biases == pytest.approx([-8.5409, -7.1546, -5.7683] * 2, abs=1e-4)
+
+
+def test_the_second_set_of_branches_leaves_the_maps_alone():
+    head = v10Detect(nc=2, ch=(8, 8))
+    maps = [torch.rand(1, 8, s, s, requires_grad=True) for s in (4, 2)]
+    raw = head(maps)
+    raw["one2one"]["scores"].sum().backward()
+    assert all(x.grad is None for x in maps) and head.one2one_cv3[0][-1].weight.grad is not None
+    raw["one2many"]["scores"].sum().backward()
+    assert all(x.grad is not None for x in maps)

@@ -56,6 +56,7 @@ from .modules import (
     Segment,
     Timm,
     TorchVision,
+    v10Detect,
 )
 from .probe import PROBE_SIZE, channels, shape_of, shape_text
 from .rows import PREFIX, Channels, Words, gather, head_args, is_scaled, package_value, public_args, read_row, row_names
@@ -342,8 +343,9 @@ class BaseModel(nn.Module):
         if self.args is None or isinstance(self.args, dict):
             self.args = IterableSimpleNamespace(**(utils.DEFAULT_CFG_DICT | (self.args or {})))
         from ultralytics.utils import loss  # here, as OpenCV comes with it
+        from ultralytics.utils.losses.end_to_end import make_criterion
 
-        return getattr(loss, self.loss_name)(self)
+        return make_criterion(getattr(loss, self.loss_name), self)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BaseModel":
         """Move or cast everything, and the strides of a head of one's own that keeps them as a plain attribute."""

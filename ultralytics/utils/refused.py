@@ -29,7 +29,7 @@ _BLOCKS = (
     "C2fAttn MaxSigmoidAttnBlock ImagePoolingAttn ContrastiveHead BNContrastiveHead C3f"
 )
 _HEADS = (
-    "v10Detect RTDETRDecoder WorldDetect YOLOEDetect YOLOESegment YOLOESegment26 Segment26 Pose26 OBB26 LRPCHead "
+    "RTDETRDecoder WorldDetect YOLOEDetect YOLOESegment YOLOESegment26 Segment26 Pose26 OBB26 LRPCHead "
     "SemanticSegment Depth"
 )
 

@@ -22,6 +22,7 @@ from ultralytics.engine.results import Results
 from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.letterbox import letterbox_batch
+from ultralytics.utils.losses.end_to_end import make_criterion
 from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
 
 Outputs = Tensor | tuple | dict  # whatever a head returns: raw in training, (decoded, raw) in eval mode
@@ -138,7 +139,7 @@ class Task(ABC):
         are those of `loss_names`, in that order, and become the columns train/… and val/… of results.csv. A
         criterion that keeps a state from batch to batch has `state_dict` and `load_state_dict`, for last.pt.
         """
-        return type(self).loss_class(model)  # asked of the class: a plain function would become a method of the object
+        return make_criterion(type(self).loss_class, model)  # of the class: a plain function would become a method
 
     # From files to batches ---------------------------------------------------------------------------------------
 
@@ -192,7 +193,7 @@ class Task(ABC):
 
     def logits(self, outputs: Outputs) -> Tensor:
         """Class logits (B, nc, A) of all predictions in the outputs of a network in eval mode, for heat maps."""
-        return outputs[1]["scores"]
+        return outputs[1].get("one2many", outputs[1])["scores"]  # YOLOv10's head has two sets
 
     @abstractmethod
     def postprocess(self, outputs: Outputs, nc: int) -> list:

@@ -19,7 +19,7 @@ from .conv import (
     CBAM, ChannelAttention, SpatialAttention,
     Concat, Index, autopad,
 )
-from .head import Classify, Detect, OBB, Pose, Segment
+from .head import Classify, Detect, OBB, Pose, Segment, v10Detect
 from .transformer import AIFI, MLP, LayerNorm2d, MLPBlock, TransformerBlock, TransformerEncoderLayer, TransformerLayer
 # isort: on
 # fmt: on

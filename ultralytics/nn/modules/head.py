@@ -9,6 +9,7 @@ because it is a Detect. Classify takes one map.
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,11 @@ class Detect(nn.Module):
         branches = {"boxes": self.cv2, "scores": self.cv3}
         if self.extra is not None:
             branches[self.extra] = self.cv4
+        return self.outputs(branches, feats)
+
+    @staticmethod
+    def outputs(branches: dict[str, nn.ModuleList], feats: list[Tensor]) -> dict[str, Tensor]:
+        """Output (B, C, A) of every branch, by name, and the maps."""
         preds = {}
         for name, levels in branches.items():
             maps = [level(feat) for level, feat in zip(levels, feats, strict=True)]  # (B, C, H, W) each
@@ -85,6 +91,46 @@ class Detect(nn.Module):
         for box, cls, stride in zip(self.cv2, self.cv3, self.stride.tolist(), strict=True):
             box[-1].bias.fill_(2.0)
             cls[-1].bias.fill_(math.log(5 / self.nc / (640 / stride) ** 2))
+
+
+class v10Detect(Detect):
+    """YOLOv10's head (arXiv 2405.14458): class branches of depthwise convolutions, and a second set of all branches.
+
+    The second learns to answer for an object with one anchor point, on maps that it does not change. Raw outputs are a
+    dict of two as Detect has them, `one2many` and `one2one`; decoded are those of `one2many`, which go to NMS.
+    """
+
+    def __init__(self, nc: int = 80, ch: Sequence[int] = ()) -> None:
+        super().__init__(nc, ch)
+        hidden = max(ch[0], min(nc, 100))
+        self.cv3 = nn.ModuleList(
+            nn.Sequential(
+                nn.Sequential(Conv(c, c, 3, g=c), Conv(c, hidden)),
+                nn.Sequential(Conv(hidden, hidden, 3, g=hidden), Conv(hidden, hidden)),
+                nn.Conv2d(hidden, nc, 1),
+            )
+            for c in ch
+        )
+        self.one2one_cv2, self.one2one_cv3 = deepcopy(self.cv2), deepcopy(self.cv3)
+
+    def raw(self, feats: list[Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Outputs of both sets of branches."""
+        alone = [feat.detach() for feat in feats]
+        return {
+            "one2many": self.outputs({"boxes": self.cv2, "scores": self.cv3}, feats),
+            "one2one": self.outputs({"boxes": self.one2one_cv2, "scores": self.one2one_cv3}, alone),
+        }
+
+    def decode(self, preds: dict[str, dict[str, Tensor]]) -> Tensor:
+        """Raw predictions to (B, 4 + nc, A), from the branches that Detect has."""
+        return super().decode(preds["one2many"])
+
+    @torch.no_grad()
+    def bias_init(self) -> None:
+        """Start both sets near the prior of Detect."""
+        super().bias_init()
+        for one, many in zip((*self.one2one_cv2, *self.one2one_cv3), (*self.cv2, *self.cv3), strict=True):
+            one[-1].bias.copy_(many[-1].bias)
 
 
 class OBB(Detect):

@@ -1,0 +1,50 @@
+"""Networks with the head of YOLOv10 learn from both of its sets of predictions, and predict."""
+
+import pytest
+import torch
+
+from tests.tiny import NETWORK, draw_split
+from tests.training import rectangle
+from ultralytics import YOLO
+from ultralytics.utils.loss import v8DetectionLoss
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "v10.yaml"
+    path.write_text(NETWORK.replace("{head}", "v10Detect, [nc]"), encoding="utf-8")
+    return YOLO(path)
+
+
+def test_the_loss_is_that_of_many_anchor_points_and_that_of_one(model):
+    network = model.model.train()
+    torch.manual_seed(0)
+    batch = {
+        "img": torch.rand(2, 3, 64, 64),
+        "batch_idx": torch.tensor([0.0, 1.0, 1.0]),
+        "cls": torch.tensor([[0.0], [1.0], [0.0]]),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.6], [0.3, 0.3, 0.3, 0.3], [0.7, 0.6, 0.2, 0.5]]),
+    }
+    raw = network(batch["img"])
+    total, parts = network.loss(batch, raw)
+    many = v8DetectionLoss(network, tal_topk=10)(raw["one2many"], batch)
+    one = v8DetectionLoss(network, tal_topk=1)(raw["one2one"], batch)
+    torch.testing.assert_close(total, many[0] + one[0])
+    torch.testing.assert_close(parts, many[1] + one[1])
+
+
+def test_it_trains_and_predicts(model, tmp_path):
+    for split in ("train", "val"):
+        draw_split(tmp_path / "data", split, 4, 0, 3, rectangle)
+    data = tmp_path / "data" / "data.yaml"
+    data.write_text("train: images/train\nval: images/val\nnames: [red, blue]\n", encoding="utf-8")
+    options = {"imgsz": 64, "batch": 4, "device": "cpu", "workers": 0, "plots": False, "iou_loss": "wiou3"}
+    before = model.model.state_dict()[key_of(model)].clone()
+    model.train(data=str(data), epochs=2, project=str(tmp_path), name="a", **options)
+    assert not torch.equal(before, model.model.state_dict()[key_of(model)])
+    (result,) = model.predict(tmp_path / "data" / "images" / "val" / "00.png", imgsz=64, conf=0.001, verbose=False)
+    assert len(result) and len(model.heatmap(result.path, imgsz=64)) == 1
+
+
+def key_of(model):
+    return next(name for name in model.model.state_dict() if "one2one_cv3" in name and name.endswith("2.weight"))
