@@ -24,7 +24,7 @@ DEFAULTS = """
 task= model= data= epochs=100 time= patience=100 batch= imgsz=640 save= save_period=-1 cache=False device=
 workers=8 project= name= exist_ok=False pretrained=True optimizer=auto verbose=True seed=0 deterministic=True
 single_cls=False rect= cos_lr=False close_mosaic=10 resume=False amp=True fraction=1.0 freeze= multi_scale=0.0
-compile=False sync_bn=False channels_last=False val=True split=val save_json=False conf= iou=0.7 max_det=300 half=False
+compile=False sync_bn=False channels_last= val=True split=val save_json=False conf= iou=0.7 max_det=300 half=False
 plots=True source= vid_stride=1 agnostic_nms=False embed= classes= show=False save_txt=False save_conf=False
 save_crop=False
 show_labels=True show_conf=True show_boxes=True line_width= lr0=0.01 lrf=0.01 momentum=0.937 weight_decay=0.0005
@@ -162,7 +162,7 @@ ACCEPTED = [
     ("data", ["a.yaml", "b.yaml"], ["a.yaml", "b.yaml"]),
     ("amp", "fp16", True),
     ("amp", "FP32", False),
-    ("channels_last", None, False),
+    ("channels_last", None, None),
     ("optimizer", "RMSprop", "RMSProp"),
     ("opset", 11, 11),
     ("line_width", 2, 2),

@@ -20,7 +20,7 @@ from tests.engine.runs import assert_same_weights, untimed
 from tests.tiny import NETWORK, draw_split
 from tests.training import rectangle
 from ultralytics import YOLO
-from ultralytics.cfg.options import TASKS
+from ultralytics.comparison.run import compare_variants
 from ultralytics.engine import distributed
 from ultralytics.utils.errors import ConfigError, DeviceError
 from ultralytics.utils.processes import share_of
@@ -64,51 +64,18 @@ def write_task(folder: Path, task: str) -> dict[str, Any]:
     return {"data": str(data), "project": str(folder / "runs"), "name": "exp"} | shape | fixed
 
 
-def run_all(processes: int, runs: dict[str, dict[str, Any]], folder: Path) -> dict[str, dict[str, Any]]:
-    """What the runs leave, each trained by these processes."""
-    (out := folder / f"of {processes}").mkdir()
-    own = {name: run | {"name": f"{name} of {processes}"} for name, run in runs.items()}
-    assert finish(start(processes, train_runs, own, out)) == [0] * processes
-    return {name: torch.load(out / f"{name}.pt", weights_only=False) for name in runs}
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, trained: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Short runs of every task: plain with a step a batch, dynamic with one in three."""
-    folder, chosen = tmp_path_factory.mktemp("runs"), {}
-    for task in TASKS:
-        options = write_task(folder / task, task)
-        chosen[task] = options | {"model": str(folder / task / "plain.yaml")}
-        chosen[f"{task}, dynamic"] = options | {"model": str(folder / task / "dynamic.yaml"), "nbs": 15}
-    chosen["detect, dynamic"] |= LOSSES
-    chosen["detect, norms synchronized"] = chosen["detect"] | {"sync_bn": True, "batch": 4, "nbs": 4}
-    return chosen | {"measured": trained}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> dict[str, Any]:
-    """Options that measure weights, trained enough to find something, and leave them as they are."""
-    options = write_task(folder := tmp_path_factory.mktemp("trained") / "detect", "detect")
-    learn = {"epochs": 15, "optimizer": "AdamW", "lr0": 0.01, "mosaic": 0.0, "name": "learned"}
-    (model := YOLO(folder / "plain.yaml")).train(**options | learn)
-    still = {"epochs": 1, "lr0": 0.0, "warmup_bias_lr": 0.0, "batch": 4}
-    return options | still | {"model": str(model.trainer.best)}
-
-
-@pytest.fixture(scope="module")
-def of_one(runs, tmp_path_factory) -> dict[str, dict[str, Any]]:
-    return run_all(1, runs, tmp_path_factory.mktemp("one"))
-
-
-@pytest.fixture(scope="module")
-def of_two(runs, tmp_path_factory) -> dict[str, dict[str, Any]]:
-    return run_all(2, runs, tmp_path_factory.mktemp("two"))
-
-
-@pytest.fixture(scope="module")
-def of_three(runs, tmp_path_factory) -> dict[str, dict[str, Any]]:
-    """Of three processes one has no image of the last batch."""
-    return run_all(3, {name: runs[name] for name in ("detect, dynamic", "measured")}, tmp_path_factory.mktemp("three"))
+def run_all(runs: dict[str, dict[str, Any]], folder: Path, *counts: int) -> list[dict[str, dict[str, Any]]]:
+    """What the runs leave, trained by so many processes; the counts at the same time."""
+    children, left = [], []
+    for processes in counts:
+        (out := folder / f"of {processes}").mkdir()
+        own = {name: run | {"name": f"{name} of {processes}"} for name, run in runs.items()}
+        children += start(processes, train_runs, own, out)
+    assert finish(children) == [0] * sum(counts)
+    for processes in counts:
+        files = {name: folder / f"of {processes}" / f"{name}.pt" for name in runs}
+        left.append({name: torch.load(file, weights_only=False) for name, file in files.items()})
+    return left
 
 
 def assert_close_weights(one: dict[str, Any], several: dict[str, Any], relative: float = 1e-5) -> None:
@@ -119,41 +86,45 @@ def assert_close_weights(one: dict[str, Any], several: dict[str, Any], relative:
         assert difference <= relative * weight.double().norm() + 1e-9, name
 
 
-@pytest.mark.parametrize("kind", ["", ", dynamic"], ids=["plain", "dynamic, accumulated"])
-@pytest.mark.parametrize("task", TASKS)
-def test_two_processes_learn_what_one_does(of_one, of_two, task, kind):
-    assert_close_weights(of_one[task + kind], of_two[task + kind])
-
-
-def test_three_processes_learn_what_one_does(of_one, of_three):
-    assert_close_weights(of_one["detect, dynamic"], of_three["detect, dynamic"])
-
-
-def test_synchronized_norms_learn_from_the_whole_batch(of_one, of_two):
-    name = "detect, norms synchronized"
-    assert_close_weights(of_one[name], of_two[name], relative=1e-4)
-    initial = of_one["detect"]["weights"]["model.0.bn.running_mean"]
-    assert not torch.equal(of_one[name]["weights"]["model.0.bn.running_mean"], initial)
-
-
-def test_the_same_weights_are_measured_alike(of_one, of_two, of_three):
-    """Each image once and in the order of the dataset, to the last detection."""
-    one = of_one["measured"]
-    assert one["metrics"]["metrics/mAP50(B)"] > 0
-    for several in (of_two["measured"], of_three["measured"]):
-        assert several["metrics"] == pytest.approx(one["metrics"], rel=1e-6)
-        for name, parts in one["stats"].items():
-            for part, other in zip(parts, several["stats"][name], strict=True):
-                np.testing.assert_allclose(other, part, rtol=1e-5)
-
-
-def test_files_are_those_of_one_process(runs, of_one, of_two):
-    folder = Path(runs["detect"]["project"])
-    one, two = (folder / f"detect of {n}" for n in (1, 2))
+@pytest.mark.parametrize("tasks", [("detect", "classify"), ("segment", "pose", "obb")], ids="-".join)
+def test_two_processes_learn_what_one_does(tmp_path, tasks):
+    """Plain networks with a step a batch, dynamic ones with one in three."""
+    runs = {}
+    for task in tasks:
+        options = write_task(tmp_path / task, task)
+        runs[task] = options | {"model": str(tmp_path / task / "plain.yaml")}
+        runs[f"{task}, dynamic"] = options | {"model": str(tmp_path / task / "dynamic.yaml"), "nbs": 15}
+    of_one, of_two = run_all(runs, tmp_path, 1, 2)
+    for name in runs:
+        assert_close_weights(of_one[name], of_two[name])
+    one, two = (Path(runs[tasks[0]]["project"]) / f"{tasks[0]} of {n}" for n in (1, 2))
     kept = [sorted(p.name for p in run.rglob("*") if "events" not in p.name) for run in (one, two)]
-    assert kept[0] == kept[1]
+    assert kept[0] == kept[1]  # one set of files, with the same numbers
     for row, other in zip(untimed(one), untimed(two), strict=True):
         assert [float(v or 0) for v in other.values()] == pytest.approx([float(v or 0) for v in row.values()], rel=1e-4)
+
+
+def test_two_and_three_processes_measure_norms_and_images_as_one_does(tmp_path):
+    """Losses with means over a batch; norms that are synchronized; each image measured once, to the last detection."""
+    options = write_task(folder := tmp_path / "detect", "detect")
+    learn = {"epochs": 15, "optimizer": "AdamW", "lr0": 0.01, "mosaic": 0.0, "name": "learned"}
+    (model := YOLO(folder / "plain.yaml")).train(**options | learn)
+    still = {"epochs": 1, "lr0": 0.0, "warmup_bias_lr": 0.0, "batch": 4}  # weights that find something stay as they are
+    runs = {
+        "losses": options | LOSSES | {"model": str(folder / "dynamic.yaml")},
+        "norms": options | {"model": str(folder / "plain.yaml"), "sync_bn": True, "batch": 4, "nbs": 4},
+        "images": options | still | {"model": str(model.trainer.best)},
+    }
+    one, *others = run_all(runs, tmp_path, 1, 2, 3)
+    assert one["images"]["metrics"]["metrics/mAP50(B)"] > 0
+    assert one["norms"]["weights"]["model.0.bn.running_mean"].any()
+    for several in others:
+        assert_close_weights(one["losses"], several["losses"])
+        assert_close_weights(one["norms"], several["norms"], relative=1e-4)
+        assert several["images"]["metrics"] == pytest.approx(one["images"]["metrics"], rel=1e-6)
+        for name, parts in one["images"]["stats"].items():
+            for part, other in zip(parts, several["images"]["stats"][name], strict=True):
+                np.testing.assert_allclose(other, part, rtol=1e-5)
 
 
 def test_a_run_whose_process_is_killed_ends_and_resumes_exactly(tmp_path, caplog):
@@ -252,6 +223,25 @@ def test_processes_of_torchrun_take_a_gpu_each(monkeypatch, device):
     for rank in (0, 1):
         monkeypatch.setenv("LOCAL_RANK", str(rank))
         assert select_device(device) == torch.device("cuda", rank)
+
+
+def test_parameters_that_no_loss_depends_on_are_named_once_and_stay(monkeypatch, caplog):
+    """Two processes that have the same gradients."""
+    monkeypatch.setattr(distributed, "process_rank", lambda: (0, 2))
+    monkeypatch.setattr(distributed, "mean_over_processes", lambda value: value)
+    monkeypatch.setattr(distributed, "_named", set())
+    model = torch.nn.ModuleDict({"model": torch.nn.ModuleList([torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)])})
+    for _ in range(2):
+        model["model"][0](torch.ones(1, 2)).sum().backward()
+        found = distributed.average_gradients(model)
+    assert set(found) == {"model.0.weight", "model.0.bias"} and found["model.0.weight"].tolist() == [[2, 2]]
+    assert model["model"][1].weight.grad is None
+    assert caplog.text.count("which stay as they are: row 1: weight, bias") == 1
+
+
+def test_a_comparison_trains_on_one_device(tmp_path):
+    with pytest.raises(ConfigError, match="a comparison trains on one device"):
+        compare_variants({"models": ["yolov8n.yaml"], "device": "0,1", "project": str(tmp_path)})
 
 
 @given(images=st.integers(0, 40), processes=st.integers(1, 9))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ultralytics import YOLO
+from ultralytics.engine.runtime import use_channels_last
 
 
 @pytest.fixture
@@ -94,3 +95,51 @@ def test_weights_that_are_not_finite(detector, score):
     first = detector._fused._copy
     score(detector)
     assert detector._fused._copy is first
+
+
+def is_channels_last(network):
+    return network.model[1].conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_cpus_predict_with_channels_last(detector, score):
+    assert score(detector) != 0 and is_channels_last(detector._fused._copy)
+    assert not is_channels_last(detector.model)
+
+
+def test_channels_last_can_be_turned_off(detector, picture):
+    fast = detector(picture, imgsz=160, conf=0.01, verbose=False)[0].boxes.data
+    plain = detector(picture, imgsz=160, conf=0.01, verbose=False, channels_last=False)[0].boxes.data
+    assert not is_channels_last(detector._fused._copy)
+    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-3)
+
+
+class Viewing(nn.Module):
+    """Pasted block that views its map, which only contiguous ones allow; it counts its calls."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x.view(len(x), -1).view(x.shape)
+
+
+def test_a_block_that_views_maps_keeps_the_network_contiguous(detector, score, caplog):
+    before = score(detector)
+    detector.model.model[1].act = nn.Sequential(detector.model.model[1].act, Viewing())
+    assert score(detector) == pytest.approx(before, rel=1e-4)
+    assert not is_channels_last(detector._fused._copy)
+    (message,) = [line for line in caplog.messages if "channels_last" in line]
+    assert message.startswith("channels_last is off, as a block does not take maps in that memory format: view size")
+    score(detector)
+    assert sum("channels_last" in line for line in caplog.messages) == 1
+
+
+def test_trying_channels_last_leaves_no_trace(detector):
+    network, seen = detector.model.train(), []
+    network.model[1].act = nn.Sequential(network.model[1].act, nn.Dropout(0.5), Viewing())
+    network.model[0].register_forward_hook(lambda *args: seen.append(args))
+    state, random = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    use_channels_last(network)
+    assert not seen and not network.model[1].act[2].calls and network.training
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())

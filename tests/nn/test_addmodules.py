@@ -162,6 +162,28 @@ def test_a_typing_error_in_a_set(tree):
     assert "uses the name DynamicConvv" in message and "the nearest names in Addmodules are DynamicConv" in message
 
 
+def test_a_file_that_was_saved_over_one_of_the_tree(tree):
+    """As the tutorial's core.py may be, which has other classes and exports one of them."""
+    text = "from torch import nn\n__all__ = ['Mine']\nclass Mine(nn.Module): ...\nclass DynamicConv(nn.Module): ...\n"
+    (tree.nn / "Addmodules" / "DynamicConv.py").write_text(text, encoding="utf-8")
+    message = tree.run("import ultralytics.nn.tasks").stderr.splitlines()[-1]
+    names, _, advice = message.partition("uses names that no import brings: ")[2].partition("; ")
+    assert {"DynamicConvBnAct", "ConvBnAct", "C2f_DynamicConv", "GhostModule"} <= {*names.split(", ")}
+    assert not {"Conv", "SPPF", "ODConv", "EMA"} & {*names.split(", ")}
+    assert (
+        "Addmodules/DynamicConv.py, give yours another name, restore that one (git checkout ultralytics/nn/" in advice
+    )
+
+
+def test_several_classes_of_sets_that_nobody_imported(tree):
+    tree.append("Addmodules/One.py", "from torch import nn\nclass One(nn.Module): ...\nclass Two(nn.Module): ...\n")
+    tree.replace("tasks.py", "        DynamicConv,\n", "        DynamicConv,\n        One,\n        Two,\n")
+    message = tree.run("import ultralytics.nn.tasks").stderr.splitlines()[-1]
+    assert message.endswith(
+        "does not know One, Two: write `from .One import One`, `from .One import Two` in Addmodules/__init__.py"
+    )
+
+
 def test_shipped_yamls_that_name_neither_need_neither_timm_nor_torchvision(tree):
     code = """
         import sys

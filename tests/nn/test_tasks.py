@@ -295,6 +295,22 @@ def test_activation_replaces_the_default_in_this_model_alone():
     assert isinstance(other[0].act, nn.Identity)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("nn.Conv2d", "missing 3 required positional arguments"),
+        ("nn.BatchNorm2d(8)", "12 elements not 8"),
+        ("nn.GLU()", "changes the shape"),
+        (5, "'int' object"),
+    ],
+)
+def test_what_is_no_activation_for_every_layer(text, reason):
+    with pytest.raises(ModelError, match=rf"^mine.yaml: `activation: .*{reason}.* write one such as nn\.ReLU") as told:
+        build([-1, 1, "Conv", [8]], activation=text)
+    assert "\n" not in str(told.value)
+    assert isinstance(build([-1, 1, "Conv", [8]], activation="nn.PReLU").model[0].act, nn.PReLU)
+
+
 def test_layers_further_back():
     model = build([-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3]], [[-1, -2, 0], 1, "Concat", [1]])
     assert model.save == [0]

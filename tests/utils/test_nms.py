@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torchvision.ops import batched_nms, box_convert, box_iou
+from torchvision.ops import nms as torchvision_nms
 
 from ultralytics.utils import nms
 from ultralytics.utils.errors import ConfigError
@@ -66,6 +69,20 @@ def test_equal_to_torchvision(max_det):
         rows = candidates(image, 5, 0.1, multi_label=True)
         keep = batched_nms(rows[:, :4], rows[:, 4], rows[:, 5].int(), 0.5)[:max_det]
         torch.testing.assert_close(own, rows[keep], rtol=0, atol=1e-4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    boxes=st.lists(st.tuples(*[st.integers(0, 40)] * 4), max_size=400),
+    iou=st.sampled_from([0.0, 0.25, 0.5, 0.7, 1.0]),
+    max_det=st.sampled_from([1, 10, 1000]),
+)
+def test_boxes_on_a_grid_are_torchvisions(boxes, iou, max_det):
+    """Many boxes of the same place, without area, or exactly at the threshold."""
+    xywh = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    corners = torch.cat((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), 1)
+    scores = torch.linspace(1, 0.5, len(boxes))
+    assert torch.equal(nms._nms(corners, scores, iou, max_det), torchvision_nms(corners, scores, iou)[:max_det])
 
 
 def test_only_the_classes_asked_for():

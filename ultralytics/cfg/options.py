@@ -87,7 +87,7 @@ class Options:
     multi_scale: float  # vary imgsz per batch by up to this fraction; True: 0.5
     compile: bool  # compile the network with torch.compile
     sync_bn: bool  # several processes: norms learn from the images of all of them, not each from its own
-    channels_last: bool  # NHWC memory format, often faster on GPUs
+    channels_last: bool | None  # NHWC memory format; empty: on CPUs, where it is faster and all blocks take it
     overlap_mask: bool  # segment: overlapping pixels belong to the smallest object
     mask_ratio: int  # segment: downsampling ratio of the training masks
     nbs: int  # nominal batch size, reached by gradient accumulation
@@ -255,7 +255,7 @@ OPTIONS: dict[str, OptionType] = {
         read=lambda value: FRACTION.read(value) if (flag := FLAG.read(value)) is INVALID else 0.5 * flag,  # True: 0.5
     ),
     **dict.fromkeys(("single_cls", "cos_lr", "compile", "sync_bn", "overlap_mask", "val", "plots"), FLAG),
-    "channels_last": OptionType(FLAG.alternatives, read=lambda value: FLAG.read(False if value is None else value)),
+    "channels_last": optional(FLAG),
     "mask_ratio": integer(1, 32),
     "nbs": integer(1),
     "dropout": number(0, 0.9999),

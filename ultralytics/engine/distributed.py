@@ -21,7 +21,6 @@ from uuid import uuid4
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.rendezvous import rendezvous
 
 from ultralytics.cfg import Options
 from ultralytics.engine.state import random_state, seed_all, set_random_state
@@ -46,7 +45,7 @@ def started() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and logs."""
+    """Whether this process is the one that writes and logs; known before `join` and after the run as well."""
     return not started() or os.environ["RANK"] == "0"
 
 
@@ -75,8 +74,10 @@ def meet(device: torch.device) -> None:
 
 
 @cache
-def meeting_point() -> tuple[distributed.Store, int, int]:
+def meeting_point() -> tuple[Any, int, int]:
     """Store through which the processes find each other, the number of this one and how many they are."""
+    from torch.distributed.rendezvous import rendezvous  # not in every build of torch
+
     return next(rendezvous("env://", timeout=TIMEOUT))
 
 

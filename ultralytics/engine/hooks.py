@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from copy import deepcopy
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -105,8 +104,6 @@ class TrainerHooks:
     def preprocess_batch(self, batch: Batch) -> Batch:
         """Images (B, 3, H, W) uint8 to 0..1 float on the device, with `multi_scale` in another size each iteration."""
         images = batch["img"].to(self.device, non_blocking=True).float() / 255
-        if self.runtime.channels_last:
-            images = images.to(memory_format=torch.channels_last)
         if self.args.multi_scale:
             shape = varied_shape(self.args, self.iteration, images.shape[2:], self.model.max_stride)
             images = F.interpolate(images, shape, mode="bilinear", align_corners=False)

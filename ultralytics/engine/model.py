@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from ultralytics.cfg import DEFAULT_YAML, TASKS, Options, get_options
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
-from ultralytics.engine.runtime import HALF_IS_OFF, FusedCopy, computing_on, in_batches, inference_dtype
+from ultralytics.engine.runtime import (
+    HALF_IS_OFF,
+    FusedCopy,
+    computing_on,
+    in_batches,
+    inference_dtype,
+    wants_channels_last,
+)
 from ultralytics.models.yolo import task_class
 from ultralytics.nn.autobackend import FORMATS, ExportedNetwork, is_exported
 from ultralytics.nn.tasks import find_task, model_from_checkpoint, yaml_model_load
@@ -395,8 +402,9 @@ class YOLO(nn.Module):
         device = select_device(options.device)
         if options.half and device.type != "cuda":
             self._warn_once(HALF_IS_OFF.format(device.type))
+        dtype, last = inference_dtype(options, device), wants_channels_last(options, device)
         with computing_on(device, f"the network at batch={options.batch}, imgsz={options.imgsz}"):
-            return self._fused.get(self.model, device, inference_dtype(options, device))
+            return self._fused.get(self.model, device, dtype, last)
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:

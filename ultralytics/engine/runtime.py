@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import Options
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DeviceError, TrainingError
 
 T = TypeVar("T")
@@ -32,6 +33,11 @@ class RuntimeSettings:
     channels_last: bool
     compile: bool
     notes: tuple[str, ...] = ()
+
+    def lay_out(self, model: nn.Module) -> None:
+        """Lay out the weights of a network, and by them its maps, in the memory format of these settings."""
+        if self.channels_last:
+            use_channels_last(model)
 
 
 def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
@@ -51,7 +57,7 @@ def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
         amp=amp,
         autocast=nullcontext if amp is None else partial(torch.autocast, device.type, dtype=amp),
         scale_gradients=amp is torch.float16,
-        channels_last=options.channels_last,
+        channels_last=wants_channels_last(options, device),
         compile=options.compile,
         notes=tuple(notes),
     )
@@ -60,6 +66,32 @@ def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
 def inference_dtype(options: Options, device: torch.device) -> torch.dtype:
     """float16 where `half` was asked for and the device has it, else float32."""
     return torch.float16 if options.half and device.type == "cuda" else torch.float32
+
+
+def wants_channels_last(options: Options, device: torch.device) -> bool:
+    """Whether maps are to lie in memory with the channels of a pixel side by side (NHWC)."""
+    return device.type == "cpu" if options.channels_last is None else options.channels_last
+
+
+def use_channels_last(model: nn.Module) -> None:
+    """Lay out the weights, and by them all maps, with channels last, unless a block cannot take such maps.
+
+    A small image through a copy finds that out: a `view()` of one's own block fails on them.
+    """
+    trial = deepcopy(model).to(memory_format=torch.channels_last).eval()
+    for module in trial.modules():  # it is the user's business alone what these do
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
+    side = 2 * model.max_stride
+    image = torch.zeros(1, model.yaml["channels"], side, side, device=model.device, dtype=model.dtype)
+    try:
+        with torch.random.fork_rng(devices=()), torch.no_grad():
+            trial(image)
+    except RuntimeError as exc:
+        reason = str(exc).partition("\n")[0]
+        LOGGER.info(f"channels_last is off, as a block does not take maps in that memory format: {reason}")
+    else:
+        model.to(memory_format=torch.channels_last)
 
 
 def largest_batch(device: torch.device, step_memory: Callable[[int], int], fraction: float = 0.6) -> int:
@@ -153,29 +185,39 @@ class FusedCopy:
         self._parts: list[object] = []
         self._state: tuple[object, ...] = ()
 
-    def get(self, model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    def get(self, model: nn.Module, device: torch.device, dtype: torch.dtype, channels_last: bool) -> nn.Module:
         """`model` fused on `device` in eval mode; unfused where hooks wait for its layers to be called."""
-        if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
+        modules = list(model.modules())
+        if any(module._forward_hooks or module._forward_pre_hooks for module in modules):
             return (model if dtype == torch.float32 else deepcopy(model)).to(device, dtype).eval()
         # All layers and their attributes, the same objects as long as none was exchanged.
-        parts = list(chain.from_iterable((module, *vars(module).values()) for module in model.modules()))
-        state = (device, dtype, *fingerprint(model))
+        parts = list(chain.from_iterable((module, *vars(module).values()) for module in modules))
+        state = (device, dtype, channels_last, *fingerprint(modules))
         if state != self._state or len(parts) != len(self._parts) or not all(map(is_, parts, self._parts)):
             self._copy = deepcopy(model).eval().fuse(verbose=False).to(device, dtype)
             self._parts, self._state = parts, state
+            if channels_last:
+                use_channels_last(self._copy)
         self._copy.names = model.names
         return self._copy
 
 
-def fingerprint(model: nn.Module) -> tuple[object, ...]:
-    """Value that is equal as long as no weight was written to.
+def fingerprint(modules: Iterable[nn.Module]) -> tuple[object, ...]:
+    """Value that is equal as long as no weight of these modules was written to.
 
-    torch counts writes in `_version`, but not those through `.data`: the tensors' sums tell of these.
+    torch counts writes in `_version`, but not those through `.data`: the tensors' norms and sums tell of these.
     """
-    tensors = [t.detach() for t in chain(model.parameters(), model.buffers())]
-    sums = torch.stack([t.sum(dtype=torch.float32) for t in tensors])
+    tensors = [
+        tensor.detach()
+        for module in modules
+        for tensor in chain(module._parameters.values(), module._buffers.values())
+        if tensor is not None
+    ]
+    measures = [t.sum(dtype=torch.float32) for t in tensors if not t.is_floating_point()]
+    # One call for all of them, as this is done before every prediction.
+    norms = torch._foreach_norm([t for t in tensors if t.is_floating_point()])
     written = ((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
-    return (*written, sums.cpu().numpy().tobytes())
+    return (*written, torch.stack([*measures, *(norm.float() for norm in norms)]).cpu().numpy().tobytes())
 
 
 class Stopwatch:

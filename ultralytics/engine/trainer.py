@@ -170,8 +170,7 @@ class BaseTrainer(TrainerHooks):
         self.task.options = self.args  # which a callback may have replaced
         self.model = distributed.share_weights(self.setup_model().to(self.device))
         self.set_model_attributes()
-        if self.runtime.channels_last:
-            self.model.to(memory_format=torch.channels_last)
+        self.runtime.lay_out(self.model)
         self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]
         freeze(self.model, self.args.freeze)
         self.batch_size = (

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-import torchvision.ops  # noqa: F401 (takes seconds, which the first image would be charged with)
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm

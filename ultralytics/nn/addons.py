@@ -24,6 +24,11 @@ FOUR_STEPS = (
     "the tree is made known by register_module() of ultralytics.nn.tasks, before its network is built or opened"
 )
 
+RESTORE = (
+    "; if a file of yours was saved over one of this tree, such as Addmodules/{file}, give yours another name, restore "
+    "that one (git checkout ultralytics/nn/Addmodules/{file}) and import yours in Addmodules/__init__.py"
+)
+
 
 def defined_names(file: Path) -> list[str]:
     """Names of the classes that a file defines at its top level, and of what it gives another name there."""
@@ -75,13 +80,33 @@ def unknown_name(name: str, known: Collection[str] | None = None) -> ModelError:
                 )
         near = nearest(name, {found for names in files.values() for found in names})
         hint = f"; the nearest names in Addmodules are {', '.join(near)}" if near else ""
-        return ModelError(
-            f"ultralytics/nn/tasks.py uses the name {name}, but no file brings it{hint}; if a file of yours was saved "
-            f"over one of this tree, such as Addmodules/DynamicConv.py, give yours another name and restore that one"
-        )
+        restore = RESTORE.format(file="DynamicConv.py")
+        return ModelError(f"ultralytics/nn/tasks.py uses the name {name}, but no file brings it{hint}{restore}")
     near = nearest(name, {*known, *(found for names in files.values() for found in names)})
     hint = f"the nearest known names are {', '.join(near)}" if near else f"known names are {', '.join(sorted(known))}"
     return ModelError(f"there is no module {name!r}; {hint}; {FOUR_STEPS}")
+
+
+def missing_names(name: str, names: Collection[str]) -> ModelError:
+    """The error for all entries of the sets in tasks.py that are not among its `names`, of which `name` came first."""
+    tree = ast.parse((ADDMODULES.parent / "tasks.py").read_text(encoding="utf-8"))
+    entries = [one for node in ast.walk(tree) if isinstance(node, ast.Set) for one in node.elts]
+    missing = dict.fromkeys([name, *(one.id for one in entries if isinstance(one, ast.Name) and one.id not in names)])
+    if len(missing) == 1:
+        return unknown_name(name)
+    files = {file: defined_names(file) for file in sorted(ADDMODULES.glob("*.py"))}
+    homes = {one: file for file, found in files.items() for one in found if one in missing}
+    if len(homes) == len(missing):
+        lines = ", ".join(f"`from .{file.stem} import {one}`" for one, file in homes.items())
+        return ModelError(
+            f"ultralytics/nn/tasks.py does not know {', '.join(missing)}: write {lines} in Addmodules/__init__.py"
+        )
+    # The file that was replaced has given its name to some of them, or has classes of those names that it hides.
+    replaced = max(files, key=lambda file: sum(file.stem in one or homes.get(one) == file for one in missing))
+    return ModelError(
+        f"ultralytics/nn/tasks.py uses names that no import brings: {', '.join(missing)}"
+        f"{RESTORE.format(file=replaced.name)}"
+    )
 
 
 def check_addmodules(package: ModuleType, names: Mapping[str, Any]) -> None:

@@ -6,7 +6,10 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils.torch_utils import affine
+
+IN_PLACE_SILU = nn.SiLU(inplace=True)  # one instance for all, as Conv.default_act is
 
 
 def foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
@@ -47,6 +50,8 @@ def fold_all(model: nn.Module) -> None:
         if hasattr(parent, "forward_fuse"):
             delattr(parent, norm_name)
             parent.forward = parent.forward_fuse
+            if type(parent).forward_fuse is Conv.forward_fuse and type(parent.act) is nn.SiLU:
+                parent.act = IN_PLACE_SILU  # on the output of its convolution, which nobody else has
         else:
             setattr(parent, norm_name, nn.Identity())  # the places of the others in the Sequential stay
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ultralytics.cfg import CFG_DIR, resolve_yaml
@@ -160,12 +161,25 @@ def weightless(row: Any) -> Any:
     return [*row[:3], [*args, named] if named else args, *row[4:]]
 
 
-def set_activation(model: nn.Module, text: str | None) -> None:
-    """Replace every default activation of `model` by the module that `activation:` names, if the YAML has it."""
-    if not text:
+def set_activation(model: nn.Module, d: dict[str, Any]) -> None:
+    """Replace every default activation of `model` by the module that `activation:` names, if the YAML has it.
+
+    Raises ModelError for one that cannot be made without arguments, or does not keep the shape of every map.
+    """
+    if not (text := d.get("activation")):
         return
-    act = package_value(text)
-    act = act() if isinstance(act, type) else act  # `nn.ReLU` or `nn.ReLU()`
+    try:
+        act = package_value(text)
+        act = act() if isinstance(act, type) else act  # `nn.ReLU` or `nn.ReLU()`
+        maps = [torch.zeros(1, channels, 4, 4) for channels in (8, 12)]
+        if any(act(x).shape != x.shape for x in maps):
+            raise ModelError("it changes the shape of a map")
+    except (AttributeError, IndexError, ModelError, RuntimeError, TypeError, ValueError) as exc:
+        reason = " ".join(str(exc).split())
+        raise ModelError(
+            f"{source(d)}: `activation: {text}` is no activation for every layer ({reason}): write one such as nn.ReLU "
+            "or nn.LeakyReLU(0.1)"
+        ) from exc
     # A module that was given an activation of its own, or none, keeps it.
     for module in model.modules():
         if getattr(module, "default_act", None) is not None and module.act is module.default_act:

@@ -117,7 +117,7 @@ try:
         VoVGSCSP,
     }
 except NameError as exc:  # a class was put into a set and not imported: the error says which file has it
-    raise addons.unknown_name(exc.name) from exc
+    raise addons.missing_names(exc.name, globals()) from exc
 channel_modules.update(modules.OTHER_CHANNEL_MODULES)  # the public package's further blocks
 repeat_modules.update(modules.OTHER_REPEAT_MODULES)
 
@@ -185,7 +185,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
                 LOGGER.info(table_row(m_, i, f, n, name, args, kwargs, shape_text(shape_of(x))))
     model = nn.Sequential(*layers)
     model.froms, model.shapes = froms, [shape_of(x) for x in outputs]
-    set_activation(model, d.get("activation"))
+    set_activation(model, d)
     return model, sorted(save)
 
 

@@ -7,6 +7,7 @@ keypoints, theta).
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,8 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.metrics import probiou
 from ultralytics.utils.ops import xywh2xyxy
 
-CHUNK = 512  # boxes that are compared with all above them at a time
+CHUNK = 512  # rotated boxes that are compared with all above them at a time
+NMS_CHUNK = 128  # upright boxes that are compared with one another at a time
 
 
 def non_max_suppression(
@@ -100,14 +102,40 @@ def candidates(
 
 def _nms(boxes: Tensor, scores: Tensor, iou_thres: float, max_det: int) -> Tensor:
     """Indices of at most `max_det` kept boxes; `boxes` (n, 4) xyxy come with `scores` (n,) descending."""
-    from torchvision.ops import nms
+    if not boxes.is_cpu:
+        from torchvision.ops import nms
 
-    # Whether a box is kept depends on the boxes above it alone: a head of the list that fills max_det settles it.
-    head = 10 * max_det
-    keep = nms(boxes[:head], scores[:head], iou_thres)
-    if len(keep) < max_det and len(boxes) > head:
-        keep = nms(boxes, scores, iou_thres)
-    return keep[:max_det]
+        # Whether a box is kept depends on the boxes above it alone: a head of the list that fills max_det settles it.
+        head = 10 * max_det
+        keep = nms(boxes[:head], scores[:head], iou_thres)
+        if len(keep) < max_det and len(boxes) > head:
+            keep = nms(boxes, scores, iou_thres)
+        return keep[:max_det]
+    # The same boxes as torchvision's, without its import, which takes longer than the first image.
+    x1, y1, x2, y2 = corners = np.ascontiguousarray(boxes.numpy().T)
+    area = (x2 - x1) * (y2 - y1)
+
+    def similar(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+        """Whether IoU is above the threshold, (above, below)."""
+        left, top, right, bottom = corners[:, above, None]
+        width = (np.minimum(right, x2[below]) - np.maximum(left, x1[below])).clip(0)
+        height = (np.minimum(bottom, y2[below]) - np.maximum(top, y1[below])).clip(0)
+        overlap = width * height
+        with np.errstate(invalid="ignore"):  # boxes without area
+            return overlap / (area[above, None] + area[below] - overlap) > iou_thres
+
+    kept = np.empty(0, np.int64)
+    for start in range(0, len(boxes), NMS_CHUNK):
+        chunk = np.arange(start, min(start + NMS_CHUNK, len(boxes)))
+        chunk = chunk[~similar(kept, chunk).any(0)]
+        goes, stays = similar(chunk, chunk), np.ones(len(chunk), bool)
+        for index in range(len(chunk)):
+            if stays[index]:
+                stays[index + 1 :] &= ~goes[index, index + 1 :]
+        kept = np.concatenate((kept, chunk[stays]))
+        if len(kept) >= max_det:  # whether a box is kept depends on the boxes above it alone
+            break
+    return torch.from_numpy(kept[:max_det])
 
 
 def _fast_nms(rows: Tensor, iou_thres: float, agnostic: bool, max_det: int) -> Tensor:

@@ -61,7 +61,10 @@ class Evaluator(Protocol):
         """Compare the predictions of a batch with its labels."""
 
     def finish(self, speed: dict[str, float]) -> Metrics:
-        """Metrics of all batches, logged; if made with final=True, drawn and written. `speed`: ms an image by stage."""
+        """Metrics of all batches, logged; if made with final=True, drawn and written. `speed`: ms an image by stage.
+
+        Where several processes have shares of the batches, `gather_images` (utils/processes.py) gives those of all.
+        """
 
     def paper(self) -> tuple[list[dict[str, Any]], list[str]]:
         """Table of the finished metrics for paper.md, rows by column, all classes first, and notes on it."""

@@ -239,7 +239,8 @@ class CondConv2d(nn.Module):
             return torch.cat([F.conv2d(*image, *geometry) for image in images])
         # One convolution for all images: each is a group of channels, so that it meets its own kernel.
         y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels, biases, *geometry, len(x) * self.groups)
-        return y.view(len(x), self.out_channels, *y.shape[2:])
+        y = y.view(len(x), self.out_channels, *y.shape[2:])
+        return y.contiguous(memory_format=torch.channels_last) if channels_last else y
 
     def _pointwise(self, x: Tensor, weight: Tensor, bias: Tensor | None, channels_last: bool) -> Tensor:
         """A matrix product for each image, over the pixels in the order they lie in memory."""
