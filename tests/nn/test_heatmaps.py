@@ -131,6 +131,7 @@ def picture_model(tmp_path):
         encoding="utf-8",
     )
     image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    torch.manual_seed(0)
     return YOLO(path), image
 
 
@@ -144,7 +145,7 @@ def test_any_row_by_number_or_name_and_no_trace(picture_model, method):
     for layer in (None, 0, 1, "DynamicConv", "model.2", "2.cv1", "2.cv1.conv", "SimAM", [1, "5"]):
         (heat,) = model.heatmap(image, layer, method, imgsz=96, conf=0.001)
         assert heat.map.shape == heat.image.shape[:2] == (64, 96) and (heat.image == image).all()
-        assert heat.map.max() == pytest.approx(1) and heat.map.min() >= 0
+        assert heat.map.min() == 0 and heat.map.max() in (0, pytest.approx(1))  # 0: all speaks against the class
     for network in (model.model, model.network(model.resolve("predict", {}))):
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
         assert all(p.grad is None for p in network.parameters())
