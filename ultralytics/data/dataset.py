@@ -67,7 +67,7 @@ class BatchDataset(Protocol):
     options: Options
     labels: LabelStore  # what is drawn as labels.jpg and measured against
     collate: Callable[[Sequence], Batch]  # samples -> batch
-    mix_probs: Callable[[int], MixProbs]  # epoch -> probabilities of mosaic and the like
+    mix_probs: Callable[[int], MixProbs]  # epoch -> probabilities of mosaic and the like; without it none are mixed
     share_memory: Callable[[int, AbstractContextManager], None]  # (positions in work, lock), before workers start
 
 
@@ -75,12 +75,11 @@ class YOLODataset(Dataset):
     """Samples of a dataset, for training (`augment`) or validation.
 
     `dataset[(epoch, position)]` is the sample at a position of an epoch's shuffled order, `dataset[i]` that at position
-    `i` of epoch 0. With the same options, `batch` and `cache` among them, it is a function of seed, epoch and position,
-    whatever was read before and by how many workers, as long as the images are cached as asked for: where `cache` finds
-    no room (a warning), other mosaic partners are drawn. Validation keeps the order of the files or, with `rect`, that
-    of their aspect ratios.
+    `i` of epoch 0. Given the same options (also `batch` and `cache`), a sample depends on seed, epoch and position, not
+    on what was read before or on the number of workers; only where `cache` finds no room (a warning) other mosaic
+    partners are drawn. Validation keeps the order of the files or, with `rect`, that of their aspect ratios.
 
-    `rect`: images are sorted by aspect ratio, and each batch has a shape of its own, with a margin of `pad` strides;
+    `rect`: images are sorted by aspect ratio, and each batch has a shape of its own, padded by `pad` strides;
     training then shuffles whole batches and mixes no images. `batch` is the batch size.
     """
 
@@ -101,7 +100,7 @@ class YOLODataset(Dataset):
         self.options, self.augment, self.batch, self.rect = options, augment, batch, rect
         self.label_format = label_format
         self.transforms = (transforms,) if callable(transforms) else tuple(transforms)
-        self.batch_shapes = torch.tensor([(options.imgsz, options.imgsz)])  # (height, width), one a batch with `rect`
+        self.batch_shapes = torch.tensor([(options.imgsz, options.imgsz)])  # (height, width); with `rect` one per batch
         if rect:
             order, shapes = rect_shapes(labels.shapes, batch, options.imgsz, stride, pad)
             labels, self.batch_shapes = labels.select(order), torch.from_numpy(shapes)
@@ -150,7 +149,7 @@ class YOLODataset(Dataset):
                 return self._with_labels(*self._read_image(int(rng.integers(len(self)))))
             # Else only images that were decoded a moment ago, so that each file is read once an epoch (once a worker
             # where there is no shared buffer). At the start of an epoch there are few: the first mosaic is one image
-            # four times. None of the epoch before is used, so that resume stays exact.
+            # four times. Images of the previous epoch are never used, so that resume stays exact.
             first = max(0, position - self.reuse_window + 1)
             return self._sample_at(epoch, int(rng.integers(first, position + 1)), keep=True)
 
@@ -172,7 +171,7 @@ class YOLODataset(Dataset):
             **self.label_format.targets(samples),
             "im_file": tuple(sample.im_file for sample in samples),
             "ori_shape": tuple(sample.ori_shape for sample in samples),
-            "resized_shape": tuple(sample.size for sample in samples),  # with the margins: H, W of the batch
+            "resized_shape": tuple(sample.size for sample in samples),  # padding included: H, W of the batch
         }
         if all(sample.ratio_pad is not None for sample in samples):
             batch["ratio_pad"] = tuple(sample.ratio_pad for sample in samples)
@@ -191,7 +190,7 @@ class YOLODataset(Dataset):
             order = np.arange(n)
         elif not self.rect:
             order = seeded_rng(self.options.seed, epoch).permutation(n)
-        else:  # whole batches are shuffled, as their images have shapes alike; the last, smaller one stays last
+        else:  # whole batches are shuffled, as their images have similar shapes; the last, smaller one stays last
             full = n // self.batch * self.batch
             batches = np.arange(full).reshape(-1, self.batch)
             batches = seeded_rng(self.options.seed, epoch).permutation(batches, axis=0)
@@ -258,7 +257,7 @@ class YOLODataset(Dataset):
 
 
 def check_one_size(options: Options) -> None:
-    """Refuse, by a ConfigError, an `imgsz` of height and width, which is for prediction and export."""
+    """Raise ConfigError for `imgsz=[height, width]`, which only prediction and export take."""
     if not isinstance(options.imgsz, int):
         raise ConfigError(f"imgsz={list(options.imgsz)}: training and validation take one number, such as imgsz=640")
 
@@ -277,7 +276,8 @@ def build_dataset(
 ) -> YOLODataset:
     """Dataset of one `split` of a dataset YAML as `load_data_yaml` gives it.
 
-    For training (`augment`) the first `fraction` of the images in the order of their paths, or so many of them.
+    For training (`augment`) the first `fraction` of the images in the order of their paths, or that many if it is an
+    integer.
 
     Raises DatasetError if not a single image can be used, or there is nothing to learn in any of them.
     """
@@ -317,7 +317,7 @@ def build_dataset(
 
 
 def __getattr__(name: str) -> Any:
-    """The dataset of classification, which is in a room of its own; of other names what to use instead."""
+    """`ClassificationDataset`, imported on demand; any other missing name raises an error that says what to use."""
     if name == "ClassificationDataset":
         return import_module("ultralytics.data.classify.samples").ClassificationDataset
     return refused.getter(__name__)(name)

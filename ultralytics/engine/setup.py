@@ -176,9 +176,9 @@ class ResumePoint:
 
 def resume_point(path: Path, given: dict[str, object]) -> ResumePoint:
     """Point where the last.pt at `path` was written; `given` may change a few options of the run (ConfigError)."""
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in (".yaml", ".yml") or path == Path():
         raise ConfigError(
-            f"resume=True resumes the run of the last.pt that YOLO() was given, and that was {path}: "
+            f"resume=True resumes the run of the last.pt that is the model, and that is {path.name or 'not given'}: "
             "write resume=runs/train/exp/weights/last.pt"
         )
     checkpoint = load_checkpoint(path)

@@ -50,13 +50,13 @@ if TYPE_CHECKING:
     from ultralytics.engine.model import YOLO
 
 CLIP_NORM = 10.0  # of all gradients together, as in the public package
-MAX_NONFINITE = 5  # losses and gradients without a step in between, and the run rolls back to its last checkpoint
+MAX_NONFINITE = 5  # so many non-finite losses or gradients without a good step in between: roll back to last.pt
 MAX_ROLLBACKS = 3  # after that it is no accident, and the run ends with advice
 NUM_PLOTTED_BATCHES = 3  # as in the public package
 
 
 class BaseTrainer(TrainerHooks):
-    """One training run. Callbacks receive it and may read every attribute without underscore.
+    """One training run. Callbacks receive it and may read every attribute without a leading underscore.
 
     They may change `args` before setup(), `epochs`, `stop` any time; schedule and loaders keep the options of setup().
 
@@ -75,7 +75,7 @@ class BaseTrainer(TrainerHooks):
     scaler: torch.amp.GradScaler
     schedule: Schedule
     train_loader: Loader
-    test_loader: Loader
+    test_loader: Loader  # of the validation images; the public name
     validator: BaseValidator
     batches: int  # of an epoch
 
@@ -87,18 +87,18 @@ class BaseTrainer(TrainerHooks):
     ) -> None:
         """Options are those of `cfg`, a file or a namespace, and of `overrides`, which win; `model` is among them."""
         given = explicit_options(cfg, overrides)
-        task = self.task_class or task_class(given.get("task") or "detect")
+        chosen = self.task_class or task_class(given.get("task") or "detect")
         self._resume: ResumePoint | None = None
         if resume := given.get("resume"):
-            self._resume = resume_point(Path(resume if isinstance(resume, str) else given["model"]), given)
-        self.args = self._resume.options if self._resume else resolve_options(task, "train", given)
+            self._resume = resume_point(Path(resume if isinstance(resume, str) else given.get("model") or ""), given)
+        self.args = self._resume.options if self._resume else resolve_options(chosen, "train", given)
         self.callbacks = Callbacks.of(_callbacks)
         self.device = select_device(self.args.device)
         self.args = distributed.join(self.args, self.device)
         self.runtime = resolve_runtime(self.args, self.device)
-        self.task_class, self.data = task, {}
+        self.task_class, self.data = chosen, {}  # no data until get_dataset(), which a subclass may replace
         self.data = dataset_info(self.get_dataset())
-        self.task = task(self.args, self.data)
+        self.task = chosen(self.args, self.data)
         self.batch_size = self.args.batch
         self.save_dir = self._resume.run_dir if self._resume else distributed.first(lambda: init_run_dir(self.args))
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))
@@ -116,7 +116,7 @@ class BaseTrainer(TrainerHooks):
         self.fitness: float | None = None
         self.best_fitness: float | None = None
         self.loss: Tensor | None = None
-        self.loss_names = task.loss_names  # columns of results.csv
+        self.loss_names = chosen.loss_names  # columns of results.csv
         self.loss_items: Tensor | None = None  # components of the last loss
         self.tloss: Tensor | None = None  # their mean over the epoch so far
         self.transforms: Sequence[Callable] = ()  # the user's augmentations
@@ -153,7 +153,7 @@ class BaseTrainer(TrainerHooks):
             LOGGER.warning(f"interrupted in epoch {self.epoch + 1}; {hint}")
             raise
         finally:
-            self.train_loader = self.test_loader = self.validator = None  # and with them their workers
+            self.train_loader = self.test_loader = self.validator = None  # ends their worker processes
             for sink in self.sinks:
                 sink.close()
 
@@ -187,7 +187,7 @@ class BaseTrainer(TrainerHooks):
         LOGGER.info(describe_optimizer(self.optimizer))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scale_gradients)
         self.ema = ModelEMA(self.model)
-        distributed.part(self.model, self.args)
+        distributed.part(self.model, self.args)  # from here on each process draws random numbers of its own
         self.network = torch.compile(self.model) if self.runtime.compile else self.model
         self.last_step = -1
         start_run_dir(self.save_dir, self.args)
@@ -234,7 +234,7 @@ class BaseTrainer(TrainerHooks):
             except torch.cuda.OutOfMemoryError:
                 if self.epoch > 0 or self.batch_size == 1 or distributed.started():
                     raise
-            # Out of the handler: its exception holds tensors, as do the last graph and what was built for this attempt.
+            # After the except block, as the exception keeps tensors alive, and so do the last graph and what was built.
             self.loss = self.loss_items = self.tloss = self.model = self.network = self.ema = self.optimizer = None
             self.loss_function = self.validator = None
             gc.collect()  # hooks and the like refer to each other
@@ -264,7 +264,7 @@ class BaseTrainer(TrainerHooks):
                 batch = self.preprocess_batch(loaded)  # images (B, 3, H, W) 0..1 on the device
                 with self.runtime.autocast():
                     preds = self.network(batch["img"])
-                self.loss, items = self.criterion(preds, batch)
+                self.loss, items = self.criterion(preds, batch)  # outside of autocast: losses are float32
                 loss, self.loss_items = distributed.mean_losses(self.loss, items)
                 if self.check_finite("loss", loss):
                     batches_counted += 1
@@ -335,7 +335,7 @@ class BaseTrainer(TrainerHooks):
             f"non-finite {what}, rolling back to the weights of {self.last}; should it happen again, {advice}"
         )
         self.restore_weights(load_checkpoint(self.last))
-        self.set_epoch()
+        self.set_epoch()  # the restored buffers may hold the temperature of an earlier epoch
         self.rollbacks += 1
         self.nonfinite_since_step = 0
 
@@ -395,8 +395,8 @@ class BaseTrainer(TrainerHooks):
     def final_eval(self) -> Metrics:
         """Measure the best weights as they were saved, draw the curves, drop from last.pt what only a resume needs.
 
-        With save=False the EMA weights of the last epoch are measured. The EMA, which the user gets back, then has its
-        gradients on again, and `on_fit_epoch_end` runs once more.
+        With save=False the EMA weights of the last epoch are measured. The EMA, which the user gets back, then requires
+        gradients again, and `on_fit_epoch_end` runs once more.
         """
         model = self.ema.ema
         if self.args.save:
@@ -448,8 +448,8 @@ class BaseTrainer(TrainerHooks):
             "optimizer": self.optimizer.state_dict(),
             "criterion": self.loss_function.state_dict() if hasattr(self.loss_function, "state_dict") else {},
             "scaler": self.scaler.state_dict(),
-            "gradients": distributed.average_gradients(self.model),
-            "gathered": (epoch + 1) * self.batches - 1 - self.last_step,  # batches passed since then, refused ones too
+            "gradients": distributed.average_gradients(self.model),  # all processes join in, and keep the means
+            "gathered": (epoch + 1) * self.batches - 1 - self.last_step,  # batches since a step was due, skipped too
             "frozen": [n for n, p in self.model.named_parameters() if not p.requires_grad],
             "stop": self.stop,
             "epochs": self.epochs,
@@ -476,20 +476,20 @@ class BaseTrainer(TrainerHooks):
         for name in ("stop", "epochs", "seconds", "best_fitness", "best_epoch"):
             setattr(self, name, saved[name])
         for name in ("skipped", "nonfinite_since_step", "rollbacks"):
-            setattr(self, name, saved.get(name, 0))  # runs of earlier versions have not kept them
+            setattr(self, name, saved.get(name, 0))  # not in checkpoints of earlier versions
         self.epoch, self.start_epoch = max(checkpoint.epoch, 0), checkpoint.epoch + 1
         self.last_step = self.start_epoch * self.batches - 1 - saved["gathered"]
         self.metrics = checkpoint.metrics
         self.table.resume(self.start_epoch)
 
     def restore_weights(self, checkpoint: Checkpoint) -> None:
-        """Go back to the weights, EMA and states of optimizer, scaler and loss; epoch and random state go on."""
+        """Go back to the weights, EMA and states of optimizer, scaler and loss; epoch and random state stay."""
         saved = checkpoint.training
         self.model.load_state_dict(saved["model"])
         self.ema.ema.load_state_dict(checkpoint.state_dict)
         self.ema.updates = saved["ema_updates"]
         self.optimizer.load_state_dict(saved["optimizer"])
-        if saved["scaler"]:  # of a run that has begun where gradients need no scaling it is empty
+        if saved["scaler"]:  # empty if the run began where gradients need no scaling
             self.scaler.load_state_dict(saved["scaler"])
         if kept := saved.get("criterion"):  # most losses keep nothing
             self.loss_function.load_state_dict(kept)

@@ -1,6 +1,7 @@
 """From a model YAML to a network: the modules a YAML may name, parse_model, and the model classes.
 
-A block of your own becomes known in four steps, see Addmodules/__init__.py; the last of them is in this file.
+A block in Addmodules is found by its name; a row that leaves `c1` out needs an edit here, step 4 of
+Addmodules/__init__.py.
 """
 # ruff: noqa: F401, F403, F405 (add-ons come in by `import *`, so that a new one needs no import here; YAMLs name heads)
 
@@ -321,7 +322,7 @@ class BaseModel(nn.Module):
         if isinstance(x, dict):
             return self.loss(x)
         outputs: list[Any] = []
-        for i, (layer, f) in enumerate(zip(self.model, self.froms, strict=False)):  # a part of the layers runs, too
+        for i, (layer, f) in enumerate(zip(self.model, self.froms, strict=False)):  # the model may be cut short
             x = layer(gather(f, x, outputs))
             outputs.append(x if i in self.save else None)  # None: the memory is free again
         return x
@@ -342,7 +343,7 @@ class BaseModel(nn.Module):
         """A new loss of the network's task, weighted as `args` say, and where they say nothing by the defaults."""
         if self.args is None or isinstance(self.args, dict):
             self.args = IterableSimpleNamespace(**(utils.DEFAULT_CFG_DICT | (self.args or {})))
-        from ultralytics.utils import loss  # here, as OpenCV comes with it
+        from ultralytics.utils import loss  # imported late: it brings OpenCV along
         from ultralytics.utils.losses.end_to_end import make_criterion
 
         return make_criterion(getattr(loss, self.loss_name), self)

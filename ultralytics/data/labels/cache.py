@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ultralytics.data.labels import rows
 from ultralytics.data.labels.rows import RowParser
 from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils import LOGGER
@@ -22,14 +21,14 @@ VERSION = 2  # to be raised whenever a scan of the same files would give another
 def scan_key(files: Sequence[str], labels: Sequence[Path], parse: RowParser, nc: int, single_cls: bool) -> str:
     """Digest of all that a scan depends on: paths, sizes and times of its files, the parser, its options and its code.
 
-    The code is that of the file it is in and of rows.py, so that who edits a parser is not given its old results.
+    The code is that of the parser's file and of this folder, so that who edits them is not given earlier results.
     """
     function, bound = parse, ""
     if isinstance(parse, partial):
         function, bound = parse.func, f" {parse.args} {sorted(parse.keywords.items())}"
     parser = f"{function.__module__}.{function.__qualname__}{bound}"
     digest = hashlib.sha256(repr((VERSION, parser, nc, single_cls)).encode())
-    for source in (function.__code__.co_filename, rows.__file__):
+    for source in (function.__code__.co_filename, *sorted(Path(__file__).parent.glob("*.py"))):
         with suppress(OSError):  # typed in at a prompt, or packed into an archive
             digest.update(Path(source).read_bytes())
 

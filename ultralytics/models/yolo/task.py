@@ -42,7 +42,7 @@ USUAL_LOSSES = {
 
 
 def refuse_losses(options: Options, reason: str, supported: Sequence[str] = ()) -> None:
-    """Refuse, by a ConfigError with the reason, options of losses but the `supported` ones that are not the usual."""
+    """Raise ConfigError, with `reason`, if a loss option outside of `supported` differs from its usual value."""
     for name, usual in USUAL_LOSSES.items():
         if name not in supported and (value := getattr(options, name)) != usual:
             raise ConfigError(f"{name}={value}: {reason}; leave {name} out")
@@ -79,7 +79,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]  # as in cfg.TASKS and in the `task` of the head
-    # `model`, `data` and `imgsz` for train.py and compare.py where this task is chosen and they are not given:
+    # `model`, `data` and `imgsz` where this task is chosen and they are not given:
     default_settings: ClassVar[Mapping[str, str | int]]
     # Defaults of options by method, such as {"val": {"conf": 0.01}}, where they are not the common ones:
     method_defaults: ClassVar[Mapping[str, Mapping[str, float]]] = {}
@@ -104,7 +104,7 @@ class Task(ABC):
 
     @classmethod
     def check_options(cls, options: Options, method: str) -> None:
-        """Refuse, by a ConfigError, options that the task cannot follow in `method`: train, val, predict or export.
+        """Raise ConfigError for options that the task cannot follow in `method`: train, val, predict or export.
 
         Asked first, when nothing has been read yet. An option that changes nothing for the task must not pass in
         silence, if the user has set it: its name is then in `options.given`.
@@ -131,15 +131,15 @@ class Task(ABC):
         """
         return self.model_class(yaml, nc=self.data["nc"], verbose=self.options.verbose)
 
-    def check_model(self, model: nn.Module) -> None:  # noqa: B027 (classes are checked for every task)
-        """Refuse, by a ConfigError, to measure a network on a dataset that it was not made for."""
+    def check_model(self, model: nn.Module) -> None:  # noqa: B027 (optional: the number of classes is checked elsewhere)
+        """Raise ConfigError if the dataset is not one that this network can be measured on."""
 
     def criterion(self, model: BaseModel) -> Criterion:
-        """Loss of the network: `criterion(preds, batch)` gives a scalar to minimize and its components, detached.
+        """Make the loss of a network: called with (preds, batch), it gives a scalar and its detached components.
 
         `preds` is what the network returns, raw while training. Labels are on the device where the loader left them;
-        `img` is float 0..1 on the network's device in training, uint8 in validation: do not read it. The components
-        are those of `loss_names`, in that order, and become the columns train/… and val/… of results.csv. A
+        `img` is on the network's device, 0..1, float32 in training and in the network's precision in validation. The
+        components are those of `loss_names`, in that order, and become the columns train/… and val/… of results.csv. A
         criterion that keeps a state from batch to batch has `state_dict` and `load_state_dict`, for last.pt.
         """
         return make_criterion(type(self).loss_class, model)  # of the class: a plain function would become a method
@@ -202,7 +202,7 @@ class Task(ABC):
     def postprocess(self, outputs: Outputs, nc: int) -> list:
         """Outputs of a network in eval mode, or of an exported one, to one prediction an image.
 
-        What a prediction is, the task decides: its own `to_result`, `plot_predictions` and evaluator read it. Boxes and
+        The task decides what a prediction is: its own `to_result`, `plot_predictions` and evaluator read it. Boxes and
         points are in pixels of the network's input, sorted by confidence, highest first; classes are 0 to nc - 1.
         """
 
@@ -210,8 +210,8 @@ class Task(ABC):
     def to_result(self, pred: Any, input_shape: tuple[int, int], frame: Frame, model: nn.Module) -> Results:
         """One prediction of `postprocess` on the original image, as model.predict() returns it.
 
-        `input_shape` (H, W) is what the network saw, with margins; `frame` has the image (h, w, 3) BGR and where it is
-        from, `model` the names of the classes. Coordinates are scaled to the original image and clipped to it.
+        `input_shape` (H, W) is what the network saw, padding included; `frame` has the image (h, w, 3) BGR and its
+        origin, `model` the names of the classes. Coordinates are scaled to the original image and clipped to it.
         """
 
     # Measuring and drawing ---------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ class Task(ABC):
 
     @abstractmethod
     def plot_batch(self, batch: Batch, fname: Path) -> None:
-        """Draw the images of a batch with their labels: train_batch0.jpg to 2, and val_batch0_labels.jpg to 2.
+        """Draw the images of a batch with their labels: train_batch0.jpg to train_batch2.jpg and the like.
 
         The batch is as the loader gives it, images (B, 3, H, W) uint8 RGB on the CPU, in training augmented.
         """
