@@ -91,7 +91,7 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_the_command_gives_the_settings_back(value):
     words = shlex.split(command_line({"models": value, "seeds": [0, 1], "only": "a", "epochs": 3}))
-    assert words[:2] == ["python", "compare.py"]
+    assert words[:2] == ["yolo", "compare"]
     assert parse_words(words[2:], own=DEFAULTS) == ({"epochs": 3}, {"models": value, "seeds": [0, 1]})
 
 

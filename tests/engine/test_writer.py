@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ultralytics.models.yolo.detect import DetectionPredictor
 from ultralytics.utils.errors import YOLOError
 
 
@@ -157,3 +158,11 @@ def test_a_stream_that_is_left_early_leaves_a_video_that_plays(detector, clip, t
         next(results)
     results.close()
     assert len(frames_of(tmp_path / "runs" / "exp" / "clip ä.mp4")[0]) == 5
+
+
+def test_a_predictor_that_is_called_again_keeps_the_first_files(write, detector, tmp_path):
+    options = {"imgsz": 160, "save": True, "project": str(tmp_path / "runs"), "verbose": False}
+    predictor = DetectionPredictor(overrides=options)
+    for name in ("a.jpg", "b.jpg"):
+        predictor(str(write(name)), model=detector.model.eval())
+    assert names(predictor.save_dir) == ["a.jpg", "b.jpg"]

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from torch import nn
 
 from ultralytics.cfg import get_options
 from ultralytics.cfg.options import OPTIONS
@@ -59,6 +60,6 @@ def test_a_plain_function_makes_the_loss_or_the_evaluator_of_a_task():
         loss_class = loss
         evaluator_class = evaluator
 
-    task = Mine(get_options({}))
-    assert task.criterion("the network") == "loss of the network"
+    task, network = Mine(get_options({})), SimpleNamespace(model=[nn.Identity()])
+    assert task.criterion(network) == f"loss of {network}"
     assert task.evaluator("images", Path("run"), 3, True) == ("detect", "images", Path("run"), 3, True)

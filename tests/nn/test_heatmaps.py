@@ -174,6 +174,8 @@ def test_wrong_layers_methods_and_classes(picture_model, tmp_path):
         model.heatmap(image, method="cam")
     with pytest.raises(ConfigError, match="eigencam explains no class"):
         model.heatmap(image, method="eigencam", classes=[0])
+    with pytest.raises(ConfigError, match=r"classes=\[99\]: the network has the classes 0 to"):
+        model.heatmap(image, classes=[99])
     with pytest.raises(ModelError, match="gives no feature map"):
         model.heatmap(image, "1.routing")
     assert not any(m._forward_hooks for m in model.network(model.resolve("predict", {})).modules())

@@ -3,8 +3,10 @@ for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
   heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
     const texts = new Map([...body.rows].map((row) => [row, row.cells[column].textContent]));
-    const number = (row) => parseFloat(texts.get(row).replaceAll(",", ""));
-    const numeric = [...body.rows].filter((row) => !isNaN(number(row))).length > 0 && column > 0;
+    const isNumber = /^[-+]?[\d,]+([.]\d+)?( ± .*)?$/;
+    const number = (row) => isNumber.test(texts.get(row)) ? parseFloat(texts.get(row).replaceAll(",", "")) : NaN;
+    const numeric = column > 0 &&
+      [...body.rows].every((row) => ["", "–"].includes(texts.get(row)) || !isNaN(number(row)));
     const ascending = head.ariaSort ? head.ariaSort !== "ascending" : !numeric;
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", ascending ? "ascending" : "descending");

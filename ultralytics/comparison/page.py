@@ -59,7 +59,7 @@ def write_page(
 
 
 def html_table(lines: Table) -> str:
-    """Table that a click on a heading sorts; names and verdicts are text, all other cells numbers."""
+    """Table that a click on a heading sorts; a column of numbers by value, any other as text."""
     header, *rows = lines
     heads = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in header)
     body = "".join(

@@ -125,11 +125,11 @@ def collect(
     groups: Groups = {}
     for (data, _), row in rows.items():
         groups.setdefault(data, []).append(row)
-    for data, (base, *others) in groups.items():
+    for base, *others in groups.values():
         scores = {record.seed: record.map for record in base.records}
         for row in others:
             row.difference = compare({record.seed: record.map for record in row.records}, scores)
-            if (data, row.variant.label) in dropped:
+            if row.dropped:
                 row.difference = Difference(row.difference.summary, "dropped")
     return groups, missing
 

@@ -62,4 +62,4 @@ def command_line(settings: Mapping[str, Any]) -> str:
             plain = isinstance(value, str | Path) and parse_value(str(value)) == str(value)
             text = str(value) if plain else json.dumps(value, ensure_ascii=False, default=str)
             words.append(shlex.quote(f"{name}={text}"))
-    return " ".join(["python compare.py", *words])
+    return " ".join(["yolo compare", *words])

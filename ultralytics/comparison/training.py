@@ -21,6 +21,8 @@ from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import CheckpointError, YOLOError
 from ultralytics.utils.files import atomic_write, read_csv
 
+MEASURED_WITH = ("classes", "iou", "conf", "max_det", "agnostic_nms")  # options of a run that its validations follow
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -94,7 +96,8 @@ def finish(run: Run, folder: Path, ledger: Ledger, settings: Mapping[str, Any]) 
     table = folder / "results.csv"
     atomic_write(ledger.curves / f"{run.name}.csv", lambda file: file.write(table.read_bytes()))
     details = ledger.curves / f"{run.name}.json"
-    measure_details(last, details, data=data, device=device, workers=run.options.workers)
+    own = {name: getattr(run.options, name) for name in MEASURED_WITH if name in run.options.given}
+    measure_details(last, details, data=data, device=device, workers=run.options.workers, **own)
     record = measure(run, folder)
     ledger.append(record)
     LOGGER.info(f"{run}: mAP50-95 {record.map:.4f}, {record.seconds:.0f} s")

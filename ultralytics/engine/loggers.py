@@ -137,7 +137,7 @@ class EpochTimes(LogSink):
 
     def add(self, row: Row) -> None:
         """Log the time since the row before."""
-        before = float(self.table.rows[-2]["time"]) if len(self.table.rows) > 1 else 0.0
+        before = float(self.table.rows[-2].get("time") or 0) if len(self.table.rows) > 1 else 0.0
         LOGGER.info(f"epoch {row['epoch']} took {row['time'] - before:.1f} s, validation included")
 
 

@@ -119,7 +119,7 @@ class BasePredictor:
         try:
             batches = in_batches(self.source, TOGETHER if together else self.args.batch)
             for frames in batches if self.source.together else ahead(batches):
-                self.frames = frames
+                self.frames, self.heatmaps = frames, []
                 self.batch = (
                     [frame.path for frame in frames],
                     [frame.image for frame in frames],
@@ -149,7 +149,7 @@ class BasePredictor:
                     if self.args.verbose:
                         size = "x".join(map(str, images.shape[2:]))
                         LOGGER.info(f"{place}{size} {result.verbose()}{result.speed['inference']:.1f}ms")
-                    self._emit(frame, result, self.heatmaps[i] if self.args.visualize else None)
+                    self._emit(frame, result, self.heatmaps[i] if self.heatmaps else None)
                 self.callbacks.run("on_predict_batch_end", self)
                 yield from self.results
         finally:
@@ -237,7 +237,8 @@ class Writer:
             result.save(self.folder / f"{stem}{suffix}", **plot_settings(self.args))
 
     def close(self) -> None:
-        """Finish the video that is being written."""
+        """Finish the video that is being written; the next frame is of another source."""
+        self._item = 0
         if self._video is not None:
             self._video.release()
             self._video = None

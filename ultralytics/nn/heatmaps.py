@@ -109,7 +109,10 @@ def explain(
     layers = default_layers(network, images) if layer is None else find_layers(network, layer)
     with torch.enable_grad(), captured(layers) as maps:
         scores = logits(network(images))
-        best = (scores if classes is None else scores[:, list(classes)]).float().amax(1)  # (B, A)
+        known = [c for c in range(scores.shape[1]) if classes is None or c in classes]
+        if not known:
+            raise ConfigError(f"classes={list(classes)}: the network has the classes 0 to {scores.shape[1] - 1}")
+        best = scores[:, known].float().amax(1)  # (B, A)
         explained = (best.sigmoid() > conf) | (best == best.amax(1, keepdim=True))
         grads = torch.autograd.grad(best[explained].sum(), list(maps.values()), allow_unused=True)
     total = images.new_zeros((len(images), *images.shape[2:]), dtype=torch.float32)

@@ -91,5 +91,5 @@ def write_errors(path: Path, images: Sequence[ImageErrors], names: Mapping[int, 
         np.add.at(counts, (image.cls.astype(int), 1 + image.kinds), 1)
         np.add.at(counts, (image.true_cls[image.missed].astype(int), -1), 1)
     columns = ("objects", *KINDS, MISSED)
-    rows = {"all": counts.sum(0), **{name: counts[c] for c, name in names.items()}}
-    write_csv(path, [{"name": name, **dict(zip(columns, row.tolist(), strict=True))} for name, row in rows.items()])
+    rows = [("all", counts.sum(0)), *((name, counts[c]) for c, name in names.items())]
+    write_csv(path, [{"name": name, **dict(zip(columns, row.tolist(), strict=True))} for name, row in rows])
