@@ -53,7 +53,8 @@ def test_weights_are_reset_and_learn(detector):
 def test_weights_come_from_a_network_a_dict_or_another_yolo(detector, tmp_path):
     given = detector.model
     path = detector.cfg
-    for weights in (detector, given, given.state_dict(), {"model": given}):
+    whole = {f"model.{name}": value for name, value in given.state_dict().items()}  # as YOLO.state_dict() has them
+    for weights in (detector, given, given.state_dict(), {"model": given}, whole):
         model = YOLO(path)
         assert model.load(weights) is model
         assert all(torch.equal(v, given.state_dict()[k]) for k, v in model.model.state_dict().items())

@@ -1,6 +1,6 @@
 """YOLO: a network by the name of its YAML or weights, and what people do with it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
@@ -289,6 +289,8 @@ class YOLO(nn.Module):
         self._layers("load")
         weights = weights.model if isinstance(weights, YOLO) else weights
         source = load_checkpoint(Path(weights)) if isinstance(weights, str | Path) else weights
+        if isinstance(source, Mapping) and source and all(str(key).startswith("model.model.") for key in source):
+            source = {key.removeprefix("model."): value for key, value in source.items()}  # of YOLO.state_dict()
         self.model.load(source, verbose=verbose)
         names = getattr(source, "names", None)
         if names and len(names) == len(self.names):

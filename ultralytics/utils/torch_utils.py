@@ -275,11 +275,9 @@ profile = profile_ops  # its older name
 
 def _profile(op: nn.Module, x: Tensor, n: int, device: torch.device) -> tuple | None:
     """Row of `profile_ops` of one module on one input."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     op, x = op.to(device), x.to(device).detach().requires_grad_()
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with flop_counter() as counter, torch.no_grad():
             out = op(x)
         forward = backward = 0.0
         for _ in range(n):
