@@ -15,6 +15,7 @@ and the gradient of `prod` waits there and not here. It needs a torch that is bu
 
 import ctypes
 import inspect
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -267,6 +268,8 @@ class PretendedGpu(TorchDispatchMode):
 
 def can_pretend() -> str:
     """Why no GPU can be pretended here; empty where one can."""
+    if sys.platform != "linux":
+        return "a pretended GPU needs Linux"
     if torch.version.cuda is None:
         return "a pretended GPU needs a torch that is built with CUDA"
     return "there is a real GPU" if torch.cuda.is_available() else ""

@@ -226,3 +226,10 @@ def test_numbers_of_anchor_points_travel_as_an_extra_row():
     (rows,) = non_max_suppression(numbered, 0.3, nc=3)
     boxes = box_convert(batch[0, :4, rows[:, 6].long()].T, "cxcywh", "xyxy")
     torch.testing.assert_close(rows[:, :4], boxes)
+
+
+def test_predictions_with_gradients_are_taken():
+    batch = predictions()
+    expected = non_max_suppression(batch, 0.25)
+    found = non_max_suppression(batch.requires_grad_(), 0.25)
+    assert all(torch.equal(own.detach(), other) for own, other in zip(found, expected, strict=True))

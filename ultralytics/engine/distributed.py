@@ -220,9 +220,14 @@ def part(model: nn.Module, options: Options) -> None:
 
 
 def synchronize_norms(model: nn.Module) -> None:
-    """Replace the norms of a network by such as take statistics over all processes."""
+    """Replace the norms of a network by norms that take statistics over all processes."""
     if (device := next(model.parameters()).device).type != "cuda":
         raise ConfigError(f"sync_bn=True: torch synchronizes norms between GPUs alone, leave it out on device={device}")
+    base = nn.modules.batchnorm._BatchNorm
+    for name, m in model.named_modules():
+        if isinstance(m, base) and not isinstance(m, nn.SyncBatchNorm) and type(m).forward is not base.forward:
+            kind = type(m).__name__
+            raise ConfigError(f"sync_bn=True: {name} is a {kind}, which does more than a norm; leave sync_bn out")
     nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 

@@ -103,7 +103,7 @@ class TrainerHooks:
 
     def preprocess_batch(self, batch: Batch) -> Batch:
         """Images (B, 3, H, W) uint8 to 0..1 float on the device, with `multi_scale` in another size each iteration."""
-        images = batch["img"].to(self.device, non_blocking=True).float() / 255
+        images = batch["img"].to(self.device, non_blocking=self.device.type == "cuda").float() / 255
         if self.args.multi_scale:
             shape = varied_shape(self.args, self.iteration, images.shape[2:], self.model.max_stride)
             images = F.interpolate(images, shape, mode="bilinear", align_corners=False)

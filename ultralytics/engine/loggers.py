@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, float | int | None]
 
 WIDE, NARROW = 11, 6  # characters of a column of the progress bar
-SHOWN_EVERY = 10  # batches from one set of losses on the bar to the next: to read them, the host waits for the GPU
+SHOWN_EVERY = 10  # batches from one set of losses on the bar to the next, on a GPU
 BAR_FORMAT = "{desc} |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
 METER = 36  # characters of that beside the columns and the two numbers of batches, with hours and a short bar
 
@@ -71,6 +71,11 @@ def run_header(device: torch.device) -> str:
         what = f"{platform.processor() or platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return f"ultralytics {__version__} in {ROOT}, {versions}, {device} ({what})"
+
+
+def is_shown(i: int, batches: int, device: torch.device) -> bool:
+    """Whether the bar shows the losses of batch `i`: on a GPU not each time, as the host waits to read them."""
+    return device.type != "cuda" or i % SHOWN_EVERY == 0 or i + 1 == batches
 
 
 def progress_columns(trainer: "BaseTrainer", batch: Mapping | None = None) -> str:

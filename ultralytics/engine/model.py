@@ -259,8 +259,9 @@ class YOLO(nn.Module):
             return self.trainer.best if checked.save else None, metrics
 
         device = checked.device
-        if checked.resume is True and device is None and self.ckpt is not None:  # the run has its own
-            device = self.ckpt.args.get("device")
+        if checked.resume and device is None:  # the run has its own
+            saved = self.ckpt if checked.resume is True else load_checkpoint(Path(checked.resume))
+            device = saved.args.get("device") if saved is not None else None
         best, self.metrics = in_processes(device, checked.save, run)
         if best is not None:
             self._open(best)

@@ -16,7 +16,8 @@ Scores = dict[str, dict[str, float] | None]
 
 
 def train_each(options: Options, make_trainer: Callable[[Options], BaseTrainer]) -> Scores:
-    """Final metrics by dataset; None for one on which training failed, which does not keep the others from it.
+    """Final metrics by dataset; None for one on which training failed, which does not keep the others from it;
+    in several processes the first failure ends all.
 
     The folder `multitrain`, or `name`, gets a run folder a dataset and all metrics as multitrain_results.json.
     """
@@ -35,6 +36,8 @@ def train_each(options: Options, make_trainer: Callable[[Options], BaseTrainer])
         try:
             scores[key] = dict(make_trainer(own).train().results_dict)
         except YOLOError as exc:
+            if distributed.started():  # the others may not have failed, and would wait for this one
+                raise
             LOGGER.error(f"{data} skipped: {exc}")
             scores[key] = None
     text = json.dumps(scores, indent=2)

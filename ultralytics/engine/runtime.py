@@ -87,6 +87,8 @@ def use_channels_last(model: nn.Module) -> None:
     try:
         with torch.random.fork_rng(devices=()), torch.no_grad():
             trial(image)
+    except torch.cuda.OutOfMemoryError:
+        raise
     except RuntimeError as exc:
         reason = str(exc).partition("\n")[0]
         LOGGER.info(f"channels_last is off, as a block does not take maps in that memory format: {reason}")
@@ -194,7 +196,7 @@ class FusedCopy:
         parts = list(chain.from_iterable((module, *vars(module).values()) for module in modules))
         state = (device, dtype, channels_last, *fingerprint(modules))
         if state != self._state or len(parts) != len(self._parts) or not all(map(is_, parts, self._parts)):
-            self._copy = deepcopy(model).eval().fuse(verbose=False).to(device, dtype)
+            self._copy = deepcopy(model).eval().cpu().fuse(verbose=False).to(device, dtype)
             self._parts, self._state = parts, state
             if channels_last:
                 use_channels_last(self._copy)

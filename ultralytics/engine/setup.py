@@ -178,7 +178,7 @@ def resume_point(path: Path, given: dict[str, object]) -> ResumePoint:
     """Point where the last.pt at `path` was written; `given` may change a few options of the run (ConfigError)."""
     if path.suffix in (".yaml", ".yml") or path == Path():
         raise ConfigError(
-            f"resume=True resumes the run of the last.pt that is the model, and that is {path.name or 'not given'}: "
+            f"resume=True resumes the run of the last.pt that YOLO() was given, and that was {path.name or 'nothing'}: "
             "write resume=runs/train/exp/weights/last.pt"
         )
     checkpoint = load_checkpoint(path)

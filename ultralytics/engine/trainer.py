@@ -274,7 +274,7 @@ class BaseTrainer(TrainerHooks):
                     if self.iteration - self.last_step >= self.schedule.at(self.iteration).accumulate:
                         self.optimizer_step()
                         self.last_step = self.iteration
-                if self.args.verbose and (i % loggers.SHOWN_EVERY == 0 or i + 1 == self.batches):
+                if self.args.verbose and loggers.is_shown(i, self.batches, self.device):
                     bar.set_description_str(loggers.progress_columns(self, batch), refresh=False)
                 self.callbacks.run("on_train_batch_end", self)
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
@@ -403,7 +403,7 @@ class BaseTrainer(TrainerHooks):
             model.load_state_dict(distributed.first(lambda: load_checkpoint(self.best).state_dict))
             LOGGER.info(f"the best weights, {self.best}, of epoch {self.best_epoch + 1}:")
         # As YOLO(best.pt).val() does it, `half` included.
-        network = deepcopy(model).fuse(verbose=False).to(inference_dtype(self.args, self.device))
+        network = deepcopy(model).cpu().fuse(verbose=False).to(self.device, inference_dtype(self.args, self.device))
         self.validator.subject = model, self.best if self.args.save else None
         with (recorder := routing.Recorder(network))():  # what the routers of DynamicConv choose meanwhile
             self.validator(model=network)

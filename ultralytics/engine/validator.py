@@ -170,7 +170,8 @@ class BaseValidator:
 
     def preprocess(self, batch: Batch) -> Batch:
         """Images (B, 3, H, W) uint8 to 0..1 on the network's device, in its precision."""
-        return batch | {"img": batch["img"].to(self.device, non_blocking=True).to(self.dtype) / 255}
+        images = batch["img"].to(self.device, non_blocking=self.device.type == "cuda")
+        return batch | {"img": images.to(self.dtype) / 255}
 
     def postprocess(self, preds: Outputs) -> list:
         """Outputs of the network to one prediction an image, for detection by NMS."""

@@ -112,7 +112,7 @@ def _nms(boxes: Tensor, scores: Tensor, iou_thres: float, max_det: int) -> Tenso
             keep = nms(boxes, scores, iou_thres)
         return keep[:max_det]
     # The same boxes as torchvision's, without its import, which takes longer than the first image.
-    x1, y1, x2, y2 = corners = np.ascontiguousarray(boxes.numpy().T)
+    x1, y1, x2, y2 = corners = np.ascontiguousarray(boxes.detach().numpy().T)
     area = (x2 - x1) * (y2 - y1)
 
     def similar(above: np.ndarray, below: np.ndarray) -> np.ndarray:

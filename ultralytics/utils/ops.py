@@ -313,8 +313,8 @@ def is_kpt_shape(value: object) -> bool:
 def upload(x: Tensor, device: torch.device) -> Tensor:
     """A tensor on a device; from the CPU to a GPU by pinned memory, for which nobody waits."""
     if device.type == "cuda" and x.device.type == "cpu":
-        x = x.pin_memory()
-    return x.to(device, non_blocking=True)
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)  # on MPS a copy without waiting may read memory that is free again
 
 
 def convert_torch2numpy_batch(batch: Tensor) -> np.ndarray:

@@ -166,9 +166,7 @@ class DetectEvaluator:
         if plots:
             for normalize in (False, True):
                 self.metrics.confusion_matrix.plot(normalize, self.save_dir)
-            box = self.metrics.box
-            conf = box.conf if np.any(box.f1_curve) else 0.25  # without a hit no confidence is the best
-            errors = [image.above(conf) for image in self.errors]
+            errors = [image.above(self.metrics.box.conf) for image in self.errors]
             write_errors(self.save_dir / "errors.csv", errors, self.names)
             draw_errors(self.save_dir / "errors.png", errors, self.names, read_image)
         if self.final and self.options.save_json:
