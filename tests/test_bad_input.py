@@ -28,6 +28,7 @@ from ultralytics.data.images import check_image, read_image
 from ultralytics.data.labels.cache import load_cache, save_cache
 from ultralytics.data.labels.store import LabelStore
 from ultralytics.engine.loggers import ResultsTable
+from ultralytics.utils.charts.training import plot_results
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError, DatasetError, SourceError, TrainingError, YOLOError
 from ultralytics.utils.files import expand_user, why_no_path
@@ -235,7 +236,8 @@ def test_a_damaged_table_of_results_does_not_stop_a_resumed_run(stopped, damage,
     last = stopped()
     table = last.parents[1] / "results.csv"
     table.write_bytes(damage(table.read_bytes()))
-    YOLO(last).train(resume=True, plots=True)
+    YOLO(last).train(resume=True)
+    plot_results(table)
     rows = ResultsTable(table)
     rows.resume(9)
     assert [row["epoch"] for row in rows.rows] == ["1", "2"][-kept:]

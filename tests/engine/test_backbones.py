@@ -51,7 +51,9 @@ def save_weights(kind: str, file: Path) -> None:
     torch.save(network.state_dict(), file)
 
 
-@pytest.mark.parametrize(("kind", "text"), [("timm", TIMM), ("torchvision", TORCHVISION)])
+@pytest.mark.parametrize(
+    ("kind", "text"), [("timm", TIMM), pytest.param("torchvision", TORCHVISION, marks=pytest.mark.long)]
+)
 def test_from_weights_of_a_backbone_over_a_resumed_run_to_torchscript(kind, text, train, tmp_path, monkeypatch):
     def refuse(*_):
         raise AssertionError("a connection was opened")

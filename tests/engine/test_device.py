@@ -70,7 +70,10 @@ def classify(folder, **options):
     return task_run(folder, "classify", CLASSIFIER) | {"device": 0} | options
 
 
-@pytest.mark.parametrize("task", TASKS)
+LONG = {"segment", "pose"}  # obb and detect have what they have
+
+
+@pytest.mark.parametrize("task", [pytest.param(t, marks=pytest.mark.long) if t in LONG else t for t in TASKS])
 def test_training_resume_validation_prediction_and_export(task, gpu, tracing_on_the_cpu, tmp_path):
     """With static and dynamic convolutions, in float16 with scaled gradients; the host waits where it must."""
     small = {"device": 0, "batch": 2, "nbs": 2, "fraction": 0.34, "mosaic": 0.0, "verbose": False}

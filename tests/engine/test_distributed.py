@@ -104,6 +104,7 @@ def test_two_processes_learn_what_one_does(tmp_path, tasks):
         assert [float(v or 0) for v in other.values()] == pytest.approx([float(v or 0) for v in row.values()], rel=1e-4)
 
 
+@pytest.mark.long
 def test_two_and_three_processes_measure_norms_and_images_as_one_does(tmp_path):
     """Losses with means over a batch; norms that are synchronized; each image measured once, to the last detection."""
     options = write_task(folder := tmp_path / "detect", "detect")
@@ -127,6 +128,7 @@ def test_two_and_three_processes_measure_norms_and_images_as_one_does(tmp_path):
                 np.testing.assert_allclose(other, part, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_run_whose_process_is_killed_ends_and_resumes_exactly(tmp_path, caplog):
     """With norms that learn and gradients that are pending; another number of processes goes on, too, and says so."""
     options = write_task(folder := tmp_path / "detect", "detect")
@@ -160,6 +162,7 @@ model.train(**{options!r})
 """
 
 
+@pytest.mark.long
 def test_device_runs_the_script_in_processes_and_says_why_one_failed(tmp_path):
     options = write_task(folder := tmp_path / "detect", "detect") | {"device": "cpu,cpu"}
     script = tmp_path / "script.py"
