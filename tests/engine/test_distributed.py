@@ -86,7 +86,11 @@ def assert_close_weights(one: dict[str, Any], several: dict[str, Any], relative:
         assert difference <= relative * weight.double().norm() + 1e-9, name
 
 
-@pytest.mark.parametrize("tasks", [("detect", "classify"), ("segment", "pose", "obb")], ids="-".join)
+@pytest.mark.parametrize(
+    "tasks",
+    [("detect", "classify"), pytest.param(("segment", "pose", "obb"), marks=pytest.mark.long)],
+    ids="-".join,
+)
 def test_two_processes_learn_what_one_does(tmp_path, tasks):
     """Plain networks with a step a batch, dynamic ones with one in three."""
     runs = {}
