@@ -246,3 +246,9 @@ def test_the_largest_batch(monkeypatch):
 def test_batch_minus_one_on_a_cpu(train, caplog):
     assert train(epochs=1, batch=-1).trainer.batch_size == 16
     assert "batch=-1: using 16" in caplog.text
+
+
+def test_an_older_name_is_told_once(train, network, caplog):
+    train(YOLO(network), epochs=1, label_smoothing=0.1, line_thickness=3)
+    told = [line for line in caplog.messages if "label_smoothing" in line or "line_thickness" in line]
+    assert len(told) == 2

@@ -75,7 +75,8 @@ class ShareSampler(BatchSampler):
 class Loader(DataLoader):
     """Batches of one epoch after another, or shares of them; the dataset's `collate` says what is in them.
 
-    Where processes have shares, a batch says how many images the `whole` has, and whether its own are `counts`.
+    Where processes share a batch, `whole` is the number of images in all of it, and `counts` says whether this share
+    counts.
     """
 
     def set_epoch(self, epoch: int) -> None:
@@ -87,7 +88,7 @@ class Loader(DataLoader):
         batches = super().__iter__()
         try:
             for i, batch in enumerate(batches if self.num_workers else ahead(batches)):
-                if processes > 1:
+                if processes > 1 and isinstance(batch, dict):  # a pasted dataset may have others
                     whole = range(min(size, images - i * size))
                     batch |= {"whole": len(whole), "counts": bool(whole[share_of(len(whole), rank, processes)])}
                 yield batch

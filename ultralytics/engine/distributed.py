@@ -83,7 +83,7 @@ def meeting_point() -> tuple[Any, int, int]:
 
 @contextmanager
 def session() -> Iterator[None]:
-    """Part the processes at the end of a run; where another one has ended, wait to be ended, too."""
+    """Disconnect the processes at the end of a run; where another one has ended, wait to be ended, too."""
     try:
         yield
     except RuntimeError as exc:
@@ -122,7 +122,7 @@ def wait() -> None:
 
 
 def check(batch: int, run_dir: Path) -> None:
-    """Refuse, by a ConfigError, a batch without an image for every process, and a run folder that one does not see."""
+    """Raise ConfigError for a batch without an image for every process, or a run folder that one does not see."""
     if batch < (processes := process_rank()[1]):
         raise ConfigError(f"batch={batch}: it is that of all {processes} processes together; give at least {processes}")
     if not run_dir.is_dir():
@@ -148,7 +148,7 @@ def mean_losses(loss: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     return means[0], means[1:]
 
 
-_named: set[str] = set()  # parameters without gradient that were told of
+_named: set[str] = set()  # parameters without gradient that have been named
 
 
 def average_gradients(model: nn.Module) -> dict[str, Tensor]:

@@ -79,7 +79,7 @@ class TrainerHooks:
         self.model.names = self.data["names"]
 
     def get_dataloader(self, dataset_path: object, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Loader:
-        """Loader of a split, of `build_dataset`; `rank` is 0: which share of a batch is whose, the loader knows."""
+        """Loader of a split, of `build_dataset`; `rank` is 0, as the loader knows which share of a batch is whose."""
         with first_of_machine():
             dataset = self.build_dataset(dataset_path, mode, batch_size)
         return build_loader(dataset, self.args.workers, pin_memory=self.device.type == "cuda")

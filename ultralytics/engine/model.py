@@ -244,8 +244,9 @@ class YOLO(nn.Module):
         checked = self.resolve("train", options)
 
         def make_trainer(own: Options) -> BaseTrainer:
-            # An option that is None was chosen as well, though it does not count as given.
-            whole = self.overrides | options | {name: getattr(own, name) for name in own.given}
+            # An option that is None was chosen as well, though it does not count as given; older names are translated.
+            chosen = {name: None for name, value in options.items() if value is None}
+            whole = self.overrides | chosen | {name: getattr(own, name) for name in own.given}
             given = options if own.resume else whole  # a resumed run has its own, of which `options` may change a few
             overrides = given | {"task": self.task, "model": str(self.ckpt_path or own.model)}
             self.trainer = (trainer or BaseTrainer)(overrides=overrides, _callbacks=self.callbacks)
