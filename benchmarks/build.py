@@ -1,4 +1,4 @@
-"""Time to build yolov8n and yolov8x in this tree and in an earlier commit, in turns: A B A B.
+"""Processor time to build yolov8n and yolov8x in this tree and in an earlier commit, in turns: A B A B.
 
 usage: OMP_NUM_THREADS=1 python benchmarks/build.py [COMMIT [BUILDS]]       default ea36954 and 20; let nothing else run
 
@@ -18,9 +18,9 @@ BUILDER = """
 import sys, time
 from ultralytics.nn.tasks import DetectionModel
 for line in sys.stdin:
-    start = time.perf_counter()
+    start = time.process_time()
     DetectionModel(line.strip(), verbose=False)
-    print(time.perf_counter() - start, flush=True)
+    print(time.process_time() - start, flush=True)
 """
 
 
@@ -33,7 +33,7 @@ class Tree:
         self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def build(self, name: str) -> float:
-        """Seconds of a build."""
+        """Processor seconds of a build, which is one thread."""
         self.process.stdin.write(f"{name}\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())

@@ -79,12 +79,17 @@ def probe(layer: nn.Module, x: Any, training: bool = False) -> Any:
 @contextmanager
 def unchanged(layer: nn.Module, replace: Callable[[Tensor], Tensor], training: bool) -> Iterator[None]:
     """Let a layer run on other parameters and buffers, and afterwards give every module the attributes it had."""
-    before, containers = [], []
+    before, filled, empty = [], [], []
     for module in layer.modules():
         attributes = vars(module)
-        before.append((attributes, dict(attributes)))
-        # Lists and dicts of a module, such as its buffers or a cache, as they are now.
-        containers += [(value, value.copy()) for value in attributes.values() if isinstance(value, CONTAINERS)]
+        before.append((attributes, attributes.copy()))
+        # Lists and dicts of a module, such as its buffers or a cache, as they are now; most are torch's, and empty.
+        for value in attributes.values():
+            if isinstance(value, CONTAINERS):
+                if value:
+                    filled.append((value, value.copy()))
+                else:
+                    empty.append(value)
     twins: dict[int, Tensor] = {}  # a tensor that two modules share stays one
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()
     try:
@@ -103,7 +108,9 @@ def unchanged(layer: nn.Module, replace: Callable[[Tensor], Tensor], training: b
         for attributes, original in before:
             attributes.clear()
             attributes.update(original)
-        for container, original in containers:
+        for container in empty:
+            container.clear()
+        for container, original in filled:
             container.clear()
             (container.extend if isinstance(container, list) else container.update)(original)
         torch.set_rng_state(states[0])
