@@ -33,8 +33,8 @@ from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:  # the loops are imported when they are asked for: `from ultralytics import YOLO` stays quick
-    from ultralytics.engine.multitrain import Scores
     from ultralytics.engine.predictor import BasePredictor
+    from ultralytics.engine.setup import Scores
     from ultralytics.engine.trainer import BaseTrainer
     from ultralytics.engine.validator import BaseValidator
     from ultralytics.models.yolo.task import Metrics, Task
@@ -227,8 +227,9 @@ class YOLO(nn.Module):
         `trainer` is a class of your own, such as a subclass of DetectionTrainer (engine/hooks.py).
         `augmentations` are the user's own steps for training images (`Transform` in data/augment.py). `resume=True`
         continues the run of the last.pt this was made of, `resume="path/last.pt"` that of another one. For a list of
-        datasets see engine/multitrain.py: the network stays as it is. With several devices, such as device="0,1", this
-        script runs once in a process for each, as far as this call, and goes on here when they are done.
+        datasets see `train_each` in engine/setup.py: the network stays as it is. With several devices, such as
+        device="0,1", this script runs once in a process for each, as far as this call, and goes on here when they are
+        done.
 
         `train(True)` and `train(False)` are those of an nn.Module: they set the network's mode, and give this back.
         """
@@ -237,7 +238,7 @@ class YOLO(nn.Module):
             self.training = trainer
             return self
         from ultralytics.engine.distributed import in_processes
-        from ultralytics.engine.multitrain import train_each
+        from ultralytics.engine.setup import train_each
         from ultralytics.engine.trainer import BaseTrainer
 
         self._layers("train")

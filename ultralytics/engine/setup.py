@@ -1,14 +1,16 @@
 """What training and validation need before their first batch: dataset, run folder, network, resume point, loaders.
 
-Functions of their arguments alone: none knows the trainer.
+Functions of their arguments alone: none knows the trainer. `train_each` begins a run for each of several datasets.
 """
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from ultralytics.cfg import Options, check_values, get_options
 from ultralytics.cfg.options import OPTIONS, Method
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.utils import DatasetInfo
-from ultralytics.engine.distributed import is_first
+from ultralytics.engine import distributed
 from ultralytics.engine.runtime import RuntimeSettings
 from ultralytics.engine.state import check_training_state
 from ultralytics.models.yolo.task import Task
@@ -28,10 +30,15 @@ from ultralytics.nn.model_yaml import without_weights
 from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
-from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
-from ultralytics.utils.files import increment_path, load_yaml, save_yaml
+from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, YOLOError
+from ultralytics.utils.files import atomic_write, increment_path, load_yaml, save_yaml, unused_name
+from ultralytics.utils.torch_utils import select_device
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
 
 Given = str | Path | Options | Mapping[str, object] | SimpleNamespace | None  # options as a caller has them
+Scores = dict[str, dict[str, float] | None]  # final metrics by dataset
 
 # Options that may differ when a run is resumed; any other would make it another run.
 # `cache` is among them for a run that was killed for lack of memory; with True or without, mosaics differ in partners.
@@ -100,7 +107,7 @@ def init_run_dir(options: Options) -> Path:
 
 def start_run_dir(run_dir: Path, options: Options) -> None:
     """Write args.yaml, which `cfg` takes again, and remove what a killed run was writing; the first process does."""
-    if not is_first():
+    if not distributed.is_first():
         return
     for folder in (run_dir / "weights", run_dir):
         for leftover in folder.glob(".*.tmp"):
@@ -289,3 +296,38 @@ def varied_shape(options: Options, iteration: int, shape: Sequence[int], stride:
     spread = rng.uniform(-options.multi_scale, options.multi_scale)
     factor = round_to_stride(options.imgsz * (1 + spread), stride) / max(shape)
     return [max(math.ceil(edge * factor / stride), 1) * stride for edge in shape]
+
+
+# Several datasets ------------------------------------------------------------------------------------------------
+
+
+def train_each(options: Options, make_trainer: "Callable[[Options], BaseTrainer]") -> Scores:
+    """Final metrics by dataset; None for one on which training failed, which does not keep the others from it;
+    in several processes the first failure ends all.
+
+    The folder `multitrain`, or `name`, gets a run folder a dataset and all metrics as multitrain_results.json.
+    """
+    if options.resume:
+        raise ConfigError("resume: give the last.pt of one run, as resume=runs/train/multitrain/NAME/weights/last.pt")
+    name = options.name if "name" in options.given else "multitrain"
+    distributed.join(options, select_device(options.device))
+    folder = distributed.first(lambda: increment_path(Path(options.project) / name, options.exist_ok))
+    scores: Scores = {}
+    taken: set[str] = set()
+    for number, data in enumerate(options.data, 1):
+        path = Path(data)
+        key = unused_name(path.parent.name if path.stem in ("data", "dataset") else path.stem, taken)
+        LOGGER.info(f"dataset {number} of {len(options.data)}: {data}")
+        own = options.replace(data=data, project=str(folder), name=key, exist_ok=True)
+        try:
+            scores[key] = dict(make_trainer(own).train().results_dict)
+        except YOLOError as exc:
+            if distributed.started():  # the others may not have failed, and would wait for this one
+                raise
+            LOGGER.error(f"{data} skipped: {exc}")
+            scores[key] = None
+    text = json.dumps(scores, indent=2)
+    if distributed.is_first():
+        atomic_write(folder / "multitrain_results.json", lambda file: file.write(text.encode()))
+    LOGGER.info(f"Results of all datasets saved to {folder}")
+    return scores

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.archive import Archive, open_archive
 from ultralytics.utils.errors import CheckpointError
 from ultralytics.utils.files import atomic_write, is_endless, nearest
-from ultralytics.utils.unpickling import Global, Record, TensorRef
+from ultralytics.utils.pickles.archive import Archive, open_archive
+from ultralytics.utils.pickles.unpickling import Global, Record, TensorRef
 
 FORMAT = "yolo-plain-1"
 _MAX_MODULES = 10_000  # modules that contain each other have no end

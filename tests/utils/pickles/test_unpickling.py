@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics.utils.errors import CheckpointError
-from ultralytics.utils.unpickling import Global, Record, Storage, TensorRef, load_plain
+from ultralytics.utils.pickles.unpickling import Global, Record, Storage, TensorRef, load_plain
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 PLAIN = st.recursive(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils.errors import CheckpointError
-from ultralytics.utils.unpickling import TensorRef, load_plain
+from ultralytics.utils.pickles.unpickling import TensorRef, load_plain
 
 _DTYPES = {
     "FloatStorage": torch.float32,

@@ -1,0 +1,1 @@
+"""Reads the pickles of checkpoints as data."""
