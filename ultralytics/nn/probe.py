@@ -79,17 +79,12 @@ def probe(layer: nn.Module, x: Any, training: bool = False) -> Any:
 @contextmanager
 def unchanged(layer: nn.Module, replace: Callable[[Tensor], Tensor], training: bool) -> Iterator[None]:
     """Let a layer run on other parameters and buffers, and afterwards give every module the attributes it had."""
-    before, filled, empty = [], [], []
+    before, containers = [], []
     for module in layer.modules():
         attributes = vars(module)
         before.append((attributes, attributes.copy()))
         # Lists and dicts of a module, such as its buffers or a cache, as they are now; most are torch's, and empty.
-        for value in attributes.values():
-            if isinstance(value, CONTAINERS):
-                if value:
-                    filled.append((value, value.copy()))
-                else:
-                    empty.append(value)
+        containers += [(v, v.copy() if v else None) for v in attributes.values() if isinstance(v, CONTAINERS)]
     twins: dict[int, Tensor] = {}  # a tensor that two modules share stays one
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()
     try:
@@ -108,11 +103,10 @@ def unchanged(layer: nn.Module, replace: Callable[[Tensor], Tensor], training: b
         for attributes, original in before:
             attributes.clear()
             attributes.update(original)
-        for container in empty:
+        for container, original in containers:
             container.clear()
-        for container, original in filled:
-            container.clear()
-            (container.extend if isinstance(container, list) else container.update)(original)
+            if original is not None:
+                (container.extend if isinstance(container, list) else container.update)(original)
         torch.set_rng_state(states[0])
         random.setstate(states[1])
         np.random.set_state(states[2])
