@@ -1,5 +1,6 @@
 """Fixtures for tests of networks."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -50,3 +51,10 @@ class Tree:
 def tree(tmp_path: Path) -> Tree:
     """An editable copy of the package."""
     return Tree(tmp_path)
+
+
+@pytest.fixture
+def warnings(caplog):
+    """Texts of warnings logged so far."""
+    caplog.set_level(logging.WARNING, "ultralytics")
+    return lambda: [record.getMessage() for record in caplog.records]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.nn.described import describe
 from ultralytics.nn import tasks
 from ultralytics.nn.model_yaml import without_weights
 from ultralytics.nn.modules import DFL, Bottleneck, Detect
@@ -14,13 +15,6 @@ from ultralytics.nn.tasks import ClassificationModel, DetectionModel, model_from
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.tal import dist2bbox, make_anchors
-
-HEAD = [[[-1], 1, "Detect", ["nc"]]]
-
-
-def describe(*backbone, head=HEAD, **keys):
-    """A model YAML as a mapping."""
-    return {"nc": 2, "yaml_file": "mine.yaml", "backbone": list(backbone), "head": list(head)} | keys
 
 
 def build(*backbone, **keys):

@@ -9,24 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from tests.nn.described import describe, layers
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.probe import probe
-from ultralytics.nn.tasks import DetectionModel, parse_model
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelError
 
-HEAD = [[[-1], 1, "Detect", ["nc"]]]
 SCALES = {"scales": {"n": [0.5, 0.5, 64]}, "scale": "n"}
-
-
-def describe(*backbone, head=HEAD, **keys):
-    """A model YAML as a mapping."""
-    return {"nc": 2, "yaml_file": "mine.yaml", "backbone": list(backbone), "head": list(head)} | keys
-
-
-def layers(*backbone, **keys):
-    """Its layers."""
-    return parse_model(describe(*backbone, **keys), 3, verbose=False)[0]
 
 
 def mistake(*backbone, **keys):

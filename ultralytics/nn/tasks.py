@@ -65,6 +65,7 @@ from .transfer import Transfer, transfer
 from .weights import (
     attempt_load_one_weight,
     attempt_load_weights,
+    find_task,
     guess_model_task,
     load_checkpoint,
     model_from_checkpoint,
@@ -214,17 +215,6 @@ def find_module(name: str) -> type[nn.Module]:
     if not isinstance(found, type):
         raise addons.unknown_name(name, () if PREFIX.match(name) else {**known, **others})
     return found
-
-
-def find_task(d: dict[str, Any]) -> str:
-    """Task of the network of a model YAML: that of its last row, the head."""
-    i, row = len(rows(d)) - 1, rows(d)[-1]
-    with diagnostics.row_context(d, i, row):
-        read_row(row, i, row_names(rows(d)))
-        task = getattr(find_module(row[2]), "task", None)
-        if not isinstance(task, str):
-            raise ModelError(f"the last row must be a head, such as Detect: {row[2]} has no `task`")
-    return task
 
 
 def register_module(cls: type[nn.Module], repeats: bool = False) -> type[nn.Module]:
@@ -386,16 +376,7 @@ class BaseModel(nn.Module):
     def load(
         self, weights: Checkpoint | Mapping[str, Any] | nn.Module, verbose: bool = False, seed: int = 0
     ) -> Transfer:
-        """Take over what weights have for this network (nn/transfer/); logs each row if `verbose`.
-
-        They are a Checkpoint, a state dict, another network, or a dict with that as `model`. Entries without a
-        counterpart keep their values. `seed` decides the noise that makes experts differ.
-        """
-        if isinstance(weights, Mapping) and isinstance(weights.get("model"), nn.Module):
-            weights = weights["model"]
-        if isinstance(weights, nn.Module):
-            yaml, names = getattr(weights, "yaml", None), getattr(weights, "names", None)
-            weights = Checkpoint(weights.state_dict(), yaml, names=names)
+        """Take over what weights have for this network, see `transfer`; logs each row if `verbose`."""
         done = transfer(self, weights, seed)
         LOGGER.info(str(done))
         for line in done.details() if verbose else done.summary():

@@ -1,4 +1,4 @@
-"""Networks out of weights files, by the names that the public package gives these functions in nn/tasks.py."""
+"""Networks out of weights files, and their tasks, by the names of the public package's functions in nn/tasks.py."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,21 +13,32 @@ from ultralytics.utils.checkpoint import Checkpoint
 from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint
 from ultralytics.utils.errors import CheckpointError, ModelError
 
-from .model_yaml import without_weights, yaml_model_load
+from . import diagnostics
+from .model_yaml import rows, without_weights, yaml_model_load
+from .rows import read_row, row_names
 
 if TYPE_CHECKING:
     from .tasks import BaseModel, Cfg  # tasks.py imports this file, so what it defines is imported where it is used
 
+MAX_SIZE = 65_536  # layers, channels, classes or pixels in the YAML of a checkpoint
 _MISSING = object()
 
 
-MAX_SIZE = 65_536  # layers, channels, classes or pixels in the YAML of a checkpoint
+def find_task(d: dict[str, Any]) -> str:
+    """Task of the network of a model YAML: that of its last row, the head."""
+    from .tasks import find_module
+
+    i, row = len(rows(d)) - 1, rows(d)[-1]
+    with diagnostics.row_context(d, i, row):
+        read_row(row, i, row_names(rows(d)))
+        task = getattr(find_module(row[2]), "task", None)
+        if not isinstance(task, str):
+            raise ModelError(f"the last row must be a head, such as Detect: {row[2]} has no `task`")
+    return task
 
 
 def checkpoint_task(checkpoint: Checkpoint, path: str | Path) -> str:
     """Task of the network in a checkpoint; CheckpointError for weights without one."""
-    from .tasks import find_task
-
     if checkpoint.yaml is None:
         raise CheckpointError(
             f"{path} holds weights only: build their network first, YOLO('yolov8n.yaml').load('{path}')"
@@ -40,7 +51,7 @@ def guess_model_task(model: "BaseModel | Cfg") -> str:
 
     Raises ModelError for a YAML whose last row is no head, CheckpointError for a file without a network.
     """
-    from .tasks import BaseModel, find_task
+    from .tasks import BaseModel
 
     if isinstance(model, BaseModel):
         return model.task

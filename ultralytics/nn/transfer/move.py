@@ -22,12 +22,18 @@ COUNTER = "num_batches_tracked"  # of a norm
 
 
 @torch.no_grad()
-def transfer(model: nn.Module, weights: Checkpoint | Mapping[str, Tensor], seed: int = 0) -> Transfer:
+def transfer(model: nn.Module, weights: Checkpoint | Mapping[str, Any] | nn.Module, seed: int = 0) -> Transfer:
     """Give a network every weight that has a place in it, and leave the rest as it is.
 
-    The YAML and the names of a Checkpoint help: with them rows of equal shape are told apart, and classes that both
-    know by name find each other. `seed` decides the noise that makes experts differ.
+    The weights are a Checkpoint, a state dict, another network, or a dict with that as `model`. A YAML and names of
+    classes help: with them rows of equal shape are told apart, and classes that both know by name find each other.
+    `seed` decides the noise that makes experts differ.
     """
+    if isinstance(weights, Mapping) and isinstance(weights.get("model"), nn.Module):
+        weights = weights["model"]
+    if isinstance(weights, nn.Module):
+        yaml, names = getattr(weights, "yaml", None), getattr(weights, "names", None)
+        weights = Checkpoint(weights.state_dict(), yaml, names=names)
     checkpoint = weights if isinstance(weights, Checkpoint) else Checkpoint(dict(weights))
     return _Mover(model, checkpoint).move(seed)
 
