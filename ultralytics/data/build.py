@@ -7,7 +7,6 @@ from functools import partial
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -131,7 +130,7 @@ def worker_count(images: int, batch: int, workers: int) -> int:
     return min(workers, math.ceil(images / max(batch, 1)), os.cpu_count() or 1)
 
 
-def worker_settings(workers: int) -> dict[str, Any]:
+def worker_settings(workers: int) -> dict[str, object]:
     """Arguments of a DataLoader that concern its workers."""
     return {
         "num_workers": workers,
@@ -186,10 +185,10 @@ def build_dataloader(
 
 
 def build_yolo_dataset(
-    cfg: Options | SimpleNamespace | Mapping[str, Any],
+    cfg: Options | SimpleNamespace | Mapping[str, object],
     img_path: str | Path | Sequence[str | Path],
     batch: int,
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     mode: str = "train",
     rect: bool = False,
     stride: int = 32,
@@ -219,7 +218,7 @@ def build_yolo_dataset(
 
 
 def load_inference_source(
-    source: Any, batch: int = 1, vid_stride: int = 1, buffer: bool = False, channels: int = 3
+    source: object, batch: int = 1, vid_stride: int = 1, buffer: bool = False, channels: int = 3
 ) -> Batches:
     """Images of a source in batches, as scripts iterate them; images in memory are one batch."""
     if buffer:

@@ -4,7 +4,6 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,7 +59,7 @@ def convert_coco(
 
 def _rows(
     file: Path, segments: bool, keypoints: bool, cls91to80: bool
-) -> tuple[dict[int, dict[str, Any]], dict[int, list[str]]]:
+) -> tuple[dict[int, dict[str, object]], dict[int, list[str]]]:
     """Images of a COCO JSON by their number, and the rows of their label files."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -176,7 +176,7 @@ class Batches:
 class LoadImagesAndVideos(Batches):
     """Batches of images and videos by their path, folder, pattern or list."""
 
-    def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1, channels: int = 3) -> None:
+    def __init__(self, path: object, batch: int = 1, vid_stride: int = 1, channels: int = 3) -> None:
         super().__init__(load_source(path, vid_stride), batch, channels)
         self.files = [item.path for item in self.source.items]
         self.nf = len(self.files)
@@ -185,7 +185,7 @@ class LoadImagesAndVideos(Batches):
 class LoadPilAndNumpy(Batches):
     """One batch of images in memory, Pillow's and arrays."""
 
-    def __init__(self, im0: Any, channels: int = 3) -> None:
+    def __init__(self, im0: object, channels: int = 3) -> None:
         source = load_source(im0)
         super().__init__(source, len(source), channels)
         self.im0 = [self.image(frame) for frame in source]
@@ -228,7 +228,7 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
             yield item
 
 
-def load_source(source: Any, vid_stride: int = 1) -> Source:
+def load_source(source: object, vid_stride: int = 1) -> Source:
     """Frames to predict on, from whatever a user may pass as `source`; one that has been loaded stays as it is.
 
     A path, folder (all in its subfolders if it holds no image itself), pattern such as `shots/**/*.jpg`, image, video,

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     return {**data, **checked, **splits}
 
 
-def dataset_info(data: Mapping[str, Any]) -> DatasetInfo:
+def dataset_info(data: Mapping[str, object]) -> DatasetInfo:
     """Complete a description that a script made itself: paths as lists, names by index, `nc_in_files`, `channels`."""
     if "nc_in_files" in data:  # of load_data_yaml
         return dict(data)

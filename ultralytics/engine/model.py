@@ -337,7 +337,7 @@ class YOLO(nn.Module):
         self._layers("to")
         return super()._apply(fn, recurse)
 
-    def to(self, *args: Any, **kwargs: Any) -> "YOLO":
+    def to(self, *args: object, **kwargs: object) -> "YOLO":
         """Move the network to a device, such as "cpu" or 0, or to a float type, as `torch.nn.Module.to`."""
         if args and isinstance(args[0], str | int):
             args = (select_device(args[0]), *args[1:])

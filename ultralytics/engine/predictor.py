@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -164,7 +163,7 @@ class BasePredictor:
             im = self.task.preprocess([Frame(image, "") for image in im], self.model.max_stride)
         return im.to(self.model.device, self.model.dtype)
 
-    def inference(self, im: Tensor, *args: Any, **kwargs: Any) -> Outputs | tuple[Tensor, ...]:
+    def inference(self, im: Tensor, *args: object, **kwargs: object) -> Outputs | tuple[Tensor, ...]:
         """What the network makes of its input; with the option `embed`, vectors (C,). It gets further arguments."""
         if self.args.embed is not None:
             return self.model.predict(im, embed=self.args.embed)

@@ -22,7 +22,7 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
 
 
-def random_state() -> dict[str, Any]:
+def random_state() -> dict[str, object]:
     """State of the generators that a user's block may draw from: torch's, numpy's and Python's; tensors and numbers."""
     _, keys, position, has_gauss, cached = np.random.get_state()
     version, words, gauss = random.getstate()

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -41,7 +40,7 @@ def center_crop(side: int) -> Crop:
     return Compose([Resize(side, InterpolationMode.BILINEAR), CenterCrop(side)])
 
 
-def policy(name: str, interpolation: Any) -> Crop:
+def policy(name: str, interpolation: object) -> Crop:
     """torchvision's transform of the option `auto_augment`; ConfigError for another name."""
     from torchvision import transforms as t
 
@@ -258,7 +257,7 @@ class ClassificationDataset(ClassDataset):
         """File and class of every image."""
         return [(self.labels.file(i), int(c)) for i, c in enumerate(self.labels.cls)]
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor | int]:
         sample = super().__getitem__(key)
         return {"img": sample.img.float() / 255, "cls": sample.cls}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ultralytics.cfg.types import FRACTION, INVALID, choice, integer, list_of, number
 from ultralytics.utils.errors import DatasetError
@@ -21,7 +20,7 @@ RECIPE = {
 }
 
 
-def generate(wanted: Any, names: Mapping[int, str], folder: Path, file: Path) -> None:
+def generate(wanted: object, names: Mapping[int, str], folder: Path, file: Path) -> None:
     """Draw the dataset that the YAML `file` asks for into `folder`, unless that holds the very same one already.
 
     `wanted` is `shapes`, or a mapping whose `kind` is that, with settings of `draw_shapes` and of its `Recipe`, and
@@ -36,7 +35,7 @@ def generate(wanted: Any, names: Mapping[int, str], folder: Path, file: Path) ->
     draw_shapes(folder, **(_arguments(settings, names, file) if settings else {}))
 
 
-def _arguments(settings: Mapping[str, Any], names: Mapping[int, str], file: Path) -> dict[str, Any]:
+def _arguments(settings: Mapping[str, object], names: Mapping[int, str], file: Path) -> dict[str, object]:
     """Arguments of `draw_shapes` from the settings of a YAML and its classes, checked. Raises DatasetError."""
     from ultralytics.data.shapes.outlines import OUTLINES
     from ultralytics.data.shapes.paint import FILLS

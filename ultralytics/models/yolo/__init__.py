@@ -26,7 +26,7 @@ def task_class(name: str) -> "type[Task]":
     return getattr(import_module(f"{__name__}.{name}.task"), TASK_CLASSES[name])
 
 
-def settings_for(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def settings_for(task: str, settings: Mapping[str, object]) -> dict[str, object]:
     """Settings of a script with the task's own model, data and size wherever these are still the first task's."""
     shipped, own = task_class(next(iter(TASK_CLASSES))).default_settings, task_class(task).default_settings
     unedited = {name: own.get(name, value) for name, value in shipped.items() if settings.get(name) == value}

@@ -66,7 +66,7 @@ class Evaluator(Protocol):
         Where several processes have shares of the batches, `gather_images` (utils/processes.py) gives those of all.
         """
 
-    def paper(self) -> tuple[list[dict[str, Any]], list[str]]:
+    def paper(self) -> tuple[list[dict[str, object]], list[str]]:
         """Table of the finished metrics for paper.md, rows by column, all classes first, and notes on it."""
 
 
@@ -123,7 +123,7 @@ class Task(ABC):
 
     # The network -------------------------------------------------------------------------------------------------
 
-    def build_model(self, yaml: dict[str, Any]) -> BaseModel:
+    def build_model(self, yaml: dict[str, object]) -> BaseModel:
         """Build the network of a model YAML, without weights, for the classes of the dataset.
 
         A head that depends on more than their number, such as the keypoints of an object, is told here. Raises

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ class ClassifyEvaluator:
                 metrics.confusion_matrix.plot(normalize, metrics.save_dir)
         return metrics
 
-    def paper(self) -> tuple[list[dict[str, Any]], list[str]]:
+    def paper(self) -> tuple[list[dict[str, object]], list[str]]:
         """Rows and notes of paper.md: accuracies of all images and of each class."""
         m, (top1, top5) = self.metrics, self.metrics.mean_results()
         rows = [{"Class": "all", "Images": len(self.dataset), "Top-1": top1, "Top-5": top5}]
@@ -119,7 +119,7 @@ class ClassifyTask(Task):
         """Describe a folder with train/ and val/, which hold a folder for every class."""
         return load_class_folders(path, splits)
 
-    def build_model(self, yaml: dict[str, Any]) -> BaseModel:
+    def build_model(self, yaml: dict[str, object]) -> BaseModel:
         """Build the network of a model YAML for the classes of the dataset, with the dropout of the options."""
         model = super().build_model(yaml)
         for module in model.modules():
@@ -132,7 +132,7 @@ class ClassifyTask(Task):
         return v8ClassificationLoss()
 
     def dataset(
-        self, split: str, *, augment: bool, batch: int, transforms: Sequence[Callable] = (), **_: Any
+        self, split: str, *, augment: bool, batch: int, transforms: Sequence[Callable] = (), **_: object
     ) -> ClassDataset:
         """Dataset of a split; `stride` and `rect` mean nothing to squares."""
         shape = {"augment": augment, "batch": batch, "transforms": transforms}

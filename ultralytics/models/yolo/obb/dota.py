@@ -5,7 +5,6 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ from ultralytics.utils.files import atomic_write
 from ultralytics.utils.ops import xywhr2xyxyxyxy
 
 
-def to_dota_predictions(file: str | Path, detections: torch.Tensor) -> list[dict[str, Any]]:
+def to_dota_predictions(file: str | Path, detections: torch.Tensor) -> list[dict[str, object]]:
     """Rows of predictions.json of an image: (n, 7) center, width, height in pixels of the file, theta, score, class.
 
     `rbox` holds the first five of these, `poly` the corners x1, y1, … x4, y4; categories are numbered from 1.
@@ -34,7 +33,7 @@ def to_dota_predictions(file: str | Path, detections: torch.Tensor) -> list[dict
     ]
 
 
-def save_task1(folder: Path, rows: Iterable[Mapping[str, Any]], names: Mapping[int, str]) -> None:
+def save_task1(folder: Path, rows: Iterable[Mapping[str, object]], names: Mapping[int, str]) -> None:
     """Write Task1_<class>.txt for every class: image, score and the four corners of each detection, a line each."""
     lines: dict[int, list[str]] = {c: [] for c in names}  # a class without detections has a file, too, an empty one
     for row in rows:

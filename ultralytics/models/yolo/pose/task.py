@@ -100,7 +100,7 @@ class PoseTask(DetectTask):
         check_keypoints(data)
         return data
 
-    def build_model(self, yaml: dict[str, Any]) -> BaseModel:
+    def build_model(self, yaml: dict[str, object]) -> BaseModel:
         """Build the network of a model YAML for the classes and keypoints of the dataset."""
         shape, sigmas = self.data["kpt_shape"], self.data.get("kpt_oks_sigmas")
         if self.options.verbose and yaml.get("kpt_shape") != shape:
