@@ -70,10 +70,14 @@ def test_evaluation_from_files(tmp_path):
     (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
     save_predictions(tmp_path / "predictions.json", rows)
     result = evaluate_coco(tmp_path / "truth.json", tmp_path / "predictions.json")
+    assert result.pop("by_size") == {"small": 1, "medium": 1, "large": -1}
     assert result == {"AP": 1, "AP50": 1, "AP75": 1, "per_class": {1: 1, 2: 1}}  # no bird, no AP of birds
-    assert evaluate_coco(truth, rows[:1]) == {"AP": 0.5, "AP50": 0.5, "AP75": 0.5, "per_class": {1: 1, 2: 0}}
+    half = evaluate_coco(truth, rows[:1])
+    assert half.pop("by_size") == {"small": 0, "medium": 1, "large": -1}
+    assert half == {"AP": 0.5, "AP50": 0.5, "AP75": 0.5, "per_class": {1: 1, 2: 0}}
     assert evaluate_coco(truth, [])["AP"] == 0
-    assert evaluate_coco(coco_ground_truth(IMAGES[1:], NAMES), []) == {"AP": 0, "AP50": 0, "AP75": 0, "per_class": {}}
+    none = evaluate_coco(coco_ground_truth(IMAGES[1:], NAMES), [])
+    assert set(none.pop("by_size").values()) == {-1} and none == {"AP": 0, "AP50": 0, "AP75": 0, "per_class": {}}
 
 
 def test_more_than_a_hundred_detections_count():

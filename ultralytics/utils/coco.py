@@ -146,9 +146,9 @@ def evaluate_coco(
     """COCO's AP, at most 300 detections per image and category; the first two arguments may be JSON files.
 
     `kind` is what the overlap is measured of: "bbox", boxes, "segm", masks, or "keypoints", which have `sigmas`.
-    Returns `AP` (mean over IoU 0.50:0.05:0.95), `AP50`, `AP75` and `per_class`, the AP of each category id that has
-    ground truth. Raises DatasetError for a file that is not such JSON, and for a prediction on an unknown image or
-    category.
+    Returns `AP` (mean over IoU 0.50:0.05:0.95), `AP50`, `AP75`, `per_class`, the AP of each category id that has
+    ground truth, and `by_size`, the AP of small, medium and large objects, -1 where there are none. Raises DatasetError
+    for a file that is not such JSON, and for a prediction on an unknown image or category.
     """
     library = import_extra("faster_coco_eval", "coco")
     truth, predictions = _content(truth, dict), _content(predictions, list)
@@ -164,6 +164,8 @@ def evaluate_coco(
     annotations, detections = (
         [{**row, "image_id": numbers[row["image_id"]]} for row in rows] for rows in (truth["annotations"], predictions)
     )
+    if kind != "bbox":  # the evaluator would take the area of a mask to be that of its box
+        detections = [{key: value for key, value in row.items() if key != "bbox"} for row in detections]
     objects = library.COCO({"images": images, "annotations": annotations, "categories": truth["categories"]})
     evaluator = library.COCOeval_faster(objects, objects.loadRes(detections), iouType=kind)
     evaluator.params.maxDets = [MAX_DETS]
@@ -172,13 +174,15 @@ def evaluate_coco(
     evaluator.evaluate()
     evaluator.accumulate()
 
-    ap = evaluator.eval["precision"][:, :, :, 0, 0].mean(1)  # (IoU, recall, category) of all sizes -> (IoU, category)
-    measured = ap[0] >= 0  # -1: a category without ground truth
-    ap, ids = ap[:, measured], np.asarray(evaluator.params.catIds)[measured].tolist()
+    everything, *sized = np.moveaxis(evaluator.eval["precision"][..., 0].mean(1), 2, 0)  # (IoU, category) by size
+    measured = everything[0] >= 0  # -1: a category without ground truth
+    ap, ids = everything[:, measured], np.asarray(evaluator.params.catIds)[measured].tolist()
     means = {"AP": ap, "AP50": ap[0], "AP75": ap[5]}
+    by_size = zip(evaluator.params.areaRngLbl[1:], sized, strict=True)
     return {
         **{name: float(values.mean()) if ids else 0.0 for name, values in means.items()},
         "per_class": dict(zip(ids, ap.mean(0).tolist(), strict=True)),
+        "by_size": {size: float(one[:, one[0] >= 0].mean()) if (one[0] >= 0).any() else -1.0 for size, one in by_size},
     }
 
 

@@ -300,3 +300,5 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path, caplog):
     assert ours.pose.map == pytest.approx(theirs["AP"], abs=0.01)
     assert ours.pose.map50 == pytest.approx(theirs["AP50"], abs=0.01)
     assert "COCO, keypoints" in caplog.text and theirs["AP"] > 0.5
+    by_size = {size: ours.results_dict[f"metrics/mAP50-95-{size}(P)"] for size in ("medium", "large")}
+    assert by_size == pytest.approx(theirs["by_size"], abs=1e-6) and len(set(by_size.values())) == 2

@@ -249,6 +249,9 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path):
     evaluator = SegmentTask(get_options({}), found).evaluator(images, tmp_path, 1, False)
     truth = coco.coco_ground_truth(map(evaluator.truth, range(len(images))), model.names)
     theirs = coco.evaluate_coco(truth, rows, "segm")
+    by_size = {size: validated.results_dict[f"metrics/mAP50-95-{size}(M)"] for size in ("small", "medium", "large")}
+    assert by_size == pytest.approx(theirs["by_size"], abs=1e-4)
+    assert by_size["medium"] > by_size["small"] > 0 > by_size["large"]
 
     metrics = SegmentMetrics(model.names)
     for i in range(len(images)):

@@ -3,7 +3,7 @@
 Legend: M objects and N detections of an image, n detections of a class, T IoU thresholds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,12 +20,13 @@ class APBySize:
     """AP50-95 of every size, from images that are added one by one.
 
     Objects of another size are neither wanted nor wrong: a detection that takes one does not count, nor does one of
-    another size that takes none. Areas are those of boxes; COCO's annotations have those of masks.
+    another size that takes none. So an area of -1 leaves an object out. Boxes are judged by their own areas, where
+    COCO's annotations have those of masks.
     """
 
-    def __init__(self) -> None:
-        self._detections: dict[str, list[np.ndarray]] = {size: [] for size in SIZES}  # (N, 2 + 2T) class, conf, flags
-        self._objects: dict[str, list[np.ndarray]] = {size: [] for size in SIZES}  # classes of those of the size
+    def __init__(self, sizes: Sequence[str] = tuple(SIZES)) -> None:
+        self._detections: dict[str, list[np.ndarray]] = {size: [] for size in sizes}  # (N, 2 + 2T) class, conf, flags
+        self._objects: dict[str, list[np.ndarray]] = {size: [] for size in sizes}  # classes of those of the size
 
     def add(
         self,
@@ -40,7 +41,8 @@ class APBySize:
         # Labels are whole pixels, divided and multiplied by the side of an image: 1024 is to be 1024 again.
         pred_area, true_area = pred_area.round(2), true_area.round(2)
         iou = np.where(true_cls[:, None] == pred_cls, iou, -1.0)
-        for size, (low, high) in SIZES.items():
+        for size in self._detections:
+            low, high = SIZES[size]
             wanted, fitting = ((low <= area) & (area <= high) for area in (true_area, pred_area))
             taken = match_greedily(iou, THRESHOLDS, preferred=wanted)  # (N, T)
             hit = np.append(wanted, False)[taken]  # -1, nothing taken, is the appended one
@@ -50,7 +52,7 @@ class APBySize:
 
     def gather(self, batch: int) -> None:
         """Add the images of all processes, where several have a share of each batch."""
-        for size in SIZES:
+        for size in self._detections:
             self._detections[size] = gather_images(self._detections[size], batch)
             self._objects[size] = gather_images(self._objects[size], batch)
 

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from ultralytics.utils.metrics import DetMetrics
 
 Row = dict[str, str | int | float]
-BySize = Mapping[str, Mapping[int, float]]  # AP by class, by size
+BySize = Mapping[str, Mapping[str, Mapping[int, float]]]  # AP by class, by size, by the letter of a set
 NO_VALUE = "–"
 NOTHING = -1.0  # COCO's AP where there are no objects of a size
 
 
 def further_results(metrics: "DetMetrics", by_size: BySize) -> dict[str, float]:
-    """Numbers beside the public ones, by name: of each set F1 at its best confidence, and mAP75; AP of boxes by size.
+    """Numbers beside the public ones, by name: of each set F1 at its best confidence, mAP75, and AP by size.
 
     F1 is the mean over the classes. The AP of a size that no object has is -1, as COCO's is.
     """
@@ -27,8 +27,10 @@ def further_results(metrics: "DetMetrics", by_size: BySize) -> dict[str, float]:
         found[f"metrics/F1({letter})"] = float(metric.f1.mean()) if metric.f1.size else 0.0
         found[f"metrics/F1-confidence({letter})"] = metric.conf
         found[f"metrics/mAP75({letter})"] = metric.map75
-    means = {size: float(np.mean(list(ap.values()))) if ap else NOTHING for size, ap in by_size.items()}
-    return found | {f"metrics/mAP50-95-{size}(B)": mean for size, mean in means.items()}
+    for letter, sizes in by_size.items():
+        for size, ap in sizes.items():
+            found[f"metrics/mAP50-95-{size}({letter})"] = float(np.mean(list(ap.values()))) if ap else NOTHING
+    return found
 
 
 def further_line(further: Mapping[str, float]) -> str:
@@ -47,21 +49,23 @@ def detection_rows(metrics: "DetMetrics", by_size: BySize, images: int) -> list[
     }
     rows = [{"Class": "all", "Images": images, "Instances": int(metrics.nt_per_class.sum()), **means}, *rows]
     classes = metrics.ap_class_index.tolist()
-    for size, ap in by_size.items():
-        values = [float(np.mean(list(ap.values()))) if ap else NO_VALUE, *(ap.get(c, NO_VALUE) for c in classes)]
-        for row, value in zip(rows, values, strict=True):
-            row[f"AP-{size}"] = value
+    titles = {s.letter: "" if s is metrics.sets[0] else f"{s.title}-" for s in metrics.sets}
+    for letter, sizes in by_size.items():
+        for size, ap in sizes.items():
+            values = [float(np.mean(list(ap.values()))) if ap else NO_VALUE, *(ap.get(c, NO_VALUE) for c in classes)]
+            for row, value in zip(rows, values, strict=True):
+                row[f"{titles[letter]}AP-{size}"] = value
     return rows
 
 
-def detection_notes(metrics: "DetMetrics") -> list[str]:
-    """How the numbers of those rows are made."""
+def detection_notes(metrics: "DetMetrics", sized: str) -> list[str]:
+    """How the numbers of those rows are made; `sized` says whose areas decide the AP by size."""
     at = ", ".join(f"{s.title} {metrics.results[s.letter].conf:.3f}" for s in metrics.sets)
     return [
         f"P, R and F1 at the confidence of the highest mean F1 over the classes, IoU 0.50: {at}. Metrics of all are "
         "means over the classes.",
-        "AP-small, -medium, -large: COCO's AP50-95 of boxes up to 32², up to 96² and above, in pixels of the original "
-        f"image ({NO_VALUE}: no object of that size).",
+        "AP-small, -medium, -large: COCO's AP50-95 of objects up to 32², up to 96² and above, pixels of the original "
+        f"image ({NO_VALUE}: no object of that size), by {sized}.",
     ]
 
 

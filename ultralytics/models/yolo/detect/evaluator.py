@@ -1,6 +1,6 @@
 """Detections of a validation: matched with the labels, measured, and where asked for drawn and written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -19,7 +19,7 @@ from ultralytics.utils.metrics import DetMetrics, box_iou, match_predictions
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 from ultralytics.utils.paper.errors import ImageErrors, error_kinds, write_errors
 from ultralytics.utils.paper.pictures import draw_errors
-from ultralytics.utils.paper.sizes import APBySize
+from ultralytics.utils.paper.sizes import SIZES, APBySize
 from ultralytics.utils.paper.tables import BySize, Row, detection_notes, detection_rows, further_line, further_results
 from ultralytics.utils.plotting import writing
 from ultralytics.utils.processes import gather_images, gather_items
@@ -35,6 +35,8 @@ class DetectEvaluator:
     coco_kinds: ClassVar[tuple[str, ...]] = ("bbox",)  # COCO's evaluations of predictions.json
     geometry: ClassVar[Sequence[int]] = (0, 1, 2, 3)  # columns of a detection that are its box
     sigmas: tuple[float, ...] = ()  # of keypoints: standard deviations of people who place them
+    sized: ClassVar[Mapping[str, Sequence[str]]] = {"B": tuple(SIZES)}  # sizes that AP is measured of, by set
+    areas_of = "the area of its box"  # what decides the size of an object, in words
 
     def __init__(self, task: "DetectTask", dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> None:
         """`nc`: classes of the network; `final`: not one of the validations between epochs, which leave no files."""
@@ -55,7 +57,8 @@ class DetectEvaluator:
         self.exports = final and (options.save_json or options.save_txt)
         self.rows: list[dict] = []  # of predictions.json, with save_json
         self._stems: set[str] = set()  # of label files, with save_txt
-        self.sizes = APBySize() if final else None  # matching three times over is not for every epoch
+        # Matching three times over is not for every epoch.
+        self.sizes = {letter: APBySize(sizes) for letter, sizes in self.sized.items()} if final else {}
         self.by_size: BySize = {}
         self.errors: list[ImageErrors] = []  # of each image, if they are to be drawn
 
@@ -85,10 +88,12 @@ class DetectEvaluator:
                 }
             )
             self.metrics.confusion_matrix.process_batch(rows, boxes[own], cls[own], iou=ious["tp"])
-            if self.sizes:
+            if self.final:
                 true_boxes, pred_boxes = (self.on_original(b.double(), batch, i) for b in (boxes[own], rows))
-                overlap, areas = self.iou(true_boxes, pred_boxes), (self.areas(pred_boxes), self.areas(true_boxes))
-                self.sizes.add(overlap, conf, predicted, true, *areas)
+                overlap = self.iou(true_boxes, pred_boxes)
+                sized = {"B": (overlap, true, self.areas(pred_boxes), self.areas(true_boxes))}
+                for letter, (ious_, cls_, *areas) in (sized | self.extra_sizes(pred, batch, i, ious)).items():
+                    self.sizes[letter].add(ious_, conf, predicted, cls_, *areas)
                 if self.options.plots:
                     drawn = pred_boxes[:, self.geometry].float().numpy(), conf, predicted.astype(int)
                     objects = true_boxes.float().numpy(), true.astype(int)
@@ -120,6 +125,13 @@ class DetectEvaluator:
         """Overlaps (m, n) of the i-th image's objects and predictions beside boxes, by their key in the statistics."""
         return {}
 
+    def extra_sizes(self, pred: Tensor, batch: Batch, i: int, ious: Mapping[str, np.ndarray]) -> dict[str, tuple]:
+        """Of the sets beside boxes, by letter: overlaps (m, n), classes of the objects (m,), areas (n,) and (m,).
+
+        `ious` are those that the detections are matched by, in pixels of the network's input.
+        """
+        return {}
+
     def _export(self, pred: Tensor, batch: Batch, i: int) -> None:
         """Keep the detections of the i-th image, on its original, as rows of JSON or as a label file."""
         result = self.to_original(pred, batch, i)
@@ -149,8 +161,9 @@ class DetectEvaluator:
             metrics.stats[key] = gather_images(parts, batch)
         metrics.confusion_matrix.matrix = sum(gather_items(metrics.confusion_matrix.matrix))
         self.rows = list(chain.from_iterable(gather_items(self.rows)))
-        if self.sizes:
-            self.sizes.gather(batch)
+        if self.final:
+            for sizes in self.sizes.values():
+                sizes.gather(batch)
             self.errors = gather_images(self.errors, batch)
 
     def finish(self, speed: dict[str, float]) -> DetMetrics:
@@ -159,8 +172,8 @@ class DetectEvaluator:
         self.metrics.speed = speed
         plots = self.final and self.options.plots
         self.metrics.process(self.save_dir, plot=plots)
-        if self.sizes:
-            self.by_size = self.sizes.results()
+        if self.final:
+            self.by_size = {letter: sizes.results() for letter, sizes in self.sizes.items()}
             self.metrics.further = further_results(self.metrics, self.by_size)
         self._log()
         if plots:
@@ -175,7 +188,8 @@ class DetectEvaluator:
 
     def paper(self) -> tuple[list[Row], list[str]]:
         """Rows and notes of paper.md."""
-        return detection_rows(self.metrics, self.by_size, len(self.dataset)), detection_notes(self.metrics)
+        notes = detection_notes(self.metrics, self.areas_of)
+        return detection_rows(self.metrics, self.by_size, len(self.dataset)), notes
 
     def _log(self) -> None:
         """Log the table: all classes, then each class that the dataset has objects of."""

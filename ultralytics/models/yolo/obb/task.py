@@ -35,6 +35,7 @@ class OBBEvaluator(DetectEvaluator):
     """Evaluator by probiou, in pixels of the network's input."""
 
     geometry = XYWHR
+    areas_of = "the area of its rotated box; probiou in place of IoU"
 
     def boxes(self, batch: Batch) -> Tensor:
         """Boxes of the objects (N, 5) xywhr in pixels of the network's input."""

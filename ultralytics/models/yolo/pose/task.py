@@ -1,6 +1,6 @@
 """Pose estimation: boxes as in detection, and keypoints for each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +32,8 @@ class PoseEvaluator(DetectEvaluator):
     """Evaluator that matches the same detections by the similarity of their keypoints as well."""
 
     coco_kinds = ("bbox", "keypoints")
+    sized: ClassVar = DetectEvaluator.sized | {POSE.letter: ("medium", "large")}  # COCO has no small people
+    areas_of = f"the area of its box, of keypoints by {BOX_AREA_FRACTION} of it; OKS in place of IoU"
 
     def __init__(self, task: "PoseTask", dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> None:
         super().__init__(task, dataset, save_dir, nc, final)
@@ -46,6 +48,15 @@ class PoseEvaluator(DetectEvaluator):
         area = batch["bboxes"][own, 2:].prod(1) * (width * height * BOX_AREA_FRACTION)
         points = pred[:, 6:].reshape(-1, *self.kpt_shape).cpu()
         return {POSE.tp: kpt_iou(truth, points, area, self.sigmas).numpy()}
+
+    def extra_sizes(self, pred: Tensor, batch: Batch, i: int, ious: Mapping[str, np.ndarray]) -> dict[str, tuple]:
+        """OKS; a detection has the area that its keypoints span, an object without a visible one counts nowhere."""
+        own = batch["batch_idx"] == i
+        found = self.to_original(pred, batch, i).keypoints.data[..., :2].double()  # (n, K, 2)
+        areas = self.areas(self.on_original(self.boxes(batch)[own].double(), batch, i)) * BOX_AREA_FRACTION
+        known = (batch["keypoints"][own][..., 2] != 0).any(1).numpy()
+        spans = (found.amax(1) - found.amin(1)).prod(1).numpy()
+        return {POSE.letter: (ious[POSE.tp], batch["cls"].flatten()[own].numpy(), spans, np.where(known, areas, -1))}
 
     def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
         """Boxes and keypoints on the original image."""

@@ -1,8 +1,8 @@
 """Instance segmentation: boxes as in detection, and a mask for each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +25,8 @@ from ultralytics.utils.loss import v8SegmentationLoss
 from ultralytics.utils.masks import MASK_CHUNK, process_mask, process_mask_native, resize_masks, scale_masks
 from ultralytics.utils.metrics import MASK, SegmentMetrics, mask_iou
 from ultralytics.utils.ops import scale_boxes, xyxy2xywhn
+from ultralytics.utils.paper.masks import fill_polygon, part_iou, parts_on_original
+from ultralytics.utils.paper.sizes import SIZES
 from ultralytics.utils.plotting import plot_images
 
 Size = tuple[int, int]
@@ -53,6 +55,8 @@ class SegmentEvaluator(DetectEvaluator):
     """Evaluator that matches the same detections by their masks as well."""
 
     coco_kinds = ("bbox", "segm")
+    sized: ClassVar = DetectEvaluator.sized | {MASK.letter: tuple(SIZES)}
+    areas_of = "the area of its box, of masks by that of its polygon; IoU of masks in pixels of the original image"
 
     def extra_ious(self, pred: MaskDetections, batch: Batch, i: int) -> dict[str, np.ndarray]:
         """IoU of masks (m, n), at the size of the prototypes, or, where masks are written, of the network's input."""
@@ -62,6 +66,24 @@ class SegmentEvaluator(DetectEvaluator):
             return {MASK.tp: np.zeros((len(truth), len(pred.rows)), np.float32)}
         masks = pred.masks(input_shape, upsample=self.exports).cpu()
         return {MASK.tp: mask_iou(resize_masks(truth, tuple(masks.shape[1:])), masks).numpy()}
+
+    def extra_sizes(
+        self, pred: MaskDetections, batch: Batch, i: int, ious: Mapping[str, np.ndarray]
+    ) -> dict[str, tuple]:
+        """Masks on the original image, where small ones have all their pixels, against the polygons of the labels."""
+        shape, input_shape = batch["ori_shape"][i], tuple(batch["img"].shape[-2:])
+        boxes = self.on_original(pred.rows[:, :4].cpu().double(), batch, i).numpy()
+        masks = parts_on_original(pred.masks(input_shape).cpu().numpy(), boxes, shape, batch["ratio_pad"][i])
+        _, _, cls, _, annotations = self.truth(self.numbers[batch["im_file"][i]])
+        true = [fill_polygon(np.reshape(a["segmentation"][0], (-1, 2)), shape) for a in annotations]
+        areas = (np.array([mask.pixels.sum() for mask in masks]), np.array([a["area"] for a in annotations]))
+        return {MASK.letter: (part_iou(true, masks), cls, *areas)}
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Position of each image in the dataset, by its file."""
+        labels = self.dataset.labels
+        return {labels.file(i): i for i in range(len(labels))}
 
     def to_original(self, pred: MaskDetections, batch: Batch, i: int) -> Results:
         """Boxes and masks on the original image.
