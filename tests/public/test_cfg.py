@@ -1,5 +1,6 @@
 """Options and their files, as people who know the public package give them (8.4.190; keys and defaults are facts)."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -305,10 +306,16 @@ def test_train_pretrained(train, settings, pretrained, caplog):
     assert ("Transferred" in caplog.text) is pretrained
 
 
-# test_predict_img, classify: `classes` chooses nothing there, and is taken.
+# test_predict_img, classify: `classes` leaves the probabilities of these as they are, and none to the others.
 @pytest.mark.public("python::predict_img")
-def test_classes_change_nothing_for_classify(golden, picture, caplog):
+def test_classes_of_classify(golden, picture, tmp_path, caplog):
     model = YOLO(golden / "weights" / "classify.pt")
     every = model(picture)[0].probs.data
-    assert model(picture, classes=[0, 3])[0].probs.data.equal(every)
-    assert "classes=[0, 3] changes nothing: classification gives every image one class" in caplog.text
+    (chosen,) = model(picture, classes=[0, 3, 77])
+    assert chosen.probs.data[[0, 3]].equal(every[[0, 3]]) and chosen.probs.data.count_nonzero() == 2
+    assert {row["class"] for row in chosen.summary()} == {0, 3} == {*chosen.probs.top5[:2]}
+    assert "classes=[77]: the network has the classes 0 to 9" in caplog.text
+    (nothing,) = model(picture, classes=[77])
+    assert (nothing.summary(), nothing.verbose()) == ([], "(no detections), ")
+    assert not (nothing.plot() != picture).any() and not (tmp_path / "none.txt").exists()
+    assert not Path(nothing.save_txt(tmp_path / "none.txt")).exists()

@@ -109,7 +109,7 @@ class Options:
     visualize: bool  # save a heat map of each image: where its predictions come from
     source: Any  # what to predict on: file, folder, glob, list, video, camera index, array
     vid_stride: int  # process every n-th frame of a video
-    classes: list[int] | None  # keep only these class indices: 0 or [0, 2]
+    classes: list[int] | None  # keep only these class indices: 0 or [0, 2]; classify: all others get the probability 0
     show: bool  # show results in a window
     save_txt: bool  # save detections as label files
     save_conf: bool  # append the confidence to each row of save_txt

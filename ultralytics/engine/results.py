@@ -124,15 +124,18 @@ class Results(DataExportMixin):
         return self.boxes if self.boxes is not None else self.obb
 
     def _top5(self) -> list[tuple[int, str, float]]:
-        """Number, name and probability of the five most probable classes of the whole image."""
+        """Number, name and probability of the five most probable classes of the whole image, without those left out.
+
+        predict(classes=...) gives all others a probability of 0.
+        """
         pairs = zip(self.probs.top5, self.probs.top5conf.tolist(), strict=True)
-        return [(c, class_name(self.names, c), conf) for c, conf in pairs]
+        return [(c, class_name(self.names, c), conf) for c, conf in pairs if conf > 0]
 
     def verbose(self) -> str:
         """Number of objects by class, such as "4 RBCs, 1 WBC, "; for classification "cat 0.93, dog 0.05, "."""
-        if self.probs is not None:
-            return ", ".join(f"{name} {conf:.2f}" for _, name, conf in self._top5()) + ", "
-        if not len(self):
+        if self.probs is not None and (found := self._top5()):
+            return ", ".join(f"{name} {conf:.2f}" for _, name, conf in found) + ", "
+        if self.probs is not None or not len(self):
             return "(no detections), "
         if self._boxes is None:  # masks or keypoints alone, of no class
             return ""
@@ -225,8 +228,8 @@ class Results(DataExportMixin):
             annotator.box_label(box.corners()[0], color=color)
         for box, text, color in layers if labels else ():  # after all boxes, so that no line crosses a text
             annotator.label(box.corners()[0], text, color, txt_color)
-        if self.probs is not None and probs and labels:
-            lines = [name + (f" {score:.2f}" if conf else "") for _, name, score in self._top5()]
+        if self.probs is not None and probs and labels and (found := self._top5()):
+            lines = [name + (f" {score:.2f}" if conf else "") for _, name, score in found]
             margin = annotator.font_size // 2
             annotator.text((margin, margin), "\n".join(lines), txt_color, box_color=TOP5_BACKGROUND)
         if save:
@@ -270,10 +273,11 @@ class Results(DataExportMixin):
         are rows `0.93 name` of the five most probable classes.
         """
         path, lines = Path(txt_file), []
-        if not len(self) or (self._boxes is None and self.probs is None):  # masks alone have no class
+        found = self._top5() if self.probs is not None else []
+        if not found and (self._boxes is None or not len(self)):  # masks alone have no class
             return str(path)
-        if self.probs is not None:
-            lines = [f"{conf:.2f} {name}\n" for _, name, conf in self._top5()]
+        if found:
+            lines = [f"{conf:.2f} {name}\n" for _, name, conf in found]
         else:
             boxes = self._boxes.numpy()
             shapes = boxes.xyxyxyxyn.reshape(-1, 8) if isinstance(boxes, OBB) else boxes.xywhn  # (n, 4 or 8)

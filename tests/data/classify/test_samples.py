@@ -190,6 +190,13 @@ def test_an_image_that_has_become_unreadable(build, folder, caplog):
     assert sample.im_file.endswith("02.png") and "another image takes its place" in caplog.text
 
 
+def test_images_of_the_classes_asked_for(build):
+    assert sorted(build(classes=[1], fraction=0.5).labels.cls) == [1] * 4
+    assert sorted(build(augment=False, classes=[1]).labels.cls) == [1] * 8
+    with pytest.raises(ConfigError, match=r"classes=\[2\]: the dataset has the classes 0 to 1; leave out others"):
+        build(classes=[1, 2])
+
+
 @pytest.mark.public("python::classification_fraction_samples_across_classes")
 def test_fraction_as_a_number_is_spread_over_the_classes():
     """The counts are those of the public package for 10 classes of 40 images."""

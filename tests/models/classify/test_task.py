@@ -72,6 +72,14 @@ def test_validation_against_the_reference(trained, golden, dataset, tmp_path):
     }  # fmt: skip
 
 
+def test_classes_are_measured_among_themselves(trained, dataset):
+    data = dataset("sign_digits_cls")
+    (every,) = trained.val(data=data, plots=False, workers=0, verbose=False).per_class[None, :, 0]
+    only = trained.val(data=data, classes=[7], plots=False, workers=0, verbose=False)
+    assert only.top1 == 1 > every[7] - 1e-9  # the only class there is left is the most probable of them
+    assert only.nt_per_class.tolist() == [0] * 7 + [only.nt_per_class[7]] + [0] * 2
+
+
 def test_accuracies_against_their_definition():
     rng = np.random.default_rng(0)
     scores, targets = rng.random((50, 7)), rng.integers(7, size=50)

@@ -20,7 +20,7 @@ from ultralytics.data.classify.folders import class_folders, first_of_each_class
 from ultralytics.data.dataset import Batch
 from ultralytics.data.instances import Instances, Sample
 from ultralytics.data.labels.store import LabelStore
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, DatasetError
 
 Crop = Callable[[Image.Image], Image.Image]
 MAX_HUE = 0.5  # half of the color circle either way, which is all of it
@@ -170,13 +170,28 @@ def build_class_dataset(
     desc: str,
     transforms: Sequence[Transform] = (),
 ) -> ClassDataset:
-    """Dataset of a split's folder; for training `fraction` of each class, or so many images of all."""
-    labels = scan_classes(folder, names, desc)
-    if augment and isinstance(options.fraction, int):
-        labels = labels.select(spread_over_classes(labels.cls, options.fraction))
-    elif augment and options.fraction < 1:
-        labels = labels.select(first_of_each_class(labels.cls, options.fraction))
+    """Dataset of the images of a split's folder that `select_images` takes."""
+    labels = select_images(folder, names, options, augment, desc)
     return ClassDataset(labels, options, augment=augment, batch=batch, transforms=transforms)
+
+
+def select_images(folder: Path, names: dict[int, str], options: Options, augment: bool, desc: str) -> LabelStore:
+    """Checked images of a folder, of the `classes` asked for; for training `fraction` of each class, or of all a count.
+
+    Raises ConfigError for a class that is not among `names`, DatasetError if no image is left.
+    """
+    labels = scan_classes(folder, names, desc)
+    if options.classes is not None:
+        if unknown := sorted(set(options.classes) - set(names)):
+            raise ConfigError(f"classes={unknown}: the dataset has the classes 0 to {len(names) - 1}; leave out others")
+        labels = labels.select(np.flatnonzero(np.isin(labels.cls, options.classes)))
+        if not len(labels):
+            raise DatasetError(f"{folder}: there are no images of classes={options.classes}")
+    if augment and isinstance(options.fraction, int):
+        return labels.select(spread_over_classes(labels.cls, options.fraction))
+    if augment and options.fraction < 1:
+        return labels.select(first_of_each_class(labels.cls, options.fraction))
+    return labels
 
 
 # Published names -------------------------------------------------------------------------------------------------
@@ -244,11 +259,7 @@ class ClassificationDataset(ClassDataset):
     ) -> None:
         options = args if isinstance(args, Options) else get_options(vars(args))
         names = names or dict(enumerate(class_folders(Path(root))))
-        labels = scan_classes(Path(root), names, prefix)
-        if augment and isinstance(options.fraction, int):
-            labels = labels.select(spread_over_classes(labels.cls, options.fraction))
-        elif augment and options.fraction < 1:
-            labels = labels.select(first_of_each_class(labels.cls, options.fraction))
+        labels = select_images(Path(root), names, options, augment, prefix)
         super().__init__(labels, options, augment=augment, batch=options.batch or 16)
         self.root, self.names = str(root), names
 

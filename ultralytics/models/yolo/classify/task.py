@@ -105,8 +105,6 @@ class ClassifyTask(Task):
             raise ConfigError(
                 f"imgsz={options.imgsz}: classification crops squares; give one number, such as imgsz=224"
             )
-        if options.classes is not None:
-            LOGGER.info(f"classes={options.classes} changes nothing: {UNUSED}")
         if isinstance(options.scale, list) and max(options.scale) > 1:
             raise ConfigError(f"scale={options.scale}: classification crops a part of the image, of at most 1")
         if method == "train" and options.rect:
@@ -150,8 +148,12 @@ class ClassifyTask(Task):
         return outputs[1][..., None]
 
     def postprocess(self, outputs: Outputs, nc: int) -> list[Tensor]:
-        """Probabilities (nc,) per image."""
-        return list(outputs[0] if isinstance(outputs, tuple) else outputs)
+        """Probabilities (nc,) per image; with `classes` 0 for all others."""
+        probs = outputs[0] if isinstance(outputs, tuple) else outputs
+        if self.options.classes is not None:
+            others = [c for c in range(probs.shape[1]) if c not in self.options.classes]
+            probs = probs.index_fill(1, torch.tensor(others, dtype=torch.long, device=probs.device), 0)
+        return list(probs)
 
     def to_result(self, pred: Tensor, input_shape: tuple[int, int], frame: Frame, model: nn.Module) -> Results:
         """Probabilities (nc,) of an image."""
