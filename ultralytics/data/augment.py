@@ -20,7 +20,7 @@ from ultralytics.data.instances import Instances, Sample, Size
 from ultralytics.data.polygons import fill
 from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.letterbox import PADDING_VALUE, as_shape, padding
+from ultralytics.utils.letterbox import PADDING_VALUE, padding
 
 MIN_SIDE = 2  # pixels
 MAX_ASPECT = 100
@@ -170,7 +170,7 @@ def paste(sample: Sample, source: Sample, fraction: float) -> Sample:
     img = sample.img.copy()
     polygons = new.polygons.split()
     for i in chosen:
-        inside = fill(polygons[i], sample.size) > 0  # (H, W)
+        inside = fill([polygons[i]], sample.size) > 0  # (H, W)
         img[inside] = source.img[inside]
     parts = [old, *(new.select(np.arange(len(new)) == i) for i in chosen)]
     return replace(sample, img=img, instances=type(old).concat(parts))
@@ -232,17 +232,17 @@ def mixup(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:
     return replace(first, img=img, instances=type(first.instances).concat((first.instances, second.instances)))
 
 
-def cutmix(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:
+def cutmix(first: Sample, second: Sample, rng: np.random.Generator, tries: int = CUT_TRIES) -> Sample:
     """`first` with a rectangle of `second`, an image of the same size, where `first` has no instances.
 
     The rectangle has the image's own proportions and covers a uniform fraction of it before it is cut at the border.
-    The first of three that is free of instances is taken; if there is none, or it shows no instance of `second`,
+    The first of `tries` that is free of instances is taken; if there is none, or it shows no instance of `second`,
     `first` stays as it is. CutMix (arXiv 1905.04899).
     """
     sides = np.array((first.size[1], first.size[0]))
-    half = np.sqrt(rng.random((CUT_TRIES, 1))) * sides / 2
-    center = rng.random((CUT_TRIES, 2)) * sides
-    cuts = np.concatenate((center - half, center + half), axis=1)  # (3, 4) xyxy
+    half = np.sqrt(rng.random((tries, 1))) * sides / 2
+    center = rng.random((tries, 2)) * sides
+    cuts = np.concatenate((center - half, center + half), axis=1)  # (tries, 4) xyxy
     cuts = np.clip(cuts, 0, np.tile(sides, 2)).round().astype(int)
     free = ~intersection_areas(first.instances.boxes, cuts).any(0)
     if not free.any():
@@ -334,83 +334,13 @@ def flip(sample: Sample, horizontal: bool) -> Sample:
     return replace(sample, img=img, instances=sample.instances.flip(sample.size, horizontal))
 
 
-# Published names -------------------------------------------------------------------------------------------------
-
-
-class LetterBox:
-    """Callable that scales an image (H, W[, C]) to fit `new_shape` and pads it there.
-
-    `auto`: padded to the next multiple of `stride` only; `scale_fill`: stretched instead of padded; not `scaleup`:
-    never enlarged; not `center`: the image at the top left.
-    """
-
-    def __init__(
-        self,
-        new_shape: int | Size = (640, 640),
-        auto: bool = False,
-        scale_fill: bool = False,
-        scaleup: bool = True,
-        center: bool = True,
-        stride: int = 32,
-        padding_value: int = PADDING_VALUE,
-        interpolation: int = cv2.INTER_LINEAR,
-    ) -> None:
-        self.new_shape, self.stride = as_shape(new_shape), stride
-        self.auto, self.scale_fill, self.scaleup, self.center = auto, scale_fill, scaleup, center
-        self.padding_value, self.interpolation = padding_value, interpolation
-
-    def __call__(self, labels: dict[str, Any] | None = None, image: np.ndarray | None = None) -> Any:
-        """The letterboxed `image`, or `labels` with its `img` so, its `instances` moved and its `resized_shape`."""
-        img = (labels or {})["img"] if image is None else image
-        height, width = labels.pop("rect_shape", self.new_shape) if labels else self.new_shape
-        h, w = img.shape[:2]
-        gain = min(height / h, width / w, math.inf if self.scaleup else 1.0)
-        shape = (height, width) if self.scale_fill else (max(round(h * gain), 1), max(round(w * gain), 1))
-        if self.auto and not self.scale_fill:
-            height, width = (s + (full - s) % self.stride for s, full in zip(shape, (height, width), strict=True))
-        left, top, _, _ = padding(shape, (height, width)) if self.center else (0, 0, 0, 0)
-        if shape != (h, w):
-            img = cv2.resize(img, shape[::-1], interpolation=self.interpolation).reshape(*shape, *img.shape[2:])
-        out = np.full((height, width, *img.shape[2:]), self.padding_value, img.dtype)
-        out[top : top + shape[0], left : left + shape[1]] = img
-        if not labels:
-            return out
-        if "instances" in labels:
-            matrix = np.array(((shape[1] / w, 0, left), (0, shape[0] / h, top), (0, 0, 1)))
-            labels["instances"] = labels["instances"].affine(matrix, (height, width))
-        return labels | {"img": out, "resized_shape": (height, width)}
-
-
-class Compose:
-    """Callables one after the other, each given what the one before returned."""
-
-    def __init__(self, transforms: Callable | Sequence[Callable]) -> None:
-        self.transforms = list(transforms) if isinstance(transforms, list | tuple) else [transforms]
-
-    def __call__(self, data: Any) -> Any:
-        """Pass the data through all of them."""
-        for transform in self.transforms:
-            data = transform(data)
-        return data
-
-    def append(self, transform: Callable) -> None:
-        """Add one behind the others."""
-        self.transforms.append(transform)
-
-    def insert(self, index: int, transform: Callable) -> None:
-        """Add one before that at `index`."""
-        self.transforms.insert(index, transform)
-
-    def __getitem__(self, index: int) -> Callable:
-        return self.transforms[index]
-
-    def tolist(self) -> list[Callable]:
-        """The callables."""
-        return self.transforms
+# Published names, which lie in rooms of their own -----------------------------------------------------------------
 
 
 def __getattr__(name: str) -> Any:
-    """The transforms of classification, which are in a room of their own; of other names what to use instead."""
+    """Callables that scripts look for here, imported when they are asked for; of other names what to use instead."""
     if name in ("classify_augmentations", "classify_transforms"):
         return getattr(import_module("ultralytics.data.classify.samples"), name)
+    if home := import_module("ultralytics.data.transforms").HOMES.get(name):
+        return getattr(import_module(f"ultralytics.data.transforms.{home}"), name)
     return refused.getter(__name__)(name)

@@ -242,6 +242,13 @@ class YOLODataset(Dataset):
         fits = img.shape[0] <= height and img.shape[1] <= width
         return (img if fits else resize(img, resize_shape(*img.shape[:2], (height, width)))), index_read
 
+    def get_image_and_label(self, index: int) -> dict[str, object]:
+        """Image and instances at a position of the files, as the dictionary that public transforms take."""
+        sample = self._with_labels(*self._read_image(index))
+        shape = {"ori_shape": sample.ori_shape, "resized_shape": sample.size}
+        found = {"instances": sample.instances, "cls": sample.instances.cls[:, None]}
+        return {"im_file": sample.im_file, "img": sample.img} | shape | found
+
     def _with_labels(self, img: np.ndarray, index: int) -> Sample:
         """An image with its instances, in pixels, of the classes asked for."""
         labels, label_format = self.labels.objects(index), self.label_format

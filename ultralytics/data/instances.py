@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from ultralytics.data.polygons import Polygons, resample
-from ultralytics.utils.ops import xywh2xyxy
+from ultralytics.utils.ops import min_area_rect, xywh2xyxy
 
 Size = tuple[int, int]  # (height, width)
 
@@ -120,6 +120,24 @@ class Instances:
         if polygons is not None:
             polygons = replace(polygons, points=move(polygons.points).astype(np.float32, copy=False))
         return replace(self, boxes=boxes, polygons=polygons)
+
+
+NO_INSTANCES = Instances(np.empty(0, np.float32), np.empty((0, 4), np.float32))
+
+
+def normalized_xywhr(instances: Instances, size: Size) -> np.ndarray:
+    """Smallest rotated boxes (k, 5) around the polygons, or the upright ones of instances without, float32.
+
+    Center x and width are fractions of the width of an image of `size` (height, width), center y and height of its
+    height; theta is in radians.
+    """
+    shapes = list(box_corners(instances.boxes))  # k of (4, 2)
+    if instances.polygons is not None:
+        # A transform may have lost some of the polygons: those are empty here.
+        shapes = [part if len(part) else box for part, box in zip(instances.polygons.split(), shapes, strict=True)]
+    height, width = size
+    rows = np.array([min_area_rect(points) for points in shapes], np.float32).reshape(-1, 5)
+    return rows / np.array((width, height, width, height, 1), np.float32)
 
 
 @dataclass(frozen=True)

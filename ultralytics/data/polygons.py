@@ -93,9 +93,10 @@ def resample(polygons: Sequence[np.ndarray], n: int = 1000) -> Polygons:
     return Polygons(points.astype(np.float32).T, np.full(len(sizes), n))
 
 
-def fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Mask (height, width) uint8 of the pixels in a polygon (p, 2), those on its edge included."""
-    return cv2.fillPoly(np.zeros(size, np.uint8), [points.astype(np.int32)], 1)
+def fill(polygons: Sequence[np.ndarray], size: tuple[int, int], value: int = 1) -> np.ndarray:
+    """Mask (height, width) uint8, `value` in the pixels in the polygons (p, 2), those on their edges included."""
+    points = [np.asarray(polygon).astype(np.int32).reshape(-1, 2) for polygon in polygons]
+    return cv2.fillPoly(np.zeros(size, np.uint8), points, value)
 
 
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+import cv2
 import numpy as np
 
 from ultralytics.cfg import resolve_yaml
 from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, check_image  # noqa: F401 (published here)
 from ultralytics.data.labels.files import label_path
 from ultralytics.data.labels.rows import RowError, distinct, parse_box_rows, read_rows
+from ultralytics.data.polygons import fill
 from ultralytics.data.shapes.generate import generate
 from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
@@ -126,6 +128,42 @@ def verify_image_label(args: tuple) -> tuple:
     counts = int(missing), int(not missing), int(not missing and not rows), 0
     said = f"{prefix}{image}: {found.duplicates} duplicate rows dropped" if found.duplicates else ""
     return image, boxes, shape, found.polygons or [], keypoint, *counts, said
+
+
+def polygon2mask(
+    imgsz: tuple[int, int], polygons: Sequence[np.ndarray], color: int = 1, downsample_ratio: int = 1
+) -> np.ndarray:
+    """Mask (H // `downsample_ratio`, W // `downsample_ratio`) uint8, `color` in polygons (p, 2), or (2p,), in pixels.
+
+    They are filled in an image of `imgsz` (H, W), their edges included, which is then reduced (bilinear, rounded).
+    """
+    height, width = imgsz
+    size = (width // downsample_ratio, height // downsample_ratio)
+    return cv2.resize(fill(polygons, (height, width), color), size, interpolation=cv2.INTER_LINEAR)
+
+
+def polygons2masks(
+    imgsz: tuple[int, int], polygons: Sequence[np.ndarray], color: int = 1, downsample_ratio: int = 1
+) -> np.ndarray:
+    """Masks (k, h, w) uint8, one for each polygon, as `polygon2mask` makes it."""
+    masks = [polygon2mask(imgsz, [polygon], color, downsample_ratio) for polygon in polygons]
+    return np.stack(masks) if masks else np.zeros((0, *(side // downsample_ratio for side in imgsz)), np.uint8)
+
+
+def polygons2masks_overlap(
+    imgsz: tuple[int, int], segments: Sequence[np.ndarray], downsample_ratio: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Index map (h, w) of polygons, and their order (k,), which is that of their areas in it, descending.
+
+    A cell holds 0 or the number, from 1 on in that order, of the polygon that is on top, the smaller one; uint8 or, of
+    more than 255 polygons, int32.
+    """
+    masks = polygons2masks(imgsz, segments, 1, downsample_ratio)
+    order = np.argsort(-masks.sum((1, 2), dtype=np.int64))
+    index_map = np.zeros(masks.shape[1:], np.int32 if len(masks) > 255 else np.uint8)
+    for number, mask in enumerate(masks[order], 1):
+        index_map[mask > 0] = number  # over the larger ones that came before
+    return index_map, order
 
 
 def places(entry: object, beside: Path) -> list[Path]:

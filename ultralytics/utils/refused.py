@@ -22,7 +22,6 @@ _OPTIONS = "options are arguments of train(), val(), predict() and export(), the
 _SYSTEM = "nothing here depends on it: ask the system itself, with platform or shutil of Python"
 _FORMATS = 'files are written by YOLO.export(format="onnx" or "torchscript") and opened by YOLO("file.onnx")'
 _CONVERT = "labels are text files, rows of `class x y w h`: convert others by a script"
-_AUGMENT = "augmentations are functions of Sample (data/augment.py); your own go to train(augmentations=[...])"
 _SPEED = "speed is measured by compare.py and benchmarks/speed.py"
 _BLOCKS = (
     "Conv2 Proto26 RepNCSPELAN4 RepCSP RepBottleneck ELAN1 AConv ADown SPPELAN CBLinear CBFuse ResNetBlock ResNetLayer "
@@ -53,8 +52,8 @@ _TABLE = (  # homes below `ultralytics`, names in each of them, what to do inste
     ("data.converter", "convert_to_multispectral convert_ndjson_to_yolo yolo_bbox2segment", _CONVERT),
     ("data.utils", "HUBDatasetStats", _OPTIONS),
     ("data", "annotator", "label with the Results of YOLO(...).predict(source, save_txt=True)"),
-    ("data.augment", "Format Mosaic MixUp CutMix CopyPaste RandomPerspective RandomHSV RandomFlip", _AUGMENT),
-    ("data.augment", "BaseTransform Albumentations v8_transforms", _AUGMENT),
+    ("data.augment", "Albumentations", "give an albumentations.Compose itself to train(augmentations=[...])"),
+    ("data.augment", "DepthFormat SemanticFormat LoadVisualPrompt RandomLoadText", _NETWORKS),
     ("engine utils", "tuner", "try values in a loop over YOLO(...).train(lr0=...), and compare with compare.py"),
     ("engine.exporter", "EXPORT_ENVS", _FORMATS),
     ("engine.model", "Model", "use YOLO"),

@@ -18,13 +18,12 @@ from ultralytics.data.augment import MixProbs, Transform, apply_transform, seede
 from ultralytics.data.cache.loading import ImageLoader
 from ultralytics.data.classify.folders import class_folders, first_of_each_class, scan_classes, spread_over_classes
 from ultralytics.data.dataset import Batch
-from ultralytics.data.instances import Instances, Sample
+from ultralytics.data.instances import NO_INSTANCES, Sample
 from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils.errors import ConfigError, DatasetError
 
 Crop = Callable[[Image.Image], Image.Image]
 MAX_HUE = 0.5  # half of the color circle either way, which is all of it
-NO_INSTANCES = Instances(np.empty(0, np.float32), np.empty((0, 4), np.float32))
 
 
 def crop_to_tensor(bgr: np.ndarray, crop: Crop) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ultralytics.data.dataset import box_targets
-from ultralytics.data.instances import Instances, Sample, Size, box_corners
+from ultralytics.data.instances import Instances, Sample, Size, normalized_xywhr
 from ultralytics.utils.ops import min_area_rect, visible_points
 
 
@@ -48,18 +48,3 @@ def rotated_targets(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
     """Targets of `box_targets`, but `bboxes` (N, 5) xywhr as `normalized_xywhr` gives them."""
     boxes = [normalized_xywhr(sample.instances, sample.size) for sample in samples]
     return box_targets(samples) | {"bboxes": torch.from_numpy(np.concatenate(boxes))}
-
-
-def normalized_xywhr(instances: Instances, size: Size) -> np.ndarray:
-    """Smallest rotated boxes (k, 5) around the polygons, or the upright ones of instances without, float32.
-
-    Center x and width are fractions of the width of an image of `size` (height, width), center y and height of its
-    height; theta is in radians.
-    """
-    shapes = list(box_corners(instances.boxes))  # k of (4, 2)
-    if instances.polygons is not None:
-        # A transform may have lost some of the polygons: those are empty here.
-        shapes = [part if len(part) else box for part, box in zip(instances.polygons.split(), shapes, strict=True)]
-    height, width = size
-    rows = np.array([min_area_rect(points) for points in shapes], np.float32).reshape(-1, 5)
-    return rows / np.array((width, height, width, height, 1), np.float32)
