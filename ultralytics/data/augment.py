@@ -20,7 +20,7 @@ from ultralytics.data.instances import Instances, Sample, Size
 from ultralytics.data.polygons import fill
 from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.letterbox import PADDING_VALUE, padding
+from ultralytics.utils.letterbox import padding
 
 MIN_SIDE = 2  # pixels
 MAX_ASPECT = 100
