@@ -1,31 +1,44 @@
 """Several processes train what one process would: the same samples, gradients, decisions and files."""
 
 import itertools
+import json
+import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ultralytics
 from tests.engine.processes import finish, start, train_runs, train_until_killed
 from tests.engine.runs import assert_same_weights, untimed
 from tests.tiny import NETWORK, draw_split
 from tests.training import rectangle
 from ultralytics import YOLO
+from ultralytics.cfg import get_options
 from ultralytics.comparison.run import compare_variants
 from ultralytics.engine import distributed
-from ultralytics.utils.errors import ConfigError, DeviceError
+from ultralytics.engine.runtime import resolve_runtime
+from ultralytics.engine.setup import step_memory
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import torch_utils
+from ultralytics.utils.errors import ConfigError, DeviceError, TrainingError
 from ultralytics.utils.processes import share_of
 from ultralytics.utils.torch_utils import select_device
 
+ROOT = Path(ultralytics.__file__).parents[1]
 HEADS = {"detect": "Detect, [nc]", "segment": "Segment, [nc, 8, 16]", "pose": "Pose, [nc, kpt_shape]"}
 HEADS["obb"] = "OBB, [nc, 1]"
 CLASSIFIER = "nc: 2\nbackbone:\n  - [-1, 1, Conv, [8, 3, 2]]\n  - [-1, 1, DynamicConv, [16, 3, 2]]\nhead:\n"
@@ -113,12 +126,13 @@ def test_two_and_three_processes_measure_norms_and_images_as_one_does(tmp_path):
     """Losses with means over a batch; norms that are synchronized; each image measured once, to the last detection."""
     options = write_task(folder := tmp_path / "detect", "detect")
     learn = {"epochs": 15, "optimizer": "AdamW", "lr0": 0.01, "mosaic": 0.0, "name": "learned"}
-    (model := YOLO(folder / "plain.yaml")).train(**options | learn)
+    (model := YOLO(folder / "dynamic.yaml")).train(**options | learn)
     still = {"epochs": 1, "lr0": 0.0, "warmup_bias_lr": 0.0, "batch": 4}  # weights that find something stay as they are
+    files = {"plots": True, "save_json": True, "save_txt": True}
     runs = {
         "losses": options | LOSSES | {"model": str(folder / "dynamic.yaml")},
         "norms": options | {"model": str(folder / "plain.yaml"), "sync_bn": True, "batch": 4, "nbs": 4},
-        "images": options | still | {"model": str(model.trainer.best)},
+        "images": options | still | files | {"model": str(model.trainer.best)},
     }
     one, *others = run_all(runs, tmp_path, 1, 2, 3)
     assert one["images"]["metrics"]["metrics/mAP50(B)"] > 0
@@ -130,6 +144,22 @@ def test_two_and_three_processes_measure_norms_and_images_as_one_does(tmp_path):
         for name, parts in one["images"]["stats"].items():
             for part, other in zip(parts, several["images"]["stats"][name], strict=True):
                 np.testing.assert_allclose(other, part, rtol=1e-5)
+    alone, *runs = (Path(options["project"]) / f"images of {n}" for n in (1, 2, 3))
+    assert_same_files(alone, *runs)
+
+
+def assert_same_files(alone: Path, *runs: Path) -> None:
+    """Files that list or draw all images of a validation, whoever has measured them."""
+    rows, labels = json.loads((alone / "predictions.json").read_text()), sorted(alone.glob("labels/*.txt"))
+    assert rows and labels
+    for run in runs:
+        assert (run / "errors.csv").read_text() == (alone / "errors.csv").read_text()
+        assert sorted(path.name for path in run.glob("labels/*.txt")) == [path.name for path in labels]
+        for row, other in zip(rows, json.loads((run / "predictions.json").read_text()), strict=True):
+            assert other["file_name"] == row["file_name"] and other["bbox"] == pytest.approx(row["bbox"], abs=0.01)
+        for name in ("errors.png", "routing.png"):
+            drawn, other = (cv2.imread(str(folder / name)).astype(int) for folder in (alone, run))
+            assert abs(drawn - other).mean() < 1
 
 
 @pytest.mark.long
@@ -157,12 +187,17 @@ def test_a_run_whose_process_is_killed_ends_and_resumes_exactly(tmp_path, caplog
 SCRIPT = """
 import os
 from ultralytics import YOLO
+from ultralytics.utils.errors import TrainingError
 def fail(trainer):
     if os.environ["RANK"] == "1":
-        raise ValueError("the reason of process 1")
+        raise ValueError("process 1 has no luck with " + trainer.args.name)
 model = YOLO({model!r})
 model.add_callback("on_train_epoch_end", fail)
-model.train(**{options!r})
+try:
+    model.train(**{options!r})
+except TrainingError as exc:
+    print("caught", exc)
+model.train(**{options!r} | {{"name": "second"}})
 """
 
 
@@ -173,9 +208,27 @@ def test_device_runs_the_script_in_processes_and_says_why_one_failed(tmp_path):
     script.write_text(SCRIPT.format(model=str(folder / "plain.yaml"), options=options), encoding="utf-8")
     found = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 1
-    assert found.stderr.rstrip().endswith("TrainingError: process 1 of 2: ValueError: the reason of process 1")
-    assert (folder / "runs" / "exp" / "weights" / "last.pt").exists()
-    assert not (folder / "runs" / "exp2").exists()
+    reason = "process 1 of 2: ValueError: process 1 has no luck with"
+    assert found.stdout.count(f"caught {reason} exp\n") == 3  # of the script, and of two processes in the second call
+    assert found.stderr.rstrip().endswith(f"TrainingError: {reason} second")
+    runs = folder / "runs"
+    assert all((runs / name / "weights" / "last.pt").exists() for name in ("exp", "second"))
+    assert not (runs / "exp2").exists()
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_processes_as_it_ends_one(tmp_path):
+    options = write_task(folder := tmp_path / "detect", "detect") | {"device": "cpu,cpu", "epochs": 500}
+    words = [f"{name}={value}" for name, value in (options | {"model": folder / "plain.yaml"}).items()]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen([sys.executable, ROOT / "train.py", *words], **pipes)
+    while not (folder / "runs" / "exp" / "results.csv").exists():
+        assert run.poll() is None
+        time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    log, said = run.communicate(timeout=60)
+    assert run.returncode == 1 and said.strip() == "interrupted"
+    assert "interrupted in epoch " in log and f"resume={folder / 'runs' / 'exp' / 'weights' / 'last.pt'}" in log
 
 
 def test_the_script_goes_on_with_what_the_processes_left(monkeypatch, tmp_path):
@@ -186,14 +239,60 @@ def test_the_script_goes_on_with_what_the_processes_left(monkeypatch, tmp_path):
     def launch(processes):
         assert processes == 2
         (tmp_path / "0").write_bytes(pickle.dumps((trained.trainer.best, trained.metrics)))
-        return str(tmp_path)
 
     monkeypatch.setattr(distributed, "launch", launch)
+    monkeypatch.setattr(distributed, "results", lambda: SimpleNamespace(name=str(tmp_path)))
     monkeypatch.setattr(distributed, "_calls", itertools.count())
     model = YOLO(folder / "plain.yaml")
     metrics = model.train(**options | {"device": ["cpu", "cpu"]})
     assert metrics.results_dict == trained.metrics.results_dict
     assert model.ckpt_path == trained.trainer.best and model.has_weights
+
+
+def test_processes_of_a_second_call_meet_the_failure_of_the_first_one(monkeypatch, tmp_path):
+    """They run the whole script: what it caught in the first call is raised there again, and not trained again."""
+
+    def launch(processes):
+        raise TrainingError("process 1 of 2: no luck")
+
+    monkeypatch.setattr(distributed, "launch", launch)
+    monkeypatch.setattr(distributed, "results", lambda: SimpleNamespace(name=str(tmp_path)))
+    for folder in (None, str(tmp_path)):  # the script itself; a process of it
+        monkeypatch.setattr(distributed, "_calls", itertools.count())
+        if folder:
+            monkeypatch.setenv(distributed.RESULTS, folder)
+        with pytest.raises(TrainingError, match="process 1 of 2: no luck"):
+            distributed.in_processes("cpu,cpu", True, lambda: pytest.fail("it runs again"))
+
+
+def test_signals_and_the_environment_are_what_they_were(monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    with distributed.unchanged():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        monkeypatch.setenv("LEFT_BY_TORCHRUN", "1")
+    assert signal.getsignal(signal.SIGINT) is before and "LEFT_BY_TORCHRUN" not in os.environ
+
+
+def test_the_batch_that_fits_is_measured_without_the_other_processes(monkeypatch):
+    """Their memory may run out earlier: a router that waited for them would wait forever."""
+    pair = {"is_initialized": True, "get_rank": 0, "get_world_size": 2}
+    for name, value in pair.items():
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_: pytest.fail("it waits for another process"))
+    for name in ("reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: 7)
+    text = NETWORK.replace("{head}", HEADS["detect"]).replace("DynamicConv, [32, 3, 2]", ROUTER)
+    model = DetectionModel(yaml.safe_load(text), verbose=False)
+    assert step_memory(model, 2, 32, resolve_runtime(get_options(), torch.device("cpu"))) == 7
+
+
+def test_an_error_of_the_first_process_lets_the_others_go_on(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch_utils, "process_rank", lambda: (0, 2))
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: waited.append(True))
+    with pytest.raises(OSError, match="the disk is full"), torch_utils.torch_distributed_zero_first(0):
+        raise OSError("the disk is full")
+    assert waited == [True]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ultralytics import YOLO
+from ultralytics.nn import routing
 from ultralytics.nn.Addmodules.DynamicConv import C2f_GhostModule_DynamicConv, ConvBnAct, DynamicConv, GhostModule
 from ultralytics.nn.routing import LayerRouting, Recorder, Routing
 from ultralytics.utils.errors import ConfigError, ModelError
@@ -123,6 +124,17 @@ def test_every_block_is_heard_and_computes_as_before(block, routers):
     found = recorder.routing()
     assert [len(layer.weights) for layer in found.layers] == [3] * routers
     assert not any("routing_weights" in vars(module) for module in block.modules())
+
+
+def test_routers_are_seen_on_the_images_of_all_processes(monkeypatch):
+    recorder = Recorder(block := DynamicConv(8, 8, 3).eval())
+    with recorder():
+        block(torch.rand(4, 8, 6, 6))
+    others = {name: [torch.full((2, 4), 0.25)] for name in recorder.routers}
+    monkeypatch.setattr(routing, "gather_items", lambda own: [own, others])
+    recorder.gather()
+    (layer,) = recorder.routing().layers
+    assert layer.weights.shape == (6, 4) and (layer.weights[4:] == 0.25).all()
 
 
 def test_a_block_of_the_users_own():

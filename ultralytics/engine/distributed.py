@@ -7,6 +7,7 @@ of them writes and logs. In a process that trains alone these functions do nothi
 import logging
 import os
 import pickle
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import current_thread, main_thread
 from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
@@ -284,14 +286,25 @@ def in_processes(device: Any, save: bool, run: Callable[[], T]) -> T:
         raise ConfigError(
             f"save=False: the processes of device={','.join(names)} leave nothing without it; leave it out"
         )
-    number = next(_calls)
+    result = Path(folder or results().name) / str(next(_calls))
     if folder is None:
-        check_devices(device)
-        folder = launch(len(names))
-    result = Path(folder) / str(number)
-    if result.exists():  # of a process that this one started, or of an earlier call in the script
-        return pickle.loads(result.read_bytes())
-    leave_result(result, run)
+        try:
+            check_devices(device)
+            launch(len(names))
+        except (YOLOError, KeyboardInterrupt) as exc:  # for processes of a later call, which pass this one again
+            write_pickle(result, exc)
+            raise
+    if not result.exists():
+        leave_result(result, run)
+    value = pickle.loads(result.read_bytes())  # of a process that this one started, or of an earlier call
+    if isinstance(value, BaseException):
+        raise value
+    return value
+
+
+def write_pickle(file: Path, value: object) -> None:
+    """Write a value, of any kind, for processes of this script."""
+    atomic_write(file, lambda target: pickle.dump(value, target))
 
 
 def leave_result(file: Path, run: Callable[[], object]) -> NoReturn:
@@ -300,18 +313,22 @@ def leave_result(file: Path, run: Callable[[], object]) -> NoReturn:
 
     try:
         value = run()
+    except KeyboardInterrupt:  # train() has logged it; threads of gloo would not survive an orderly end
+        sys.stdout.flush()
+        os._exit(128 + signal.SIGINT)
     except Exception as exc:
         get_error_handler().record_exception(exc)
         if isinstance(exc, YOLOError):  # it says the sentence
             sys.exit(1)
         raise
     if is_first():
-        atomic_write(file, lambda target: pickle.dump(value, target))
+        write_pickle(file, value)
     sys.exit()
 
 
-def launch(processes: int) -> str:
-    """Run this script in several processes to their end; the folder with what they left."""
+def launch(processes: int) -> None:
+    """Run this script in several processes to their end, which they leave in the folder `results`."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -331,15 +348,34 @@ def launch(processes: int) -> str:
         local_addr="localhost",
         max_restarts=0,
     )
-    before = dict(os.environ)
-    os.environ.update(added)
+    for module in ("agent.server", "multiprocessing"):  # their warnings say that processes are ended
+        logging.getLogger(f"torch.distributed.elastic.{module}.api").setLevel(logging.ERROR)
+    ended_by = None
     try:
-        elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
+        with unchanged():
+            os.environ.update(added)
+            elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
+    except SignalException as exc:
+        ended_by = exc.sigval
     except ChildFailedError as exc:
         rank, failure = exc.get_first_failure()
         reason = failure.message["message"] if isinstance(failure.message, dict) else failure.message
         raise TrainingError(f"process {rank} of {processes}: {reason}") from None
+    if ended_by is not None:
+        signal.raise_signal(ended_by)  # does what it would have done without them, such as a KeyboardInterrupt
+        raise TrainingError(f"the {processes} processes were ended by {signal.Signals(ended_by).name}")
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """Restore the environment and what signals do, both of which the API of torchrun changes."""
+    environment = dict(os.environ)
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+    handlers = {number: signal.getsignal(number) for name in names if (number := getattr(signal, name, None))}
+    try:
+        yield
     finally:
         os.environ.clear()
-        os.environ.update(before)
-    return results().name
+        os.environ.update(environment)
+        for number, handler in handlers.items() if current_thread() is main_thread() else ():
+            signal.signal(number, handler)

@@ -32,6 +32,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, YOLOError
 from ultralytics.utils.files import atomic_write, increment_path, load_yaml, save_yaml, unused_name
+from ultralytics.utils.processes import apart
 from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def step_memory(model: BaseModel, batch: int, side: int, runtime: RuntimeSetting
     """Peak CUDA memory in bytes of a forward and backward pass over `batch` empty images of `side` pixels."""
     torch.cuda.reset_peak_memory_stats(runtime.device)
     model = deepcopy(model).train()  # its running statistics learn from the empty images
-    with runtime.autocast():
+    with apart(), runtime.autocast():  # another process's memory may run out, so that it tries fewer batches
         preds = model(torch.zeros(batch, 3, side, side, device=runtime.device))
     sum(value.float().sum() for value in tree_leaves(preds) if isinstance(value, Tensor)).backward()
     return torch.cuda.max_memory_allocated(runtime.device)

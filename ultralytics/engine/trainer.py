@@ -407,6 +407,7 @@ class BaseTrainer(TrainerHooks):
         self.validator.subject = model, self.best if self.args.save else None
         with (recorder := routing.Recorder(network))():  # what the routers of DynamicConv choose meanwhile
             self.validator(model=network)
+        recorder.gather()
         metrics = self.validator.metrics
         self.metrics, self.fitness = dict(metrics.results_dict), metrics.fitness
         if (routers := recorder.routing()).layers:

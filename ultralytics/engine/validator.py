@@ -117,6 +117,10 @@ class BaseValidator:
         self.init_metrics(model)
         loader = tqdm(self.dataloader, desc="validation", leave=False, disable=not self.args.verbose)
         for i, loaded in enumerate(loader):
+            # Where processes share the batches, an image may only fill up a share, for the sake of the loss.
+            counts = not isinstance(loaded, dict) or loaded.get("counts", True)
+            if not counts and criterion is None:
+                continue
             self.callbacks.run("on_val_batch_start", self)
             with watch("preprocess"):
                 batch = self.preprocess(loaded)
@@ -128,7 +132,7 @@ class BaseValidator:
                     losses.append(criterion(outputs, batch)[1])
             with watch("postprocess"):
                 preds = self.postprocess(outputs)
-                if batch.get("counts", True):  # not an image that only fills up a share
+                if counts:
                     self.update_metrics(preds, batch)
                     self.seen += len(batch["img"])
             if final and self.args.plots and i < NUM_PLOTTED_BATCHES:

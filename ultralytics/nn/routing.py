@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.processes import gather_items
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
@@ -121,6 +122,11 @@ class Recorder:
         weights = method(*args, **kwargs)
         self._recorded[name].append(weights.detach().float())
         return weights
+
+    def gather(self) -> None:
+        """Add what the other processes have recorded, where several train one run: all of them have to call this."""
+        kept = gather_items({name: [weights.cpu() for weights in part] for name, part in self._recorded.items()})
+        self._recorded = {name: [weights for part in kept for weights in part[name]] for name in self.routers}
 
     def routing(self) -> Routing:
         """The weights recorded so far, of every router that was called and has experts to choose from."""

@@ -1,16 +1,30 @@
 """Sums and shares of processes that train one run together; nothing happens where a process is alone."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from typing import TypeVar
 
 from torch import Tensor, distributed
 
 T = TypeVar("T")
+_apart = ContextVar("apart", default=False)  # whether this process works for itself
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let this process work for itself meanwhile, as the others may not do it, or not as often."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)
 
 
 def process_rank() -> tuple[int, int]:
     """Number of this process among those that train one run, and how many they are: (0, 1) where it is alone."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if _apart.get() or not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 

@@ -140,9 +140,11 @@ def torch_distributed_zero_first(local_rank: int) -> Iterator[None]:
     several = process_rank()[1] > 1
     if several and local_rank not in (-1, 0):
         distributed.barrier()
-    yield
-    if several and local_rank == 0:
-        distributed.barrier()
+    try:
+        yield
+    finally:  # an error, too, must not keep the others waiting
+        if several and local_rank == 0:
+            distributed.barrier()
 
 
 def is_parallel(model: nn.Module) -> bool:

@@ -54,9 +54,15 @@ class DetectEvaluator:
         self.names = task.data["names"]
         self.metrics = task.metrics_class(self.names)
         self.metrics.save_dir = save_dir
-        self.exports = final and (options.save_json or options.save_txt)
-        self.rows: list[dict] = []  # of predictions.json, with save_json
-        self._stems: set[str] = set()  # of label files, with save_txt
+        # Where several processes measure, the first one draws and writes what all of them have kept.
+        plots, save_json = gather_items((options.plots, options.save_json))[0]
+        self.keeps_errors, self.keeps_json = final and plots, final and save_json
+        self.exports = self.keeps_json or (final and options.save_txt)
+        self.rows_by_image: list[list[dict]] = []  # of predictions.json
+        self._stems: dict[str, str] = {}  # of label files, by image
+        if final and options.save_txt:
+            files, taken = map(dataset.labels.file, range(len(dataset))), set()
+            self._stems = {file: unused_name(Path(file).stem, taken) for file in files}
         # Matching three times over is not for every epoch.
         self.sizes = {letter: APBySize(sizes) for letter, sizes in self.sized.items()} if final else {}
         self.by_size: BySize = {}
@@ -94,7 +100,7 @@ class DetectEvaluator:
                 sized = {"B": (overlap, true, self.areas(pred_boxes), self.areas(true_boxes))}
                 for letter, (ious_, cls_, *areas) in (sized | self.extra_sizes(pred, batch, i, ious)).items():
                     self.sizes[letter].add(ious_, conf, predicted, cls_, *areas)
-                if self.options.plots:
+                if self.keeps_errors:
                     drawn = pred_boxes[:, self.geometry].float().numpy(), conf, predicted.astype(int)
                     objects = true_boxes.float().numpy(), true.astype(int)
                     kinds = error_kinds(overlap, drawn[2], objects[1])
@@ -136,12 +142,12 @@ class DetectEvaluator:
         """Keep the detections of the i-th image, on its original, as rows of JSON or as a label file."""
         result = self.to_original(pred, batch, i)
         if self.options.save_txt:
-            file = self.save_dir / "labels" / f"{unused_name(Path(result.path).stem, self._stems)}.txt"
+            file = self.save_dir / "labels" / f"{self._stems[batch['im_file'][i]]}.txt"
             with writing(file):
                 file.unlink(missing_ok=True)  # an earlier run's, which rows would be appended to
             result.save_txt(file, save_conf=self.options.save_conf)
-        if self.options.save_json:
-            self.rows += self.json_rows(result)
+        if self.keeps_json:
+            self.rows_by_image.append(self.json_rows(result))
 
     def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
         """Detections of the i-th image of a batch on its original, whose pixels are not needed and stay black."""
@@ -160,7 +166,7 @@ class DetectEvaluator:
         for key, parts in metrics.stats.items():
             metrics.stats[key] = gather_images(parts, batch)
         metrics.confusion_matrix.matrix = sum(gather_items(metrics.confusion_matrix.matrix))
-        self.rows = list(chain.from_iterable(gather_items(self.rows)))
+        self.rows_by_image = gather_images(self.rows_by_image, batch)
         if self.final:
             for sizes in self.sizes.values():
                 sizes.gather(batch)
@@ -183,7 +189,7 @@ class DetectEvaluator:
             write_errors(self.save_dir / "errors.csv", errors, self.names)
             draw_errors(self.save_dir / "errors.png", errors, self.names, read_image)
         if self.final and self.options.save_json:
-            self.save_json()
+            self.save_json(list(chain.from_iterable(self.rows_by_image)))
         return self.metrics
 
     def paper(self) -> tuple[list[Row], list[str]]:
@@ -207,15 +213,15 @@ class DetectEvaluator:
         if not totals:
             LOGGER.warning("the images have no labels: nothing can be measured on them")
 
-    def save_json(self) -> None:
-        """Write predictions.json and, where the extra is installed, log COCO's own numbers on the original images."""
+    def save_json(self, rows: list[dict]) -> None:
+        """Write rows as predictions.json and, where the extra is installed, log COCO's own numbers on the originals."""
         from ultralytics.utils import coco
 
         path = self.save_dir / "predictions.json"
-        coco.save_predictions(path, self.rows)
+        coco.save_predictions(path, rows)
         try:
             truth = coco.coco_ground_truth(map(self.truth, range(len(self.dataset))), self.names)
-            numbers = {kind: coco.evaluate_coco(truth, self.rows, kind, self.sigmas) for kind in self.coco_kinds}
+            numbers = {kind: coco.evaluate_coco(truth, rows, kind, self.sigmas) for kind in self.coco_kinds}
         except (DatasetError, DependencyError) as exc:
             LOGGER.warning(f"{path} is written, but not evaluated: {exc}")
             return

@@ -66,10 +66,10 @@ class OBBEvaluator(DetectEvaluator):
         """Rows of predictions.json for an image."""
         return to_dota_predictions(result.path, result.obb.data)
 
-    def save_json(self) -> None:
-        """Write predictions.json, and the same as DOTA's server takes it."""
-        save_predictions(self.save_dir / "predictions.json", self.rows)
-        save_task1(self.save_dir / "predictions_txt", self.rows, self.names)
+    def save_json(self, rows: list[dict]) -> None:
+        """Write the rows of predictions.json, and the same as DOTA's server takes it."""
+        save_predictions(self.save_dir / "predictions.json", rows)
+        save_task1(self.save_dir / "predictions_txt", rows, self.names)
 
 
 class OBBTask(DetectTask):
