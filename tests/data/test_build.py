@@ -77,9 +77,9 @@ def test_persistent_workers_see_epochs_and_close_mosaic(numbered, build, workers
 def test_workers_decode_each_picture_about_once_between_them(numbered, build, monkeypatch) -> None:
     count, read = torch.zeros(200, dtype=torch.int64).share_memory_(), pictures.read_image
 
-    def counting(path, channels):
+    def counting(path, *size, **how):
         count[int(str(path)[-8:-4])] += 1
-        return read(path, channels)
+        return read(path, *size, **how)
 
     monkeypatch.setattr(pictures, "read_image", counting)
     loader = build_loader(build(numbered(120), mosaic=1.0, batch=4), 2)

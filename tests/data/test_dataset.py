@@ -6,6 +6,7 @@ from functools import partial
 from math import prod
 from multiprocessing.reduction import ForkingPickler
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -41,7 +42,9 @@ def same(a, b) -> bool:
 def decoded(monkeypatch) -> list[str]:
     """The files that are decoded from now on."""
     files, read = [], pictures.read_image
-    monkeypatch.setattr(pictures, "read_image", lambda path, channels: files.append(str(path)) or read(path, channels))
+    monkeypatch.setattr(
+        pictures, "read_image", lambda path, *size, **how: files.append(str(path)) or read(path, *size, **how)
+    )
     return files
 
 
@@ -189,6 +192,29 @@ def test_rect_training_says_that_pictures_are_not_joined(write_data, build, capl
 def test_imgsz_is_one_number(numbered, build) -> None:
     with pytest.raises(ConfigError, match="imgsz"):
         build(numbered(2), imgsz=[64, 32])
+
+
+@pytest.mark.parametrize("size", [(192, 256), (517, 643)])
+def test_large_jpegs_are_decoded_reduced_for_training_only_and_labels_fit(
+    write_data, build, painted, assert_boxes_on_colors, size: tuple[int, int]
+) -> None:
+    h, w = size
+    boxes = [(0, h // 2, w // 3, h), (w // 2, 0, w, h // 4)]
+    xywh = [((a + c) / 2 / w, (b + d) / 2 / h, (c - a) / w, (d - b) / h) for a, b, c, d in boxes]
+    data = write_data([painted(size, boxes, [0, 1]).img], [[(i, *box) for i, box in enumerate(xywh)]])
+    png = data["train"][0] / "0000.png"
+    cv2.imwrite(str(png.with_suffix(".jpg")), cv2.imread(str(png)), [cv2.IMWRITE_JPEG_QUALITY, 98])
+    png.unlink()
+    full, reduced = (build(data, imgsz=64, reduced_decode=on)[0] for on in (False, True))
+    assert_boxes_on_colors(reduced, slack=1.01)
+    np.testing.assert_array_equal(reduced.instances.boxes, full.instances.boxes)
+    assert not np.array_equal(reduced.img, full.img) and np.abs(reduced.img.astype(int) - full.img).mean() < 4
+    for cache, same_as in (("ram", reduced), ("disk", full), (False, reduced)):
+        np.testing.assert_array_equal(build(data, imgsz=64, cache=cache)[0].img, same_as.img)
+    np.testing.assert_array_equal(build(data, imgsz=64, augment=False)[0].img, full.img)
+    np.testing.assert_array_equal(
+        build(data, imgsz=max(size) // 2 + 1)[0].img, build(data, imgsz=max(size) // 2 + 1, reduced_decode=False)[0].img
+    )
 
 
 def test_the_users_transforms_join_in(numbered, build) -> None:

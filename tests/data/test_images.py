@@ -273,6 +273,44 @@ def test_sizes_come_from_the_header_alone(tmp_path, monkeypatch):
     assert [check_image(path) for path in tmp_path.iterdir()] == [(40, 60)] * 3
 
 
+@pytest.mark.parametrize(("size", "imgsz"), [((480, 640), 320), ((483, 641), 160), ((77, 2003), 250), ((9, 900), 40)])
+@pytest.mark.parametrize(("orientation", "mode"), [(1, "RGB"), (6, "RGB"), (3, "L")])
+def test_a_reduced_jpeg_is_where_the_whole_one_is(tmp_path, size, imgsz, orientation, mode):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(cv2.resize(photo(), size[::-1])).convert(mode).save(
+        path, quality=95, exif=with_orientation(orientation)
+    )
+    for channels in (3, 1):
+        whole, reduced = (read_image(path, channels, imgsz, reduced=on).astype(int) for on in (False, True))
+        assert whole.shape == reduced.shape and max(whole.shape) == imgsz
+        expected = cv2.resize(read_image(path, channels), whole.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(whole, expected.reshape(whole.shape))
+        average = cv2.resize(read_image(path, channels), whole.shape[1::-1], interpolation=cv2.INTER_AREA)
+        steepest = 255 / min(whole.shape[:2]) + 850 / max(whole.shape[:2])  # gray levels from pixel to pixel
+        assert np.abs(reduced - average.reshape(whole.shape)).mean() < 0.25 * steepest + 1
+
+
+def test_only_jpegs_of_twice_the_size_are_reduced(tmp_path):
+    for name in ("a.jpg", "a.png", "a.webp"):
+        Image.fromarray(photo(40, 64)).save(tmp_path / name)
+        for imgsz in (33, 64, 100) if name == "a.jpg" else (16, 33):
+            whole, reduced = (read_image(tmp_path / name, 3, imgsz, reduced=on) for on in (False, True))
+            np.testing.assert_array_equal(whole, reduced)
+
+
+@pytest.mark.parametrize("imgsz", [320, 200, 150, 80])
+def test_statistics_of_reduced_photos_are_those_of_whole_ones(reference, imgsz):
+    """Differences within images: of colors, of contrast, and of where things are."""
+    paths = sorted((reference / "data" / "bccd").rglob("*5.jpg"))[:12]
+    pairs = [[read_image(path, 3, imgsz, reduced=on).astype(float) for on in (False, True)] for path in paths]
+    bias = [np.mean(reduced - whole, axis=(0, 1)) for whole, reduced in pairs]
+    assert np.abs(np.mean(bias, 0)).max() < 0.5
+    contrast = [np.std(reduced) / np.std(whole) for whole, reduced in pairs]
+    assert abs(np.mean(contrast) - 1) < 0.03
+    shifts = [cv2.phaseCorrelate(whole[..., 1], reduced[..., 1])[0] for whole, reduced in pairs]
+    assert np.abs(np.mean(shifts, 0)).max() < 0.1
+
+
 def test_real_photos_equal_opencv(reference):
     paths = [*(reference / "data" / "photos").rglob("*.jpg"), *(reference / "data" / "bccd").rglob("*0.jpg")]
     assert len(paths) > 10

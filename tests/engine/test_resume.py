@@ -100,13 +100,14 @@ def test_the_state_of_a_loss_is_resumed(train, network):
 def test_a_run_from_before_an_option_existed_is_resumed(train, network):
     last = interrupted(train, network, 1, 0)
     checkpoint = load_checkpoint(last)
-    for name in ("iou_loss", "nwd_c", "cls_loss"):
+    for name in ("iou_loss", "nwd_c", "cls_loss", "reduced_decode"):
         del checkpoint.args[name]
     del checkpoint.training["criterion"]
     save_checkpoint(last, checkpoint)
     model = YOLO(last)
     model.train(resume=True)
     assert model.trainer.args.iou_loss == "ciou" and len(rows_of(last.parent.parent)) == 2
+    assert not model.trainer.args.reduced_decode  # as it was
 
 
 def test_workers_change_nothing(train, network):

@@ -73,6 +73,7 @@ class Options:
     save: bool  # save checkpoints and images; empty: True, but False for model.predict() in Python
     save_period: int  # save an extra checkpoint every n epochs; -1: none
     cache: bool | Literal["ram", "disk"]  # cache decoded images in memory (True or ram) or on disk (disk)
+    reduced_decode: bool  # decode training JPEGs of twice imgsz or more at a half to an eighth
     workers: int  # processes that load images; 0: load in the main process
     pretrained: bool | str | None  # start from the weights that model names; or a weights file to start from
     optimizer: OptimizerName  # SGD, Adam, Adamax, AdamW, NAdam, RAdam or RMSProp
@@ -254,7 +255,9 @@ OPTIONS: dict[str, OptionType] = {
         (*FLAG.alternatives, *FRACTION.alternatives),
         read=lambda value: FRACTION.read(value) if (flag := FLAG.read(value)) is INVALID else 0.5 * flag,  # True: 0.5
     ),
-    **dict.fromkeys(("single_cls", "cos_lr", "compile", "sync_bn", "overlap_mask", "val", "plots"), FLAG),
+    **dict.fromkeys(
+        ("single_cls", "reduced_decode", "cos_lr", "compile", "sync_bn", "overlap_mask", "val", "plots"), FLAG
+    ),
     "channels_last": optional(FLAG),
     "mask_ratio": integer(1, 32),
     "nbs": integer(1),

@@ -30,7 +30,7 @@ CONDITIONS = (
 )
 # The same for options that only some tasks use, and for losses: part of the key where they differ from default.yaml.
 TASK_CONDITIONS = (
-    *("mask_ratio", "overlap_mask", "pose", "kobj", "angle", "copy_paste", "copy_paste_mode"),
+    *("mask_ratio", "overlap_mask", "pose", "kobj", "angle", "copy_paste", "copy_paste_mode", "reduced_decode"),
     *("iou_loss", "inner_ratio", "focaler", "nwd", "nwd_c", "cls_loss", "assign_iou"),
 )
 RANKED_BY = "metrics/mAP50-95(B)"

@@ -105,7 +105,8 @@ class YOLODataset(Dataset):
             order, shapes = rect_shapes(labels.shapes, batch, options.imgsz, stride, pad)
             labels, self.batch_shapes = labels.select(order), torch.from_numpy(shapes)
         self.labels = labels
-        self.images = ImageLoader(labels, options.imgsz, data["channels"], options.cache)
+        reduced = augment and options.reduced_decode
+        self.images = ImageLoader(labels, options.imgsz, data["channels"], options.cache, reduced=reduced)
         self.set_batch(batch)
         self.buffer: DecodeBuffer | None = None  # created with the first sample, or shared before workers start
         self.kept_classes: np.ndarray | None = None  # (nc,) bool, of the classes in the files

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import refuse_pipe
+from ultralytics.utils.letterbox import resize, resize_shape
 
 IMG_FORMATS = frozenset(
     {"avif", "bmp", "dng", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "mpo", "pbm", "pgm", "png", "ppm"}
@@ -22,17 +23,27 @@ IMG_FORMATS = frozenset(
 VID_FORMATS = frozenset({"asf", "avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"})
 MIN_SIDE = 10  # pixels
 
+_DECODE = {  # by the factor that an image is reduced by
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 _PILLOW_FORMATS = {"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 _EXIF_ORIENTATION = 0x0112
 _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 
 
-def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+def read_image(path: str | Path, channels: int = 3, imgsz: int | None = None, *, reduced: bool = False) -> np.ndarray:
     """Pixels of an image file, (H, W, 3) uint8 BGR, or (H, W, 1) gray with `channels` 1.
+
+    With `imgsz` they are scaled up or down until the longer side has that many. `reduced` decodes a JPEG that is at
+    least twice as large at a half, a quarter or an eighth, which takes less time: pixels are averages then, and the
+    right and lower border may be off by half a pixel.
 
     Raises DatasetError saying what is wrong with the file.
     """
-    path, bgr = Path(path), None
+    path, bgr, factor = Path(path), None, 1
     try:
         refuse_pipe(path)
         data = path.read_bytes()
@@ -40,11 +51,20 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
         plain = image.format in ("JPEG", "MPO") or (image.format == "PNG" and "transparency" not in image.info)
         # Some versions of OpenCV fill up a cut JPEG with gray, and other modes it shows unlike Pillow.
         if plain and image.mode in ("RGB", "L") and _is_whole(io.BytesIO(data), image.format):
-            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        bgr = pillow_to_bgr(image) if bgr is None else turn_upright(bgr, _orientation(image))
+            if reduced and imgsz is not None and image.format != "PNG":
+                factor = max(f for f in _DECODE if f * imgsz <= max(*image.size, imgsz))
+            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE[factor] | cv2.IMREAD_IGNORE_ORIENTATION)
+        if bgr is None:
+            bgr, shape = (upright := pillow_to_bgr(image)), upright.shape[:2]
+        else:
+            w, h = image.size
+            # Of a last row or column that was averaged from less than half the pixels, little is seen: it goes.
+            bgr = bgr[: max(round(h / factor), 1), : max(round(w / factor), 1)]
+            bgr, shape = turn_upright(bgr, _orientation(image)), ((h, w) if _orientation(image) < 5 else (w, h))
     except Exception as exc:  # decoders raise anything on broken data
         raise DatasetError(_reason(path, exc)) from exc
-    return bgr if channels == 3 else cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)[..., None]
+    img = bgr if channels == 3 else cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)[..., None]
+    return img if imgsz is None else resize(img, resize_shape(*shape, imgsz))
 
 
 def check_image(path: str | Path) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from ultralytics.data.images import read_image
 from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.letterbox import resize, resize_shape
+from ultralytics.utils.letterbox import resize_shape
 
 TRIES = 16  # images to try in place of one that cannot be read
 
@@ -19,13 +19,21 @@ TRIES = 16  # images to try in place of one that cannot be read
 class ImageLoader:
     """The images of `labels`, scaled up or down until the longer side has `imgsz` pixels; perhaps kept in a cache.
 
-    With `imgsz` None they stay as large as they are.
+    With `imgsz` None they stay as large as they are. Large JPEGs may be decoded `reduced`; never for files on disk,
+    which validation and other runs use as well.
     """
 
     def __init__(
-        self, labels: LabelStore, imgsz: int | None, channels: int, cache: Literal[True, False, "ram", "disk"]
+        self,
+        labels: LabelStore,
+        imgsz: int | None,
+        channels: int,
+        cache: Literal[True, False, "ram", "disk"],
+        *,
+        reduced: bool = False,
     ) -> None:
         self.labels, self.imgsz, self.channels = labels, imgsz, channels
+        self.reduced = reduced and cache != "disk"
         # (n,); workers that share it report each image once, and not once a worker.
         self.unreadable = torch.zeros(len(labels), dtype=torch.bool)
         shapes = [(h, w) if imgsz is None else resize_shape(h, w, imgsz) for h, w in labels.shapes.tolist()]
@@ -58,9 +66,7 @@ class ImageLoader:
         )
 
     def _decode(self, index: int) -> np.ndarray:
-        img = read_image(self.labels.file(index), self.channels)
-        # By the size that the file has now, which need not be that of the scan.
-        return img if self.imgsz is None else resize(img, resize_shape(*img.shape[:2], self.imgsz))
+        return read_image(self.labels.file(index), self.channels, self.imgsz, reduced=self.reduced)
 
 
 class DecodeBuffer:
