@@ -28,17 +28,19 @@ from ultralytics.nn.weights import checkpoint_task
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import ConfigError, ModelError
-from ultralytics.utils.files import nearest
+from ultralytics.utils.files import check_chart_file, nearest
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:  # the loops are imported when they are asked for: `from ultralytics import YOLO` stays quick
+    from ultralytics.data.loaders import Frame
     from ultralytics.engine.predictor import BasePredictor
     from ultralytics.engine.setup import Scores
     from ultralytics.engine.trainer import BaseTrainer
     from ultralytics.engine.validator import BaseValidator
     from ultralytics.models.yolo.task import Metrics, Task
     from ultralytics.nn.heatmaps import Heatmap, Layers
+    from ultralytics.nn.receptive_field import ReceptiveField
     from ultralytics.nn.routing import Routing
 
 Predicted = list[Results] | Iterator[Results] | list[Tensor] | Iterator[Tensor]  # the latter with `embed`
@@ -148,39 +150,54 @@ class YOLO(nn.Module):
         `source` and `options` as for `predict`. Draws `file`, layers x experts, unless it is None; logs which experts
         are dead or identical. ModelError for a network without routers.
         """
-        from ultralytics.data.loaders import load_source
         from ultralytics.nn import routing
 
         self._layers("routing")
-        if file is not None and not Path(file).suffix:
-            raise ConfigError(f"file={file}: give it the suffix of an image, such as {file}.png; None draws nothing")
+        check_chart_file(file)
         checked = self.resolve("predict", options | {"source": source})
-        task, network = self._task(checked), self.network(checked)
-        frames = in_batches(load_source(checked.source, vid_stride=checked.vid_stride), checked.batch)
-        images = (task.preprocess(group, network.max_stride) for group in frames)
-        return routing.report(routing.collect(network, images), file)
+        return routing.report(routing.collect(self.network(checked), (x for _, x in self._inputs(checked))), file)
 
     def heatmap(
         self, source: object, layer: "Layers" = None, method: str = "layercam", **options: object
     ) -> "list[Heatmap]":
         """Heat maps of where the predictions on images come from (nn/heatmaps.py), which `plot()` or `save("a.jpg")`.
 
-        `source` and `options`, such as classes=[0], as for `predict`; `method` is layercam, gradcam, gradcam++ or
-        eigencam, of which layercam is the one that keeps several objects apart; `layer` the number or name of a row or
-        of a part of it, or a list, by default what feeds the head.
+        `source` and `options`, such as classes=[0], as for `predict`; `layer`: numbers or names of rows or parts, by
+        default the head's inputs; `method`: layercam, which keeps objects apart, gradcam, gradcam++ or eigencam.
         """
-        from ultralytics.data.loaders import load_source
         from ultralytics.nn import heatmaps
 
         self._layers("heatmap")
         checked = self.resolve("predict", options | {"source": source})
         self._warn_untrained()
         task, network, found = self._task(checked), self.network(checked), []
-        for frames in in_batches(load_source(checked.source, vid_stride=checked.vid_stride), checked.batch):
-            images = task.preprocess(frames, network.max_stride).to(network.device, network.dtype)
+        for frames, images in self._inputs(checked):
             heat = heatmaps.explain(network, images, task.logits, layer, method, checked.classes, checked.conf)
             found += heatmaps.draw(images, heat, [frame.path for frame in frames])
         return found
+
+    def receptive_field(
+        self, source: object, layer: "Layers" = None, file: str | Path | None = "receptive_field.png", **options: object
+    ) -> "list[ReceptiveField]":
+        """Effective receptive fields of layers on images (nn/receptive_field.py), drawn into `file` unless it is None.
+
+        `source` and `options` as for `predict`, `layer` as for `heatmap`; `side(0.95)` of a field has 95 % of it.
+        """
+        from ultralytics.nn.receptive_field import receptive_fields
+
+        self._layers("receptive_field")
+        check_chart_file(file)
+        checked = self.resolve("predict", options | {"source": source})
+        images = (x for _, x in self._inputs(checked))
+        return receptive_fields(self.network(checked), images, layer, checked.imgsz, file)
+
+    def _inputs(self, checked: Options) -> "Iterator[tuple[Sequence[Frame], Tensor]]":
+        """Batches of the source of checked options: its frames, and the network's input (B, 3, H, W) of them."""
+        from ultralytics.data.loaders import load_source
+
+        task, network = self._task(checked), self.network(checked)
+        for frames in in_batches(load_source(checked.source, vid_stride=checked.vid_stride), checked.batch):
+            yield frames, task.preprocess(frames, network.max_stride).to(network.device, network.dtype)
 
     def val(self, validator: "type[BaseValidator] | None" = None, **options: object) -> "Metrics":
         """Metrics on a split of `data`, by default that of the data the weights were trained on.

@@ -1,7 +1,7 @@
 """What happens between the layers of a network: their outputs, the vectors these make, the time they take."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def watching(model: "BaseModel", see: Callable[[nn.Module, Any, Any], None]) -> Iterator[None]:
-    """Call `see(layer, input, output)` for every layer, a row of the YAML each, whenever it has computed."""
-    hooks = [layer.register_forward_hook(lambda m, args, output: see(m, args[0], output)) for layer in model.model]
+def watching(layers: Iterable[nn.Module], see: Callable[[nn.Module, Any, Any], None]) -> Iterator[None]:
+    """Call `see(layer, input, output)` for every one of the layers whenever it has computed."""
+    hooks = [layer.register_forward_hook(lambda m, args, output: see(m, args[0], output)) for layer in layers]
     try:
         yield
     finally:
@@ -46,7 +46,7 @@ def embed(model: "BaseModel", images: Tensor, layers: Sequence[int] | None = Non
                 raise ModelError(f"embed={wanted}: layer {numbers[id(layer)]} gives no feature map (B, C, H, W)")
             maps[numbers[id(layer)]] = output.mean((2, 3))
 
-    with watching(model, keep):
+    with watching(model.model, keep):
         model(images)
     return torch.cat([maps[i] for i in sorted(maps)], 1).unbind(0)
 
@@ -65,7 +65,7 @@ def profile(model: "BaseModel", images: Tensor) -> Any:
         rows.append((ms, f"{ms:>10.2f} {layer_gflops(layer, x):>10.3f} {parameters:>10}  {layer.type}"))
         started = perf_counter()
 
-    with watching(model, measure):
+    with watching(model.model, measure):
         output = model(images)
     LOGGER.info(f"{'time (ms)':>10} {'GFLOPs':>10} {'params':>10}  module")
     for _, row in rows:

@@ -144,7 +144,7 @@ def default_layers(network: "BaseModel", images: Tensor) -> list[nn.Module]:
         if isinstance(output, Tensor) and output.ndim == 4:
             last[output.shape[2:]] = layer
 
-    with torch.no_grad(), watching(network, note):
+    with torch.no_grad(), watching(network.model, note):
         network(images[:1])
     return list(last.values())[-3:]
 

@@ -382,3 +382,9 @@ def get_latest_run(search_dir: str | os.PathLike = ".") -> str:
     """The last*.pt below a folder that was written last, or ""."""
     found = sorted(Path(search_dir).rglob("last*.pt"), key=lambda path: path.stat().st_mtime)
     return str(found[-1]) if found else ""
+
+
+def check_chart_file(file: str | Path | None) -> None:
+    """Refuse a file for a chart whose name has no suffix that says its format; None is none."""
+    if file is not None and not Path(file).suffix:
+        raise ConfigError(f"file={file}: give it the suffix of an image, such as {file}.png; None draws nothing")
