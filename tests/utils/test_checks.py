@@ -29,7 +29,7 @@ from ultralytics.utils.errors import ConfigError, DependencyError
         ("v2.0", ">1", True),
         ("3.11.7", ">=3.8,<=3.11", False),
         ("2.1.3", "~=2.1", True),
-        ("2.9", "~=2.1.0", False),  # the public package reads ~= as >=; this is PEP 440
+        ("2.9", "~=2.1.0", True),  # as >=, as the public package reads it
         ("", "1", True),
         ("1.0", None, True),
         ("torch", ">=1.8", True),

@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import prod
@@ -26,6 +27,13 @@ from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.processes import process_rank, share_of
 
 PREFETCH = 2  # batches that each worker loads ahead
+
+
+def seed_worker(worker_id: int) -> None:
+    """Seed numpy and Python in a worker as torch is, for datasets that draw from these: torch's `worker_init_fn`."""
+    seed = torch.initial_seed() % 2**32
+    np.random.seed(seed)
+    random.seed(seed)
 
 
 class EpochSampler(Sampler):

@@ -76,7 +76,7 @@ def check_image(path: str | Path) -> tuple[int, int]:
         refuse_pipe(path)
         with Path(path).open("rb") as file:
             image = _open(file)
-            w, h = image.size if _orientation(image) < 5 else image.size[::-1]
+            w, h = exif_size(image)
             if not _is_whole(file, image.format):
                 image.load()
     except Exception as exc:  # decoders raise anything on broken data
@@ -84,6 +84,11 @@ def check_image(path: str | Path) -> tuple[int, int]:
     if min(h, w) < MIN_SIDE:
         raise DatasetError(f"{path}: {w} x {h} pixels, but no side may be under {MIN_SIDE}")
     return h, w
+
+
+def exif_size(img: Image.Image) -> tuple[int, int]:
+    """(width, height) of a Pillow image as it is seen, by the orientation in its metadata."""
+    return img.size if _orientation(img) < 5 else img.size[::-1]
 
 
 def pillow_to_bgr(image: Image.Image) -> np.ndarray:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ultralytics.cfg import resolve_yaml
-from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, check_image  # noqa: F401 (published here)
+from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, check_image, exif_size  # noqa: F401 (published here)
 from ultralytics.data.labels.files import label_path
 from ultralytics.data.labels.rows import RowError, distinct, parse_box_rows, read_rows
 from ultralytics.data.polygons import fill
@@ -101,6 +101,29 @@ def check_cls_dataset(dataset: str | Path, split: str = "") -> DatasetInfo:
 def img2label_paths(img_paths: Sequence[str | Path]) -> list[str]:
     """Label files of images: under `labels` instead of the last folder `images`, or else beside them."""
     return [str(label_path(path)) for path in img_paths]
+
+
+def find_dataset_yaml(path: Path) -> Path:
+    """The YAML in a folder or else below it; of several that named like the folder. Raises DatasetError."""
+    files = sorted(path.glob("*.yaml")) or sorted(path.rglob("*.yaml"))
+    found = files if len(files) == 1 else [file for file in files if file.stem == path.stem]
+    if len(found) != 1:
+        listed = ", ".join(map(str, files)) or "none"
+        raise DatasetError(f"{path}: expected one YAML of a dataset, or one named {path.stem}.yaml; found {listed}")
+    return found[0]
+
+
+def verify_image(args: tuple) -> tuple:
+    """Check an image of a class, ((file, class), prefix of the message).
+
+    Returns the pair, the numbers of good and of faulty images, and a message on the latter.
+    """
+    image, prefix = args
+    try:
+        check_image(image[0])
+    except DatasetError as exc:
+        return image, 0, 1, f"{prefix}{exc}"
+    return image, 1, 0, ""
 
 
 def verify_image_label(args: tuple) -> tuple:

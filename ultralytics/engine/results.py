@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ultralytics.engine.containers import OBB, Array, Boxes, Index, Keypoints, Masks, Predictions, Probs, RowsWithConf
-from ultralytics.utils import LOGGER, DataExportMixin
+from ultralytics.utils import LOGGER, DataExportMixin, refused
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.ops import clip_boxes, xyxy2xywh
 from ultralytics.utils.plotting import Annotator, class_name, colors, image_name, write_image, writing
@@ -318,3 +318,6 @@ class Results(DataExportMixin):
                 number += 1
                 file = folder / f"{stem}-{number}.jpg"
             write_image(file, crop)
+
+
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -1,17 +1,21 @@
 """Small tools that know nothing of networks, datasets or loops; here the log and a few that custom code imports."""
 
 import csv
+import functools
 import io
 import json
 import logging
 import os
 import platform
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from ultralytics.utils import refused
 
@@ -142,8 +146,72 @@ class YAML:
 
         save_yaml(file, data or {}, header)
 
+    @classmethod
+    def print(cls, yaml_file: str | os.PathLike | dict[Any, Any]) -> None:
+        """Log a file or a mapping as YAML text."""
+        from ultralytics.utils.files import dump_yaml
 
-yaml_load, yaml_save = YAML.load, YAML.save
+        data = yaml_file if isinstance(yaml_file, dict) else cls.load(yaml_file)
+        LOGGER.info("%s", dump_yaml(data))
+
+
+yaml_load, yaml_save, yaml_print = YAML.load, YAML.save, YAML.print
+
+
+class TryExcept(ContextDecorator):
+    """Context, or decorator, that goes on after an error of what is inside, and logs it after `msg` if `verbose`."""
+
+    def __init__(self, msg: str = "", verbose: bool = True) -> None:
+        self.msg, self.verbose = msg, verbose
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: type | None, value: BaseException | None, traceback: object) -> bool:
+        """Log what happened; what is no Exception, such as Ctrl-C, passes."""
+        caught = isinstance(value, Exception)
+        if caught and self.verbose:
+            LOGGER.warning(f"{self.msg}: {value}" if self.msg else str(value))
+        return caught
+
+
+class ThreadingLocked:
+    """Decorator of a function that one thread at a time may be in."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(f)
+        def locked(*args: Any, **kwargs: Any) -> Any:
+            with self.lock:
+                return f(*args, **kwargs)
+
+        return locked
+
+
+def threaded(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function to run in a thread of its own, which is returned; with `threaded=False` as it is."""
+
+    @functools.wraps(func)
+    def start(*args: Any, threaded: bool = True, **kwargs: Any) -> Any:
+        if not threaded:
+            return func(*args, **kwargs)
+        thread = threading.Thread(target=func, args=args, kwargs=kwargs, daemon=True)
+        thread.start()
+        return thread
+
+    return start
+
+
+def clean_url(url: str | os.PathLike) -> str:
+    """An address without its query; one that a Path has shortened to a single slash is mended."""
+    return unquote(Path(url).as_posix().replace(":/", "://")).split("?")[0]
+
+
+def url2file(url: str | os.PathLike) -> str:
+    """Name of the file that an address leads to."""
+    return Path(clean_url(url)).name
 
 
 def colorstr(*words: str) -> str:

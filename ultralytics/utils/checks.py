@@ -1,6 +1,7 @@
 """Checks of versions, packages, files and sizes, as scripts begin with: they name what is missing, install nothing."""
 
 import math
+import re
 from collections.abc import Collection, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -40,8 +41,9 @@ def check_version(
 ) -> bool:
     """Whether a version, or that of an installed package of this name, satisfies `required`, such as ">=1.8,<2".
 
-    A bare number asks for at least that version. Release candidates, nightly and local builds (2.9.0+cu126) count as
-    the release they are named after. Otherwise a warning with `verbose`, MissingPackageError with `hard`.
+    A number alone or after ~=, ~ or ^ asks for at least that version, as in the public package. Release candidates,
+    nightly and local builds (2.9.0+cu126) count as the release they are named after. Otherwise a warning with
+    `verbose`, MissingPackageError with `hard`.
     """
     if not current or not required:
         return True
@@ -55,8 +57,8 @@ def check_version(
             return False
     try:
         release = Version(current).base_version  # 2.10.0.dev20251101+cu130 is 2.10.0
-        wanted = [part.strip() for part in required.split(",")]
-        fits = SpecifierSet(",".join(f">={p}" if p[:1].isdigit() else p for p in wanted)).contains(release)
+        wanted = [re.sub(r"^(~=|~|\^)?\s*(?=\d)", ">=", part.strip()) for part in required.split(",")]
+        fits = SpecifierSet(",".join(wanted)).contains(release)
     except ValueError as exc:  # of packaging: InvalidVersion, InvalidSpecifier
         raise ConfigError(f"check_version({current!r}, {required!r}): {exc}") from exc
     if not fits:
@@ -98,12 +100,20 @@ def check_requirements(
         # a marker such as `; python_version < "3.11"` may say that the package is not needed here
         parsed = [r for r in parsed if r.name not in exclude and (r.marker is None or r.marker.evaluate())]
         # alternatives, of which one is enough
-        if parsed and not any(check_version(r.name, str(r.specifier) or "0") for r in parsed):
+        if parsed and not any(map(_is_installed, parsed)):
             missing.append(str(parsed[0]))
     if missing:
         words = " ".join(f'"{requirement}"' for requirement in missing)
         LOGGER.warning(f"not installed: {', '.join(missing)}; run `{f'pip install {words} {cmds}'.strip()}`")
     return not missing
+
+
+def _is_installed(requirement: Requirement) -> bool:
+    """Whether the package is there in a version that fits, by the rules of pip."""
+    try:
+        return requirement.specifier.contains(Version(metadata.version(requirement.name)).base_version)
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def check_imgsz(

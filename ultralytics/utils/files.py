@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import ConfigError, DependencyError, YOLOError
 
 # Plain values as YAML 1.2 has them (core schema), with decimal integers that may start with zeros.
@@ -218,8 +218,12 @@ def refuse_pipe(path: str | os.PathLike) -> None:
 
 def save_yaml(path: str | os.PathLike, data: dict[Any, Any], header: str = "") -> None:
     """Write a mapping of plain values, tuples and paths as UTF-8 YAML, in its own order, below `header` (comments)."""
-    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
-    atomic_write(path, lambda file: file.write((header + text).encode()))
+    atomic_write(path, lambda file: file.write((header + dump_yaml(data)).encode()))
+
+
+def dump_yaml(data: dict[Any, Any]) -> str:
+    """YAML text of a mapping of plain values, tuples and paths, in its own order."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
 
 
 def read_csv(path: str | os.PathLike) -> list[dict[str, str]]:
@@ -388,3 +392,6 @@ def check_chart_file(file: str | Path | None) -> None:
     """Refuse a file for a chart whose name has no suffix that says its format; None is none."""
     if file is not None and not Path(file).suffix:
         raise ConfigError(f"file={file}: give it the suffix of an image, such as {file}.png; None draws nothing")
+
+
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ultralytics.utils import refused
+from ultralytics.utils.losses.end_to_end import E2EDetectLoss  # noqa: F401 (published here)
 from ultralytics.utils.losses.iou import BoxPairs, IoULoss, similarity
 from ultralytics.utils.losses.scores import FocalLoss, ScorePairs, VarifocalLoss  # noqa: F401 (published here)
 from ultralytics.utils.losses.table import make_loss, register_loss  # noqa: F401 (the latter published here)
@@ -33,6 +35,7 @@ from ultralytics.utils.tal import (
 
 RawPreds = dict[str, Any]  # a head's raw output: "boxes" (B, 4 * reg_max, A), "scores" (B, nc, A), "feats", and more
 Batch = dict[str, Any]  # "img", "batch_idx" (N,), "cls" (N, 1), "bboxes" (N, 4) xywh normalized, and more
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead
 
 # Terms ---------------------------------------------------------------------------------------------------------------
 

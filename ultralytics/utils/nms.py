@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.utils import refused
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.metrics import probiou
 from ultralytics.utils.ops import xywh2xyxy
@@ -159,3 +160,6 @@ def _fast_nms(rows: Tensor, iou_thres: float, agnostic: bool, max_det: int) -> T
         if sum(map(len, kept)) >= max_det:  # the boxes below do not matter
             break
     return torch.cat(kept)[:max_det] if kept else cls.new_zeros(0, dtype=torch.long)
+
+
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

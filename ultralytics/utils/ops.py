@@ -195,6 +195,20 @@ def xyxyxyxy2xywhr(x: Array) -> Array:
     return boxes
 
 
+def regularize_rboxes(rboxes: Tensor) -> Tensor:
+    """Rotated boxes (..., 5) xywhr whose angle is in 0..pi / 2; where it is not, width and height change places."""
+    x, y, w, h, theta = rboxes.unbind(-1)
+    theta = theta % math.pi
+    swapped = theta >= math.pi / 2
+    sides = torch.where(swapped, h, w), torch.where(swapped, w, h)
+    return torch.stack((x, y, *sides, theta % (math.pi / 2)), -1)
+
+
+def empty_like(x: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """Uninitialized values in the shape, type and place of `x`."""
+    return torch.empty_like(x) if isinstance(x, Tensor) else np.empty_like(x)
+
+
 def min_area_rect(points: np.ndarray) -> tuple[float, float, float, float, float]:
     """Center, width, height and theta of the smallest rectangle around points (n, 2).
 

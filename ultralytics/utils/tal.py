@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ultralytics.utils import refused
 from ultralytics.utils.metrics import bbox_iou, probiou
 from ultralytics.utils.ops import to_box_frame
 from ultralytics.utils.torch_utils import TORCH_1_10  # noqa: F401 (heads import it from here)
@@ -211,3 +212,6 @@ def _one_owner(row: Tensor, cell: Tensor, iou: Tensor, claimed: Tensor, cells: i
 def _max_per_row(values: Tensor, row: Tensor, rows: int) -> Tensor:
     """The largest of the values, none negative, of every row (rows,); 0 for a row without any."""
     return values.new_zeros(rows).scatter_reduce_(0, row, values, "amax")
+
+
+__getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -6,7 +6,7 @@ import torch
 from tests.tiny import NETWORK, draw_split
 from tests.training import rectangle
 from ultralytics import YOLO
-from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.loss import E2EDetectLoss, v8DetectionLoss
 
 
 @pytest.fixture
@@ -31,6 +31,7 @@ def test_the_loss_is_that_of_many_anchor_points_and_that_of_one(model):
     one = v8DetectionLoss(network, tal_topk=1)(raw["one2one"], batch)
     torch.testing.assert_close(total, many[0] + one[0])
     torch.testing.assert_close(parts, many[1] + one[1])
+    assert E2EDetectLoss(network)(raw, batch)[0] == total
 
 
 def test_it_trains_and_predicts(model, tmp_path):

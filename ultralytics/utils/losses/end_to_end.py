@@ -1,6 +1,7 @@
 """Loss of YOLOv10's head, arXiv 2405.14458: with many anchor points an object, and with one."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 class E2EDetectLoss:
     """Sum of a detection loss of each set of predictions, `one2many` and `one2one`."""
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Any]) -> None:
-        """`loss` is the class of both, such as v8DetectionLoss."""
+    def __init__(self, model: nn.Module, loss: Callable[..., Any] | None = None) -> None:
+        """`loss` is the class of both, v8DetectionLoss unless given."""
+        loss = loss or import_module("ultralytics.utils.loss").v8DetectionLoss
         self.one2many, self.one2one = loss(model, tal_topk=10), loss(model, tal_topk=1)
 
     def __call__(self, preds: Any, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
