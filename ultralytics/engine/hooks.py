@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,19 +13,12 @@ from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.distributed import first_of_machine
 from ultralytics.engine.loggers import progress_columns, quiet
-from ultralytics.engine.setup import (
-    check_unchanged,
-    freeze_like,
-    load_data,
-    starting_weights,
-    varied_shape,
-    with_images,
-)
+from ultralytics.engine.setup import check_unchanged, load_data, varied_shape, with_images
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.task import Criterion, Outputs
 from ultralytics.nn.model_yaml import without_weights
 from ultralytics.nn.tasks import BaseModel, yaml_model_load
-from ultralytics.utils.checkpoint import Checkpoint
+from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 
 
 class TrainerHooks:
@@ -51,7 +45,9 @@ class TrainerHooks:
             self._resume.check_model(model)
             return model
         source = self.source.model
-        weights = starting_weights(self.args, source, self.source.has_weights)
+        weights = source if self.args.pretrained and self.source.has_weights else None
+        if isinstance(self.args.pretrained, str):
+            weights = load_checkpoint(Path(self.args.pretrained))
         # A head for other classes than the data's may have had no place for what the data's has one for.
         loaded = self.source.loaded if weights is source and len(source.names) != self.data["nc"] else None
         model = self.get_model(deepcopy(source.yaml), weights if loaded is None else loaded, self.args.verbose)
@@ -60,7 +56,9 @@ class TrainerHooks:
                 model.load(source, seed=self.args.seed)
         if type(self).get_model is TrainerHooks.get_model:
             check_unchanged(model, source)
-        freeze_like(model, source)
+        frozen = {name for name, parameter in source.named_parameters() if not parameter.requires_grad}
+        for name, parameter in model.named_parameters():  # what the user froze
+            parameter.requires_grad_(parameter.requires_grad and name not in frozen)
         return model
 
     def get_model(

@@ -73,11 +73,6 @@ def run_header(device: torch.device) -> str:
     return f"ultralytics {__version__} in {ROOT}, {versions}, {device} ({what})"
 
 
-def is_shown(i: int, batches: int, device: torch.device) -> bool:
-    """Whether the bar shows the losses of batch `i`: on a GPU not each time, as the host waits to read them."""
-    return device.type != "cuda" or i % SHOWN_EVERY == 0 or i + 1 == batches
-
-
 def progress_columns(trainer: "BaseTrainer", batch: Mapping | None = None) -> str:
     """Columns left of the progress bar: for a batch their values, without one their heads.
 

@@ -148,7 +148,10 @@ class BasePredictor:
                     if self.args.verbose:
                         size = "x".join(map(str, images.shape[2:]))
                         LOGGER.info(f"{place}{size} {result.verbose()}{result.speed['inference']:.1f}ms")
-                    self._emit(frame, result, self.heatmaps[i] if self.heatmaps else None)
+                    if self.writer:
+                        self.writer.write(frame, result, self.heatmaps[i] if self.heatmaps else None)
+                    if self.args.show:
+                        result.show(wait=1 if frame.is_video else 0, **plot_settings(self.args))
                 self.callbacks.run("on_predict_batch_end", self)
                 yield from self.results
         finally:
@@ -180,13 +183,6 @@ class BasePredictor:
                 self.task.postprocess(preds, self.model.nc), orig_imgs, self.batch[0], strict=True
             )
         ]
-
-    def _emit(self, frame: Frame, result: Results, heatmap: Heatmap | None) -> None:
-        """Save and show the result of a frame as asked for."""
-        if self.writer:
-            self.writer.write(frame, result, heatmap)
-        if self.args.show:
-            result.show(wait=1 if frame.is_video else 0, **plot_settings(self.args))
 
     def _log_summary(self, shape: Sequence[int]) -> None:
         """Sum up what was done in the log; `shape` (B, 3, H, W) is that of the last batch."""

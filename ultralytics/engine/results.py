@@ -235,7 +235,9 @@ class Results(DataExportMixin):
         if save:
             write_image(filename or f"results_{image_name(self.path)}", annotator.result())
         if show:
-            self._show(annotator.result())
+            from ultralytics.utils.display import show_image
+
+            show_image(self.path, annotator.result())
         return annotator.result(pil)
 
     def _palette(self, color_mode: str) -> list[tuple[int, int, int]]:
@@ -246,17 +248,14 @@ class Results(DataExportMixin):
         by_instance = boxes.id if boxes.is_track else range(len(boxes))
         return [colors(i, bgr=True) for i in (boxes.cls if color_mode == "class" else by_instance)]
 
-    def _show(self, image: np.ndarray, wait: int = 0) -> None:
-        from ultralytics.utils.display import show_image
-
-        show_image(self.path, image, wait)
-
     def show(self, *args: object, wait: int = 0, **drawing: object) -> None:
         """Show the plot in a window for at least `wait` milliseconds (0: until a key is pressed or it is closed).
 
         All else goes to `plot`. Raises DeviceError where there is no display.
         """
-        self._show(self.plot(*args, **drawing), wait)
+        from ultralytics.utils.display import show_image
+
+        show_image(self.path, self.plot(*args, **drawing), wait)
 
     def save(self, filename: str | Path | None = None, *args: object, **drawing: object) -> str:
         """Write the plot, without a `filename` to results_<name of the image> in the current folder; returns the path.

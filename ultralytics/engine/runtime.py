@@ -34,11 +34,6 @@ class RuntimeSettings:
     compile: bool
     notes: tuple[str, ...] = ()
 
-    def lay_out(self, model: nn.Module) -> None:
-        """Lay out the weights of a network, and by them its maps, in the memory format of these settings."""
-        if self.channels_last:
-            use_channels_last(model)
-
 
 def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
     """Resolve amp, channels_last and compile on `device`."""

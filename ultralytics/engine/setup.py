@@ -127,13 +127,6 @@ def with_images(data: DatasetInfo, split: str, images: object) -> DatasetInfo:
 # The network -----------------------------------------------------------------------------------------------------
 
 
-def starting_weights(options: Options, source: BaseModel, has_weights: bool) -> BaseModel | Checkpoint | None:
-    """Weights that a new run starts from: those of a file, those of `source` if it has any, or none."""
-    if isinstance(options.pretrained, str):
-        return load_checkpoint(Path(options.pretrained))
-    return source if options.pretrained and has_weights else None
-
-
 def check_unchanged(model: BaseModel, source: BaseModel) -> None:
     """Raise ModelError where `source` was changed after it was built: `model`, built of its YAML, would lose that."""
     same_yaml = model.yaml == source.yaml  # else the head is made for other classes
@@ -148,13 +141,6 @@ def check_unchanged(model: BaseModel, source: BaseModel) -> None:
             "the network was changed after it was built (fused, or layers exchanged in Python), and training "
             "starts from its YAML: write the change into the YAML, or open the weights afresh"
         )
-
-
-def freeze_like(model: nn.Module, source: nn.Module) -> None:
-    """Stop the training of parameters that the user froze in `source`."""
-    frozen = {name for name, p in source.named_parameters() if not p.requires_grad}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and name not in frozen)
 
 
 @dataclass(frozen=True)

@@ -26,19 +26,15 @@ def random_state() -> dict[str, object]:
     """State of the generators that a user's block may draw from: torch's, numpy's and Python's; tensors and numbers."""
     _, keys, position, has_gauss, cached = np.random.get_state()
     version, words, gauss = random.getstate()
+    cuda: list[Tensor] = []
+    if torch.cuda.is_initialized():  # all GPUs, or where several processes train one run the one that this process has
+        cuda = torch.cuda.get_rng_state_all() if process_rank()[1] == 1 else [torch.cuda.get_rng_state()]
     return {
         "torch": torch.get_rng_state(),
-        "cuda": cuda_states(),
+        "cuda": cuda,
         "numpy": {"keys": torch.from_numpy(keys.astype(np.int64)), "rest": [position, has_gauss, cached]},
         "python": {"words": torch.tensor(words), "version": version, "gauss": gauss},
     }
-
-
-def cuda_states() -> list[Tensor]:
-    """Generators of all GPUs, or where several processes train one run of the one that this process has."""
-    if not torch.cuda.is_initialized():
-        return []
-    return torch.cuda.get_rng_state_all() if process_rank()[1] == 1 else [torch.cuda.get_rng_state()]
 
 
 def set_random_state(state: dict[str, Any]) -> None:

@@ -20,7 +20,14 @@ from ultralytics.engine import distributed, loggers
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.hooks import TrainerHooks
 from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
-from ultralytics.engine.runtime import inference_dtype, largest_batch, norm_advice, resolve_runtime, training_on
+from ultralytics.engine.runtime import (
+    inference_dtype,
+    largest_batch,
+    norm_advice,
+    resolve_runtime,
+    training_on,
+    use_channels_last,
+)
 from ultralytics.engine.setup import (
     Given,
     ResumePoint,
@@ -170,14 +177,17 @@ class BaseTrainer(TrainerHooks):
         self.task.options = self.args  # which a callback may have replaced
         self.model = distributed.share_weights(self.setup_model().to(self.device))
         self.set_model_attributes()
-        self.runtime.lay_out(self.model)
+        if self.runtime.channels_last:
+            use_channels_last(self.model)
         self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]
         freeze(self.model, self.args.freeze)
         self.batch_size = (
             batch_size or (self._resume and self._resume.checkpoint.training["batch"]) or self.choose_batch()
         )
         distributed.check(self.batch_size, self.save_dir)
-        self.build_loaders()
+        self.train_loader = self.get_dataloader(self.data["train"], self.batch_size, mode="train")
+        val_batch = self.batch_size * self.task.val_batch_factor
+        self.test_loader = self.get_dataloader(self.data["val"], val_batch, mode="val")
         self.batches = len(self.train_loader)
         self.args = resolve_optimizer(self.args, self.data["nc"], len(self.train_loader.dataset), self.batch_size)
         self.task.options = self.model.args = self.args  # optimizer=auto is decided now: pass it on
@@ -214,12 +224,6 @@ class BaseTrainer(TrainerHooks):
         size = distributed.whole(size)
         LOGGER.info(f"batch={self.args.batch}: using {size}")
         return size
-
-    def build_loaders(self) -> None:
-        """Build the loaders of the training and of the validation images."""
-        self.train_loader = self.get_dataloader(self.data["train"], self.batch_size, mode="train")
-        val_batch = self.batch_size * self.task.val_batch_factor
-        self.test_loader = self.get_dataloader(self.data["val"], val_batch, mode="val")
 
     def current_options(self) -> Options:
         """Options with the number of epochs as it is now, which `time` changes."""
@@ -274,7 +278,8 @@ class BaseTrainer(TrainerHooks):
                     if self.iteration - self.last_step >= self.schedule.at(self.iteration).accumulate:
                         self.optimizer_step()
                         self.last_step = self.iteration
-                if self.args.verbose and loggers.is_shown(i, self.batches, self.device):
+                on_gpu = self.device.type == "cuda"  # where the host waits to read losses
+                if self.args.verbose and (not on_gpu or i % loggers.SHOWN_EVERY == 0 or i + 1 == self.batches):
                     bar.set_description_str(loggers.progress_columns(self, batch), refresh=False)
                 self.callbacks.run("on_train_batch_end", self)
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
@@ -373,8 +378,11 @@ class BaseTrainer(TrainerHooks):
         }
         for sink in self.sinks if distributed.is_first() else ():
             sink.add(row)
-        if self.args.time:
-            self.set_epochs_by_time()
+        if self.args.time:  # as many epochs as can be begun within it at this speed
+            done = self.epoch + 1
+            self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
+            self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
+            self.train_loader = refresh_loader(self.train_loader, self.current_options(), done)
         if self.args.save:
             # best.pt before last.pt: a run that is killed between the two does this epoch again.
             if self.best_fitness is None or self.best_epoch == self.epoch:
@@ -384,13 +392,6 @@ class BaseTrainer(TrainerHooks):
             self.save(self.last, self.epoch, resumable=True)
             self.callbacks.run("on_model_save", self)
         self.callbacks.run("on_fit_epoch_end", self)
-
-    def set_epochs_by_time(self) -> None:
-        """Set `epochs` to as many as can be begun within `time` at this speed; the schedule and close_mosaic follow."""
-        done = self.epoch + 1
-        self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
-        self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
-        self.train_loader = refresh_loader(self.train_loader, self.current_options(), done)
 
     def final_eval(self) -> Metrics:
         """Measure the best weights as they were saved, draw the curves, drop from last.pt what only a resume needs.

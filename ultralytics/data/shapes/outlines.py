@@ -40,49 +40,42 @@ def _arc(start: float, stop: float, points: int, radius: float = 0.5) -> np.ndar
     return radius * np.stack((np.sin(angle), -np.cos(angle)), 1)
 
 
-def _disc() -> Outline:
+def turn(angle: float) -> np.ndarray:
+    """Matrix (2, 2) that rotates columns clockwise on the screen, radians."""
+    return np.array(((math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))))
+
+
+def _outlines() -> dict[str, Outline]:
+    """Every shape by its name."""
+    shapes = {}
     circle = _arc(0, 354, 60)
-    return _outline(circle, dict(enumerate(circle[::12])), math.inf)
+    shapes["disc"] = _outline(circle, dict(enumerate(circle[::12])), math.inf)
 
-
-def _ring() -> Outline:
-    """Rim and hole in one polygon, joined at the head by a seam without width."""
+    # Rim and hole in one polygon, joined at the head by a seam without width.
     rim, hole = _arc(0, 360, 61), _arc(360, 0, 61, 0.27)
-    return _outline(np.concatenate((rim, hole)), dict(enumerate(rim[:60:12])), math.inf)
+    shapes["ring"] = _outline(np.concatenate((rim, hole)), dict(enumerate(rim[:60:12])), math.inf)
 
-
-def _square() -> Outline:
     points = np.array(((0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5)))
-    return _outline(points, dict(enumerate(points, 1)), 4)
+    shapes["square"] = _outline(points, dict(enumerate(points, 1)), 4)
 
-
-def _triangle() -> Outline:
-    """Isosceles, because three equal sides would leave open which corner is the head."""
+    # Isosceles, because three equal sides would leave open which corner is the head.
     points = np.array(((0, -0.5), (0.38, 0.5), (-0.38, 0.5)))
-    return _outline(points, dict(zip((0, 2, 3), points, strict=True)))
+    shapes["triangle"] = _outline(points, dict(zip((0, 2, 3), points, strict=True)))
 
-
-def _star() -> Outline:
     tips, notches = _arc(0, 288, 5), _arc(36, 324, 5, 0.23)
-    return _outline(np.stack((tips, notches), 1).reshape(-1, 2), dict(enumerate(tips)), 5)
+    shapes["star"] = _outline(np.stack((tips, notches), 1).reshape(-1, 2), dict(enumerate(tips)), 5)
 
-
-def _cross() -> Outline:
-    """Stands like the letter X; its corners are the middles of the arms' ends."""
+    # Stands like the letter X; its corners are the middles of the arms' ends.
     arm = np.array(((0, -0.5), (0.17, -0.5), (0.17, -0.17), (0.5, -0.17)))
     arms = [arm @ turn(angle).T for angle in np.radians((45, 135, 225, 315))]
     points = np.concatenate([a[1:] for a in arms])
-    return _outline(points, {slot: a[0] for slot, a in enumerate(arms, 1)}, 4)
+    shapes["cross"] = _outline(points, {slot: a[0] for slot, a in enumerate(arms, 1)}, 4)
 
-
-def _arrow() -> Outline:
     right = np.array(((0.42, 0), (0.15, 0), (0.15, 0.5)))
     points = np.concatenate((((0, -0.5),), right, right[::-1] * (-1, 1)))
-    return _outline(points, {0: points[0], 1: points[1], 2: points[3], 3: points[4], 4: points[6]})
+    shapes["arrow"] = _outline(points, {0: points[0], 1: points[1], 2: points[3], 3: points[4], 4: points[6]})
 
-
-def _crescent() -> Outline:
-    """Horns up, like a bowl; the head is the lowest point of the bowl's inside."""
+    # Horns up, like a bowl; the head is the lowest point of the bowl's inside.
     rim = _arc(60, 300, 41)
     horn, low = rim[0], 0.15
     depth = low - horn[1]
@@ -90,24 +83,11 @@ def _crescent() -> Outline:
     half = math.degrees(math.atan2(horn[0], depth - radius))
     inside = np.add(_arc(360 - half, half, 25, radius), (0, low - radius))
     points = np.concatenate((rim, inside[1:-1]))
-    return _outline(points, {0: inside[12], 1: rim[0], 2: rim[12], 3: rim[28], 4: rim[40]})
+    shapes["crescent"] = _outline(points, {0: inside[12], 1: rim[0], 2: rim[12], 3: rim[28], 4: rim[40]})
+    return shapes
 
 
-def turn(angle: float) -> np.ndarray:
-    """Matrix (2, 2) that rotates columns clockwise on the screen, radians."""
-    return np.array(((math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))))
-
-
-OUTLINES = {
-    "disc": _disc(),
-    "ring": _ring(),
-    "square": _square(),
-    "triangle": _triangle(),
-    "star": _star(),
-    "cross": _cross(),
-    "arrow": _arrow(),
-    "crescent": _crescent(),
-}
+OUTLINES = _outlines()
 
 
 def polygon_area(points: np.ndarray) -> float:

@@ -7,7 +7,6 @@ passed in.
 
 import colorsys
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +18,7 @@ from ultralytics.data.shapes.scenes import Scene
 
 SUPERSAMPLING = 4
 CONTRAST = 0.4
+FILLS = ("plain", "striped", "checked", "dotted", "marbled", "speckled")
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ def paint_scene(scene: Scene, rng: Generator, clutter: float = 1.0) -> np.ndarra
     light = _Light((math.cos(angle), math.sin(angle)), rng.uniform(0.25, 0.55))
     picture = _background(rng, scene.width, scene.height, clutter)
     for item in scene.objects:
-        fill = item.name.split()[0] if " " in item.name else tuple(FILLS)[rng.integers(len(FILLS))]
-        _paint_object(picture, item.whole, FILLS[fill], light, rng)
+        fill = item.name.split()[0] if " " in item.name else FILLS[rng.integers(len(FILLS))]
+        _paint_object(picture, item.whole, fill, light, rng)
     return _photograph(picture, rng)
 
 
@@ -81,42 +81,23 @@ def _edge(field: np.ndarray, period: float) -> np.ndarray:
     return np.clip(0.5 + field * period / 5, 0, 1)
 
 
-def _plain(rng: Generator, height: int, width: int, period: float) -> np.ndarray:
-    return 0.4 * _clouds(rng, height, width, 3 * period)
-
-
-def _striped(rng: Generator, height: int, width: int, period: float) -> np.ndarray:
-    u, _ = _waves(rng, height, width, period)
-    return _edge(np.sin(2 * math.pi * u) - rng.uniform(-0.5, 0.5), period)
-
-
-def _checked(rng: Generator, height: int, width: int, period: float) -> np.ndarray:
-    u, v = _waves(rng, height, width, 1.5 * period)
-    return _edge(np.sin(2 * math.pi * u) * np.sin(2 * math.pi * v), 1.5 * period)
-
-
-def _dotted(rng: Generator, height: int, width: int, period: float) -> np.ndarray:
-    u, v = _waves(rng, height, width, period)
-    return _edge(rng.uniform(0.28, 0.4) - np.hypot(u % 1 - 0.5, v % 1 - 0.5), 5 * period)
-
-
-def _marbled(rng: Generator, height: int, width: int, period: float) -> np.ndarray:
-    u, _ = _waves(rng, height, width, 2 * period)
+def _pattern(fill: str, rng: Generator, height: int, width: int, period: float) -> np.ndarray:
+    """How much of a fill's second color there is, (height, width) in 0..1, in a pattern of about `period` pixels."""
+    if fill == "plain":
+        return 0.4 * _clouds(rng, height, width, 3 * period)
+    if fill == "speckled":
+        return _edge(_noise(rng, height, width, max(period / 3, 2)) - 0.62, 2 * period)
+    if fill == "striped":
+        u, _ = _waves(rng, height, width, period)
+        return _edge(np.sin(2 * math.pi * u) - rng.uniform(-0.5, 0.5), period)
+    if fill == "checked":
+        u, v = _waves(rng, height, width, 1.5 * period)
+        return _edge(np.sin(2 * math.pi * u) * np.sin(2 * math.pi * v), 1.5 * period)
+    if fill == "dotted":
+        u, v = _waves(rng, height, width, period)
+        return _edge(rng.uniform(0.28, 0.4) - np.hypot(u % 1 - 0.5, v % 1 - 0.5), 5 * period)
+    u, _ = _waves(rng, height, width, 2 * period)  # marbled
     return 0.5 + 0.5 * np.sin(2 * math.pi * (u + 1.5 * _clouds(rng, height, width, 4 * period)))
-
-
-def _speckled(rng: Generator, height: int, width: int, period: float) -> np.ndarray:
-    return _edge(_noise(rng, height, width, max(period / 3, 2)) - 0.62, 2 * period)
-
-
-FILLS: dict[str, Callable[[Generator, int, int, float], np.ndarray]] = {
-    "plain": _plain,
-    "striped": _striped,
-    "checked": _checked,
-    "dotted": _dotted,
-    "marbled": _marbled,
-    "speckled": _speckled,
-}
 
 
 def _background(rng: Generator, width: int, height: int, clutter: float) -> np.ndarray:
@@ -127,8 +108,9 @@ def _background(rng: Generator, width: int, height: int, clutter: float) -> np.n
     b = _color(rng, (0.05, 0.5), (value - 0.1, value + 0.1), hue + rng.uniform(-0.15, 0.15))
     u, _ = _waves(rng, height, width, width + height)
     picture = _mix(a, b, 0.5 + 0.5 * np.sin(2 * math.pi * u))
-    pattern = tuple(FILLS.values())[rng.integers(len(FILLS))]
-    for field in (pattern(rng, height, width, rng.uniform(8, 24)), _clouds(rng, height, width, rng.uniform(20, 120))):
+    fill = FILLS[rng.integers(len(FILLS))]
+    pattern = _pattern(fill, rng, height, width, rng.uniform(8, 24))
+    for field in (pattern, _clouds(rng, height, width, rng.uniform(20, 120))):
         picture = picture * (1 + clutter * rng.uniform(0.05, 0.3) * (field - 0.5))
     for _ in range(round(clutter * rng.integers(2, 9))):
         _paint_blob(picture, rng)
@@ -166,7 +148,7 @@ def _paint_stroke(picture: np.ndarray, rng: Generator) -> None:
     patch[:] = _mix(patch, _color(rng, (0, 0.7), (0.1, 0.95)), mask * (rng.uniform(0.3, 0.9) / 255))
 
 
-def _paint_object(picture: np.ndarray, whole: np.ndarray, fill: Callable, light: _Light, rng: Generator) -> None:
+def _paint_object(picture: np.ndarray, whole: np.ndarray, fill: str, light: _Light, rng: Generator) -> None:
     """Shadow, then the fill under the scene's light, inside the outline (n, 2)."""
     side = float(np.ptp(whole, axis=0).max())
     patch, points = _window(whole, 0.25 * side + 4, picture)
@@ -176,7 +158,7 @@ def _paint_object(picture: np.ndarray, whole: np.ndarray, fill: Callable, light:
     moved = coverage(points - reach * np.array(light.towards), *patch.shape[:0:-1])
     patch *= 1 - light.shadow * cv2.GaussianBlur(moved, (0, 0), 0.5 * reach + 0.5)
     first, second = _contrasting(rng, under)
-    share = fill(rng, *alpha.shape, max(side * rng.uniform(0.12, 0.22), 5))
+    share = _pattern(fill, rng, *alpha.shape, max(side * rng.uniform(0.12, 0.22), 5))
     surface = _mix(first, second, share) * _shading(alpha, light, side, rng)
     patch[:] = _mix(patch, np.clip(surface, 0, 1), alpha)
 
