@@ -48,16 +48,14 @@ def main(debug: str | Sequence[str] = "") -> None:
 # Modes that need no network, and no torch ------------------------------------------------------------------------
 
 
-def print_help() -> None:
-    """Print the grammar with examples."""
-    print(__doc__)
-    print(f"tasks: {', '.join(TASKS)}; modes: {', '.join(MODES)}\nOptions and their defaults are described in", end=" ")
-    print(f"{DEFAULT_YAML}: `yolo cfg` prints it")
-
-
-def print_cfg() -> None:
-    """Print default.yaml, with its path."""
-    print(f"{DEFAULT_YAML}\n\n{DEFAULT_YAML.read_text(encoding='utf-8')}")
+HELP = f"""{__doc__}
+tasks: {", ".join(TASKS)}; modes: {", ".join(MODES)}
+Options and their defaults are described in {DEFAULT_YAML}: `yolo cfg` prints it"""
+SETTINGS = (
+    f"There is no settings file. Defaults of all options are in {DEFAULT_YAML}, which you may edit; options of one "
+    "run are given as name=value or in a file named by cfg=. Datasets are looked for beside their YAML, in the "
+    "current folder and in datasets/; runs are kept in runs/, or where project= says"
+)
 
 
 def copy_default_cfg() -> None:
@@ -65,15 +63,6 @@ def copy_default_cfg() -> None:
     copy = increment_path("default_copy.yaml")
     shutil.copyfile(DEFAULT_YAML, copy)
     print(f"{DEFAULT_YAML} copied to {copy}: edit it, and give it as yolo train cfg={copy} data=my.yaml")
-
-
-def print_settings() -> None:
-    """Say where settings are."""
-    print(
-        f"There is no settings file. Defaults of all options are in {DEFAULT_YAML}, which you may edit; options of one "
-        "run are given as name=value or in a file named by cfg=. Datasets are looked for beside their YAML, in the "
-        "current folder and in datasets/; runs are kept in runs/, or where project= says"
-    )
 
 
 def print_checks() -> None:
@@ -93,12 +82,12 @@ def print_checks() -> None:
 
 
 SPECIAL: dict[str, Callable[[], None]] = {
-    "help": print_help,
+    "help": lambda: print(HELP),
     "version": lambda: print(ultralytics.__version__),
     "checks": print_checks,
-    "cfg": print_cfg,
+    "cfg": lambda: print(f"{DEFAULT_YAML}\n\n{DEFAULT_YAML.read_text(encoding='utf-8')}"),
     "copy-cfg": copy_default_cfg,
-    "settings": print_settings,
+    "settings": lambda: print(SETTINGS),
 }
 
 

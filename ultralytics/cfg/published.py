@@ -2,7 +2,7 @@
 otherwise, and refused with the reason where they would change something.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,20 +59,11 @@ CHANGE_NOTHING: dict[str, tuple] = {
 }
 
 
-def _opposite(value: Any) -> Any:
-    words = {"true": False, "false": True}
-    return not value if isinstance(value, bool) else words.get(str(value).lower(), value)
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-OLDER_NAMES: dict[str, tuple[str, Callable[[Any], Any]]] = {  # today's name, and its value from that of the old one
-    "boxes": ("show_boxes", _same),
-    "line_thickness": ("line_width", _same),
-    "hide_labels": ("show_labels", _opposite),
-    "hide_conf": ("show_conf", _opposite),
+OLDER_NAMES = {  # today's name, and the values that have become others
+    "boxes": ("show_boxes", {}),
+    "line_thickness": ("line_width", {}),
+    "hide_labels": ("show_labels", {"true": False, "false": True}),
+    "hide_conf": ("show_conf", {"true": False, "false": True}),
 }
 NO_LONGER: dict[str, tuple] = {  # names that the public package ignores, too, and their values that meant off
     "label_smoothing": (0.0, None),
@@ -80,13 +71,6 @@ NO_LONGER: dict[str, tuple] = {  # names that the public package ignores, too, a
     "crop_fraction": (1.0, None),
 }
 NAMES = {*UNSUPPORTED, *NOT_IMPLEMENTED, *OLDER_NAMES, *NO_LONGER, "save_dir"}  # all that are no options here
-
-
-def changes_nothing(name: str, value: Any) -> bool:
-    """Whether the public package does with this value what is done here anyhow."""
-    return any(
-        isinstance(value, bool) == isinstance(off, bool) and value == off for off in CHANGE_NOTHING.get(name, ())
-    )
 
 
 def translate(values: Mapping[str, Any], in_file: bool = False) -> dict[str, Any]:
@@ -97,14 +81,15 @@ def translate(values: Mapping[str, Any], in_file: bool = False) -> dict[str, Any
     """
     found: dict[str, Any] = {}
     for name, value in values.items():
-        if changes_nothing(name, value):
+        usual = CHANGE_NOTHING.get(name, ())  # values by which the public package does what is done here anyhow
+        if any(isinstance(value, bool) == isinstance(one, bool) and value == one for one in usual):
             continue
         if name in NO_LONGER:
             if not any(value == off for off in NO_LONGER[name]):
                 LOGGER.warning(f"{name}={value}: the public package has dropped this option; it is ignored here, too")
         elif name in OLDER_NAMES:
-            today, convert = OLDER_NAMES[name]
-            found.setdefault(today, convert(value))
+            today, others = OLDER_NAMES[name]
+            found.setdefault(today, others.get(str(value).lower(), value))
             LOGGER.warning(f"{name}={value} is the older name of {today}={found[today]}")
         elif name == "quantize" and value in (16, "16", "fp16"):
             found.setdefault("half", True)

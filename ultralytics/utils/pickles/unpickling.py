@@ -154,12 +154,12 @@ class _PlainUnpickler(pickle._Unpickler):
         args, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Global):
             _refuse(f"call a {type(function).__name__}")
-        known = CALLS.get(f"{function.module}.{function.name}")
-        if known is None:
+        name = f"{function.module}.{function.name}"
+        if name not in CALLS:
             _refuse(f"call {function}")
-        if known in _COPYING:
+        if name in _COPYING:
             self._count(args[0] if _expect(args, tuple) and isinstance(args[0], (list, tuple, set, frozenset)) else ())
-        self.append(known(*_expect(args, tuple)))
+        self.append(CALLS[name](*_expect(args, tuple)))
 
     def load_newobj(self, _keywords: Any = None) -> None:
         """Make a Record in place of an object; keyword arguments are dropped."""
@@ -272,27 +272,17 @@ def _device(kind: str, index: int | None = None) -> str:
     return _expect(kind, str)[:20] if index is None else f"{_expect(kind, str)[:20]}:{_int64(index)}"
 
 
-def _ordered(items: Any = ()) -> dict:
-    return {_as_key(key): value for key, value in items}
-
-
-def _set(items: Any) -> set:
-    return set(map(_as_key, items))
-
-
-def _frozenset(items: Any) -> frozenset:
-    return frozenset(map(_as_key, items))
-
-
-_COPYING = (_ordered, _set, _frozenset)
+_COPYING: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": lambda items=(): {_as_key(key): value for key, value in items},
+    **dict.fromkeys(("builtins.set", "__builtin__.set"), lambda items: set(map(_as_key, items))),
+    **dict.fromkeys(("builtins.frozenset", "__builtin__.frozenset"), lambda items: frozenset(map(_as_key, items))),
+}
 _ENCODINGS = {"latin1": "latin-1"}  # pickle protocol 2 writes bytes as such a text
 _POSIX = ("pathlib.PosixPath", "pathlib._local.PosixPath")
 _WINDOWS = ("pathlib.WindowsPath", "pathlib._local.WindowsPath")
 _RECORDS = ("numpy.dtype", "types.SimpleNamespace", "ultralytics.utils.IterableSimpleNamespace")
 CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _ordered,
-    **dict.fromkeys(("builtins.set", "__builtin__.set"), _set),
-    **dict.fromkeys(("builtins.frozenset", "__builtin__.frozenset"), _frozenset),
+    **_COPYING,
     "torch.Size": _sizes,
     "torch.device": _device,
     "torch._utils._rebuild_tensor_v2": _tensor,
