@@ -102,12 +102,6 @@ def check_set(m: type[nn.Module], args: list[Any], repeats: bool) -> None:
         )
 
 
-def signature_of(m: type[nn.Module]) -> str:
-    """`SPPF(c1, c2, k=5)`, without annotations, to be read at a glance; "" where unknown."""
-    words = [str(p.replace(annotation=p.empty)) for p in parameters(m).values()]
-    return f"{m.__name__}({', '.join(words)})" if words else ""
-
-
 def build_layer(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: int, has_rule: bool) -> nn.Module:
     """The module of a row, or `n` of them one after the other; a ModelError tells the call that failed."""
     try:
@@ -116,9 +110,9 @@ def build_layer(m: type[nn.Module], args: list[Any], kwargs: dict[str, Any], n: 
         raise
     except Exception as exc:
         words = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
-        call = signature_of(m)
-        # A ValueError says itself what to give instead.
-        hint = f"; it is called as {call}" if call and not isinstance(exc, ValueError) else ""
+        # Without annotations, to be read at a glance: SPPF(c1, c2, k=5). A ValueError says itself what to give instead.
+        called = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters(m).values())
+        hint = f"; it is called as {m.__name__}({called})" if called and not isinstance(exc, ValueError) else ""
         hint += "" if has_rule else no_rule_hint(m)
         texts = [a for a in (*args, *kwargs.values()) if isinstance(a, str)]
         if texts and isinstance(exc, TypeError):

@@ -21,7 +21,9 @@ def foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
         if type(parent) is nn.Sequential:  # a subclass may have a forward of its own
             pairs = pairwise(list(parent._modules))
             if froms := getattr(parent, "froms", None):  # rows of a YAML: the norm takes it, and no other row does
-                pairs = [(a, b) for a, b in pairs if taken_by(froms, int(a)) == [int(b)]]
+                takes = [(j, one) for j, f in enumerate(froms) for one in (f if isinstance(f, list) else [f])]
+                taken = [(j + one if one < 0 else one, j) for j, one in takes]  # (row, a row that takes its output)
+                pairs = [(a, b) for a, b in pairs if [j for i, j in taken if i == int(a)] == [int(b)]]
         elif hasattr(parent, "forward_fuse"):
             pairs = [("conv", "bn"), ("conv", "bn1")]
         else:
@@ -34,12 +36,6 @@ def foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
             is_plain = isinstance(norm, nn.BatchNorm2d) and type(norm).forward is nn.BatchNorm2d.forward
             if takes_affine and is_plain and norm.running_var is not None:
                 yield parent, conv_name, norm_name
-
-
-def taken_by(froms: list[int | list[int]], i: int) -> list[int]:
-    """Numbers of the rows that take the output of row `i`; `froms` has the `from` of every row."""
-    takes = [(j, one) for j, f in enumerate(froms) for one in (f if isinstance(f, list) else [f])]
-    return [j for j, one in takes if i == (j + one if one < 0 else one)]
 
 
 def fold_all(model: nn.Module) -> None:

@@ -62,7 +62,16 @@ def check_folder(folder: Path, imgsz: int | Sequence[int] | None = None, scale: 
     for file in files:
         try:
             model = build(file, scale)
-            run_once(model)
+            side = max(64, model.max_stride * 2)
+            output = model.train()(torch.rand(2, model.yaml["channels"], side, side))
+            parts = (
+                output.values()
+                if isinstance(output, dict)
+                else output
+                if isinstance(output, list | tuple)
+                else [output]
+            )
+            sum(part.float().mean() for part in parts if isinstance(part, Tensor) and part.requires_grad).backward()
             _, params, _, gflops = model.info(verbose=False, imgsz=imgsz)
             result = f"{params:>12,} parameters {gflops:>9.2f} GFLOPs  scale {model.yaml.get('scale', '-')}"
         except YOLOError as exc:
@@ -83,11 +92,3 @@ def build(file: str | Path, scale: str | None = None) -> "BaseModel":
             raise ModelError(f"scale={scale}: {file} has {', '.join(map(str, known)) or 'no scales at all'}")
         d["scale"] = scale
     return MODEL_CLASSES[find_task(d)](d, verbose=False)
-
-
-def run_once(model: "BaseModel") -> None:
-    """Compute two small images forward and backward; whatever the head gives is summed."""
-    side = max(64, model.max_stride * 2)
-    output = model.train()(torch.rand(2, model.yaml["channels"], side, side))
-    parts = output.values() if isinstance(output, dict) else output if isinstance(output, list | tuple) else [output]
-    sum(part.float().mean() for part in parts if isinstance(part, Tensor) and part.requires_grad).backward()

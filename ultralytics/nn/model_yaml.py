@@ -139,26 +139,22 @@ def without_weights(d: dict[str, Any]) -> dict[str, Any]:
     """The YAML of a checkpoint, whose backbones of timm and torchvision get their weights from it and no other file."""
     d = dict(d)
     for part in ("backbone", "head"):
-        d[part] = [weightless(row) for row in d.get(part) or []]
+        d[part] = list(d.get(part) or [])
+        for i, row in enumerate(d[part]):
+            name = row[2] if isinstance(row, list) and len(row) > 3 and isinstance(row[3], list) else None
+            if name not in ("timm", "TorchVision"):
+                continue
+            args = list(row[3])
+            named = args.pop() if args and isinstance(args[-1], dict) else {}
+            key, place, nothing = "pretrained", 2, False  # [name, out_indices, pretrained]
+            if name == "TorchVision":  # [c2, model, weights], whose c2 may be left out
+                key, place, nothing = "weights", 1 + isinstance(args[0], int), None
+            if len(args) > place:
+                args[place] = nothing
+            else:
+                named = named | {key: nothing}
+            d[part][i] = [*row[:3], [*args, named] if named else args, *row[4:]]
     return d
-
-
-def weightless(row: Any) -> Any:
-    """A row as it is, but for the weights that a backbone starts from."""
-    name = row[2] if isinstance(row, list) and len(row) > 3 and isinstance(row[3], list) else None
-    if name not in ("timm", "TorchVision"):
-        return row
-    args = list(row[3])
-    named = args.pop() if args and isinstance(args[-1], dict) else {}
-    # [name, out_indices, pretrained] and [c2, model, weights], whose c2 may be left out
-    key, place, nothing = (
-        ("pretrained", 2, False) if name == "timm" else ("weights", 1 + isinstance(args[0], int), None)
-    )
-    if len(args) > place:
-        args[place] = nothing
-    else:
-        named = named | {key: nothing}
-    return [*row[:3], [*args, named] if named else args, *row[4:]]
 
 
 def set_activation(model: nn.Module, d: dict[str, Any]) -> None:

@@ -167,7 +167,12 @@ class Words:
         elif text == "c1":
             value = self.c1
         elif call := CALL.fullmatch(text):
-            value = self.scale(*call.groups())
+            function, inside = call.groups()
+            number = self.resolve(inside.strip())
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                example = f"{function}({256 if function == 'w' else 3})"
+                raise ModelError(f"{text} takes a number, such as {example}")
+            value = self.width(number) if function == "w" else self.depth(number)
         elif isinstance(self.keys.get(text), int | float | list):
             value = self.keys[text]
         elif PREFIX.match(text):
@@ -178,13 +183,6 @@ class Words:
             except (ValueError, SyntaxError):
                 value = text
         return value
-
-    def scale(self, word: str, inside: str) -> int:
-        """`w(256)` and `d(3)`."""
-        number = self.resolve(inside.strip())
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise ModelError(f"{word}({inside}) takes a number, such as {word}({256 if word == 'w' else 3})")
-        return self.width(number) if word == "w" else self.depth(number)
 
 
 @dataclass(frozen=True)

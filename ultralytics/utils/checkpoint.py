@@ -102,15 +102,6 @@ def check_content(checkpoint: Checkpoint, path: Path) -> None:
         raise CheckpointError(f"{path}: its args and metrics are not all by name; get the file anew")
 
 
-def _expect_weights(value: Any) -> dict[str, TensorRef]:
-    """Pass on tensors by name; CheckpointError for anything else."""
-    if not isinstance(value, dict) or not all(
-        isinstance(k, str) and isinstance(v, TensorRef) for k, v in value.items()
-    ):
-        raise CheckpointError("its model is not a mapping of names to tensors; get the file anew")
-    return value
-
-
 def _missing(path: Path) -> str:
     """Sentence that says why there is no file, and where weights come from."""
     if path.is_dir():
@@ -137,9 +128,11 @@ def _load_archive(path: Path) -> Checkpoint:
                 raise CheckpointError(f"its format is {found}, expected {FORMAT}; update this tree")
             if odd := {"model", *_FIELDS} ^ (root.keys() - {"format"}):
                 raise CheckpointError(f"it lacks or has too many entries, such as {str(min(odd, key=str))[:40]}")
-            fields = _restore({name: root[name] for name in _FIELDS}, archive)
-            weights = _restore(_expect_weights(root["model"]), archive)
-            return Checkpoint(_own(weights, archive.max_elements), **fields)
+            weights, fields = root["model"], _restore({name: root[name] for name in _FIELDS}, archive)
+            are_named = isinstance(weights, dict) and all(isinstance(name, str) for name in weights)
+            if not are_named or not all(isinstance(ref, TensorRef) for ref in weights.values()):
+                raise CheckpointError("its model is not a mapping of names to tensors; get the file anew")
+            return Checkpoint(_own(_restore(weights, archive), archive.max_elements), **fields)
 
         # The public package pickles whole modules; the averaged one is what it evaluates.
         modules = [m for m in (root.get("ema"), root.get("model")) if isinstance(m, Record) and "_modules" in m.state]

@@ -203,12 +203,12 @@ def flop_counter() -> "FlopCounterMode":
     """Context that counts floating point operations, those of torchvision's deformable convolution too."""
     from torch.utils.flop_counter import FlopCounterMode  # brings triton along where that is installed
 
-    def deformable(x: torch.Size, weight: torch.Size, *_: Any, out_shape: torch.Size, **__: Any) -> int:
-        return 2 * out_shape.numel() * weight[1:].numel()  # as of a plain convolution; sampling counts as nothing
-
     known = {}
     if "torchvision" in sys.modules:  # without it the operator cannot be called
-        known[torch.ops.torchvision.deform_conv2d] = deformable
+        known[torch.ops.torchvision.deform_conv2d] = (
+            # As of a plain convolution; sampling counts as nothing.
+            lambda x, weight, *_, out_shape, **__: 2 * out_shape.numel() * weight[1:].numel()
+        )
     return FlopCounterMode(display=False, custom_mapping=known)
 
 

@@ -49,19 +49,15 @@ class DCNv2(Conv):
     def convolve(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) to (B, c2, H', W'), without norm and activation."""
         offsets, mask = self.offset(x).split((2 * self.deform_groups * self.taps, self.deform_groups * self.taps), 1)
-        by_parts = torch.jit.is_tracing()  # an exported graph has no deformable convolution
         with without_autocast(x.device):  # in half precision places would be rounded to a fraction of a pixel
-            convolve = self._by_samples if by_parts else self._by_torchvision
-            return convolve(at_least_float32(x), at_least_float32(offsets), at_least_float32(mask).sigmoid()).to(
-                x.dtype
-            )
+            maps = at_least_float32(x), at_least_float32(offsets), at_least_float32(mask).sigmoid()
+            if torch.jit.is_tracing():  # an exported graph has no deformable convolution
+                return self._by_samples(*maps).to(x.dtype)
+            from torchvision.ops import deform_conv2d  # only who asks for it needs torchvision
 
-    def _by_torchvision(self, x: Tensor, offsets: Tensor, mask: Tensor) -> Tensor:
-        from torchvision.ops import deform_conv2d  # only who asks for it needs torchvision
-
-        conv = self.conv
-        weight, bias = self._kernel()
-        return deform_conv2d(x, offsets, weight, bias, conv.stride, conv.padding, conv.dilation, mask)
+            weight, bias = self._kernel()
+            geometry = self.conv.stride, self.conv.padding, self.conv.dilation
+            return deform_conv2d(*maps[:2], weight, bias, *geometry, maps[2]).to(x.dtype)
 
     def _by_samples(self, x: Tensor, offsets: Tensor, mask: Tensor) -> Tensor:
         """The same from parts: all values that a kernel meets, sampled, then a 1x1 convolution over them."""
