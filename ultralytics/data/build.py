@@ -118,7 +118,8 @@ def build_loader(
     processors; without one a thread makes the next batch while one is in use. Workers live as long as the loader.
     `start_method` (fork, spawn, forkserver) is the system's if None.
     """
-    workers = worker_count(len(dataset), dataset.batch, workers)
+    settings = worker_settings(len(dataset), dataset.batch, workers)
+    workers = settings["num_workers"]
     context = torch.multiprocessing.get_context(start_method) if workers else None
     if workers:
         # Each worker has PREFETCH batches in work, and one more is on its way to the consumer.
@@ -129,17 +130,13 @@ def build_loader(
         collate_fn=dataset.collate,
         pin_memory=pin_memory,
         multiprocessing_context=context,
-        **worker_settings(workers),
+        **settings,
     )
 
 
-def worker_count(images: int, batch: int, workers: int) -> int:
-    """Number of workers, no more than batches or processors."""
-    return min(workers, math.ceil(images / max(batch, 1)), os.cpu_count() or 1)
-
-
-def worker_settings(workers: int) -> dict[str, object]:
-    """Arguments of a DataLoader that concern its workers."""
+def worker_settings(images: int, batch: int, workers: int) -> dict[str, object]:
+    """Arguments of a DataLoader that concern its workers, of which there are no more than batches or processors."""
+    workers = min(workers, math.ceil(images / max(batch, 1)), os.cpu_count() or 1)
     return {
         "num_workers": workers,
         "generator": torch.Generator(),  # else each iteration would draw from the process's own
@@ -188,7 +185,7 @@ def build_dataloader(
         batch_sampler=ShareSampler(IndexSampler(len(dataset), shuffle, torch.initial_seed() % 2**63), batch, drop_last),
         collate_fn=getattr(dataset, "collate_fn", None),
         pin_memory=pin_memory,
-        **worker_settings(worker_count(len(dataset), batch, workers)),
+        **worker_settings(len(dataset), batch, workers),
     )
 
 

@@ -5,7 +5,6 @@ import copy
 import io
 import json
 import warnings
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,8 +55,9 @@ def opening(path: Path, content: bytes | None) -> Iterator[None]:
 class ExportedNetwork(nn.Module):
     """Network without layers: it answers what the loops ask of every network, and computes.
 
-    `batch` and `size` (height, width) are what the file is made for, None where it takes any. A subclass defines `on`
-    and `compute`.
+    `batch` and `size` (height, width) are what the file is made for, None where it takes any. A subclass defines
+    `on(device)`, which gets it ready to compute there or raises DeviceError, and `compute(images)`, which gives all
+    outputs for images of a shape that the file takes.
     """
 
     title: str
@@ -105,14 +105,6 @@ class ExportedNetwork(nn.Module):
         if options.rect and "rect" in options.given:
             LOGGER.warning(f"rect=True: {self.path} takes one image size, which is used; dynamic=True exports any")
         return options.replace(rect=False, imgsz=side)
-
-    @abstractmethod
-    def on(self, device: torch.device) -> "ExportedNetwork":
-        """Get ready to compute on a device; DeviceError where that cannot be."""
-
-    @abstractmethod
-    def compute(self, images: Tensor) -> list[Tensor]:
-        """All outputs for images of a shape that the file takes."""
 
     def select_device(self, device: Device) -> "ExportedNetwork":
         """Get ready on the device asked for, or, with a warning, on the CPU if none was and the GPU cannot be used."""

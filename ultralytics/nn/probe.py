@@ -64,11 +64,7 @@ def probe(layer: nn.Module, x: Any, training: bool = False) -> Any:
     except Exception:  # it needs values, or it fails: then it says so once more, in the words of a real device
         device = next((t.device for t in layer.parameters() if not t.is_meta), torch.device("cpu"))
         generator = torch.Generator().manual_seed(0)
-
-        def real(t: Tensor) -> Tensor:
-            return torch.zeros_like(t, device=device) if t.is_meta else t.clone()
-
-        with unchanged(layer, real, training):
+        with unchanged(layer, lambda t: torch.zeros_like(t, device=device) if t.is_meta else t.clone(), training):
             y = layer(tree_map_only(Tensor, lambda t: torch.rand(t.shape, generator=generator).to(device), x))
         return tree_map_only(Tensor, lambda t: t.to("meta"), y)
     if watched and any(isinstance(t, Tensor) and not t.is_meta for t in tree_leaves(y)):

@@ -43,11 +43,6 @@ def check_device(x: Tensor) -> Tensor:
     return x
 
 
-def same_shape(x: Tensor) -> Tensor:
-    """What a function of every value does to shapes."""
-    return x.new_empty(x.shape)
-
-
 def sum_shape(x: Any, y: Any, alpha: float = 1) -> Tensor:
     """What an operator of two tensors, or of one and a number, does to shapes."""
     shapes = [t.shape for t in (x, y) if isinstance(t, Tensor)]
@@ -64,11 +59,6 @@ def cat_shape(maps: list[Tensor], dim: int = 0) -> Tensor:
     return maps[0].new_empty(shape)
 
 
-def resized_shape(x: Tensor, size: list[int], *_: Any) -> Tensor:
-    """What nearest-neighbor interpolation does to shapes."""
-    return x.new_empty(*x.shape[:2], *size)
-
-
 def pool_shape(pool: nn.MaxPool2d, x: Tensor) -> Tensor:
     """What max pooling does to shapes."""
     settings = [v if isinstance(v, tuple) else (v, v) for v in (pool.kernel_size, pool.stride, pool.padding)]
@@ -81,11 +71,9 @@ def pool_shape(pool: nn.MaxPool2d, x: Tensor) -> Tensor:
 SHAPES = {nn.BatchNorm2d: norm_shape, nn.Conv2d: conv_shape, nn.MaxPool2d: pool_shape}
 aten = torch.ops.aten
 OPERATORS = {
-    aten.silu.default: same_shape,
-    aten.relu.default: same_shape,
-    aten.sigmoid.default: same_shape,
+    **dict.fromkeys((aten.silu.default, aten.relu.default, aten.sigmoid.default), lambda x: x.new_empty(x.shape)),
     aten.add.Tensor: sum_shape,
     aten.mul.Tensor: sum_shape,
     aten.cat.default: cat_shape,
-    aten.upsample_nearest2d.default: resized_shape,
+    aten.upsample_nearest2d.default: lambda x, size, *_: x.new_empty(*x.shape[:2], *size),
 }

@@ -1,11 +1,6 @@
 """Everything that can go wrong, by what the user has to mend. Each message is one sentence that says how."""
 
 
-def printable(text: str) -> str:
-    """The text with line breaks, control characters and halves of characters as Python writes them, such as \\n."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 class YOLOError(Exception):
     """Base of every error this package raises on purpose; scripts print it without a traceback.
 
@@ -13,7 +8,11 @@ class YOLOError(Exception):
     """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = super().__str__()
+        if text.isprintable():
+            return text
+        # Line breaks, control characters and halves of characters as Python writes them, such as \n.
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class ConfigError(YOLOError, ValueError):
