@@ -2,16 +2,19 @@
 
 import random
 import shutil
+import threading
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ultralytics.data import dataset as D
-from ultralytics.data.build import build_loader
+from ultralytics.data.build import ahead, build_loader
 from ultralytics.data.cache import loading as pictures
-from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.errors import DatasetError, SourceError
 
 MIXED = {"mosaic": 0.7, "mixup": 0.3, "cutmix": 0.3, "scale": 0.4, "hsv_v": 0.4, "fliplr": 0.5, "epochs": 3}
 
@@ -140,3 +143,35 @@ def test_validation_needs_no_buffer(numbered, build) -> None:
     values = [int(v) for batch in loader for v in batch["img"][:, 0, 0, 0]]
     assert values == list(range(9))
     assert len(next(iter(loader))["ratio_pad"]) == 4
+
+
+@pytest.mark.public("python::predict_prefetch")
+def test_the_next_item_is_made_while_one_is_in_use():
+    made = [threading.Event() for _ in range(3)]
+    items = ahead(event.set() or i for i, event in enumerate(made))
+    assert next(items) == 0 and made[1].wait(5)
+    assert not made[2].is_set() and list(items) == [1, 2]
+    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())
+
+
+@given(st.lists(st.integers()))
+def test_items_made_ahead_are_the_same(items):
+    assert list(ahead(iter(items))) == items
+
+
+def test_an_error_of_an_item_made_ahead_comes_in_its_place():
+    def source():
+        yield "first"
+        raise SourceError("broken")
+
+    items = ahead(source())
+    assert next(items) == "first"
+    with pytest.raises(SourceError, match="broken"):
+        next(items)
+
+
+def test_leaving_early_ends_the_thread():
+    items = ahead(iter(range(10)))
+    assert next(items) == 0
+    items.close()
+    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())

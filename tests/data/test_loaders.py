@@ -1,15 +1,12 @@
 """Every kind of source gives the same frames, and everything else a sentence."""
 
 import logging
-import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from ultralytics.data import loaders
@@ -346,35 +343,3 @@ def test_real_photos_and_videos(reference):
         assert 5 < frame.fps < 100
     mixed = load_source(reference / "data" / "video", vid_stride=400)
     assert {Path(frame.path).suffix for frame in mixed} == {".mp4"}
-
-
-@pytest.mark.public("python::predict_prefetch")
-def test_the_next_item_is_made_while_one_is_in_use():
-    made = [threading.Event() for _ in range(3)]
-    items = loaders.ahead(event.set() or i for i, event in enumerate(made))
-    assert next(items) == 0 and made[1].wait(5)
-    assert not made[2].is_set() and list(items) == [1, 2]
-    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())
-
-
-@given(st.lists(st.integers()))
-def test_items_made_ahead_are_the_same(items):
-    assert list(loaders.ahead(iter(items))) == items
-
-
-def test_an_error_of_an_item_made_ahead_comes_in_its_place():
-    def source():
-        yield "first"
-        raise SourceError("broken")
-
-    items = loaders.ahead(source())
-    assert next(items) == "first"
-    with pytest.raises(SourceError, match="broken"):
-        next(items)
-
-
-def test_leaving_early_ends_the_thread():
-    items = loaders.ahead(iter(range(10)))
-    assert next(items) == 0
-    items.close()
-    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())

@@ -4,10 +4,12 @@ import math
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,12 +22,13 @@ from ultralytics.cfg import Options, get_options
 from ultralytics.data.augment import seeded_rng
 from ultralytics.data.dataset import Batch, BatchDataset, LabelFormat, YOLODataset, build_dataset
 from ultralytics.data.labels.rows import parse_box_rows
-from ultralytics.data.loaders import Batches, LoadImagesAndVideos, LoadPilAndNumpy, LoadTensor, ahead
+from ultralytics.data.loaders import Batches, LoadImagesAndVideos, LoadPilAndNumpy, LoadTensor
 from ultralytics.data.utils import dataset_info
 from ultralytics.utils import refused
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.processes import process_rank, share_of
 
+T = TypeVar("T")
 PREFETCH = 2  # batches that each worker loads ahead
 
 
@@ -102,6 +105,21 @@ class Loader(DataLoader):
         except DatasetError as exc:
             # From a worker it comes with a traceback in its text, and the sentence at the end.
             raise DatasetError(str(exc).strip().rpartition(f"{DatasetError.__name__}: ")[2]) from None
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items in the same order; while one is in use, a thread makes the next. An error comes in its place.
+
+    Decoding and augmenting are done by OpenCV and numpy, and networks by torch, which all leave Python free meanwhile.
+    """
+    end = object()
+    # A thread starts with GPU 0, of which pinned memory would open a context, whichever GPU the run is on.
+    gpu = (torch.cuda.current_device(),) if torch.cuda.is_initialized() else ()
+    with ThreadPoolExecutor(1, "ahead", torch.cuda.set_device if gpu else None, gpu) as thread:
+        waiting = thread.submit(next, items, end)
+        while (item := waiting.result()) is not end:
+            waiting = thread.submit(next, items, end)
+            yield item
 
 
 def build_loader(

@@ -5,7 +5,6 @@ import glob
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -211,21 +210,6 @@ class LoadTensor(Batches):
 
     def __iter__(self) -> Iterator[tuple[list[str], Tensor, list[str]]]:
         yield self.paths, self.im0, [""] * self.bs
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items in the same order; while one is in use, a thread makes the next. An error comes in its place.
-
-    Decoding and augmenting are done by OpenCV and numpy, and networks by torch, which all leave Python free meanwhile.
-    """
-    end = object()
-    # A thread starts with GPU 0, of which pinned memory would open a context, whichever GPU the run is on.
-    gpu = (torch.cuda.current_device(),) if torch.cuda.is_initialized() else ()
-    with ThreadPoolExecutor(1, "ahead", torch.cuda.set_device if gpu else None, gpu) as thread:
-        waiting = thread.submit(next, items, end)
-        while (item := waiting.result()) is not end:
-            waiting = thread.submit(next, items, end)
-            yield item
 
 
 def load_source(source: object, vid_stride: int = 1) -> Source:

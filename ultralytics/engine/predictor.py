@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg import Options, SettableOptions
-from ultralytics.data.loaders import Frame, Source, ahead, load_source, stack_if_tensors
+from ultralytics.data.build import ahead
+from ultralytics.data.loaders import Frame, Source, load_source, stack_if_tensors
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.results import Results
 from ultralytics.engine.runtime import Stopwatch, computing_on, in_batches, speed_line

@@ -14,6 +14,7 @@ from ultralytics.utils.torch_utils import flop_counter
 from .model_yaml import rows, yaml_model_load
 from .probe import shape_of, shape_text, unchanged
 from .rows import gather
+from .tasks import MODEL_CLASSES, find_task
 
 if TYPE_CHECKING:
     from .tasks import BaseModel
@@ -83,8 +84,6 @@ def check_folder(folder: Path, imgsz: int | Sequence[int] | None = None, scale: 
 
 def build(file: str | Path, scale: str | None = None) -> "BaseModel":
     """The network of a model YAML, at a scale if one is given."""
-    from .tasks import MODEL_CLASSES, find_task
-
     d = yaml_model_load(file)
     if scale is not None:
         known = d.get("scales") or {}

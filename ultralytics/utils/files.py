@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import difflib
-import errno
 import importlib
 import io
 import itertools
@@ -13,7 +12,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -207,13 +205,6 @@ def why_no_path(text: str) -> str:
     if max(map(len, map(os.fsencode, re.split(r"[/\\\\]" if os.name == "nt" else "/", text)))) > 255:
         return "a part of it is longer than the 255 bytes that a file name may have"
     return "it is longer than any path" if len(text) > 4000 else ""
-
-
-def refuse_pipe(path: str | os.PathLike) -> None:
-    """Raise OSError for what is neither a file nor a folder: a named pipe would be waited for without end."""
-    mode = os.stat(path).st_mode  # noqa: PTH116 (asked for each of a million files)
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def save_yaml(path: str | os.PathLike, data: dict[Any, Any], header: str = "") -> None:

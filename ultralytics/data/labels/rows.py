@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ultralytics.data.images import refuse_pipe
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.files import refuse_pipe
 
 TOLERANCE = 0.01  # by which normalized coordinates may pass 0 and 1
 
