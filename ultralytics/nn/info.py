@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,12 @@ from ultralytics.utils.torch_utils import flop_counter
 
 from .model_yaml import rows, yaml_model_load
 from .probe import shape_of, shape_text, unchanged
-from .rows import gather
-from .tasks import MODEL_CLASSES, find_task
-
-if TYPE_CHECKING:
-    from .tasks import BaseModel
+from .tasks import MODEL_CLASSES, BaseModel, find_task, gather
 
 HEAD = f"{'':>3} {'name':<10} {'from':>14} {'params':>11} {'GFLOPs':>9}  {'output':<14} module"
 
 
-def table(model: "BaseModel", imgsz: int | Sequence[int]) -> Iterator[str]:
+def table(model: BaseModel, imgsz: int | Sequence[int]) -> Iterator[str]:
     """A line for every row: its name, from, parameters, GFLOPs and output for one image of `imgsz`."""
     height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     x: Any = torch.empty(1, model.yaml["channels"], height, width, device="meta")
@@ -82,7 +78,7 @@ def check_folder(folder: Path, imgsz: int | Sequence[int] | None = None, scale: 
         yield f"{file.relative_to(folder)!s:<{width}}  {result}"
 
 
-def build(file: str | Path, scale: str | None = None) -> "BaseModel":
+def build(file: str | Path, scale: str | None = None) -> BaseModel:
     """The network of a model YAML, at a scale if one is given."""
     d = yaml_model_load(file)
     if scale is not None:

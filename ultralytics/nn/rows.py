@@ -63,14 +63,6 @@ class Channels(list):
         return found[f.k]
 
 
-def gather(f: From, x: Any, outputs: Sequence[Any]) -> Any:
-    """The input of a layer: the output `x` of the one before it, or those of the layers that `from` names."""
-    if isinstance(f, list):
-        return [gather(one, x, outputs) for one in f]
-    y = x if f == -1 else outputs[f]
-    return y[f.k] if isinstance(f, Output) else y
-
-
 def row_names(rows: Sequence[Any]) -> dict[str, int]:
     """Numbers of the rows that have a name, by that name; the first where two have the same."""
     names: dict[str, int] = {}

@@ -60,7 +60,7 @@ from .modules import (
     v10Detect,
 )
 from .probe import PROBE_SIZE, channels, shape_of, shape_text
-from .rows import PREFIX, Channels, Words, gather, head_args, is_scaled, package_value, public_args, read_row, row_names
+from .rows import PREFIX, Channels, Output, Words, head_args, is_scaled, package_value, public_args, read_row, row_names
 from .transfer import Transfer, transfer
 from .weights import (
     attempt_load_one_weight,
@@ -189,6 +189,14 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
     model.froms, model.shapes = froms, [shape_of(x) for x in outputs]
     set_activation(model, d)
     return model, sorted(save)
+
+
+def gather(f: int | list[int], x: Any, outputs: Sequence[Any]) -> Any:
+    """The input of a layer: the output `x` of the one before it, or those of the layers that `from` names."""
+    if isinstance(f, list):
+        return [gather(one, x, outputs) for one in f]
+    y = x if f == -1 else outputs[f]
+    return y[f.k] if isinstance(f, Output) else y
 
 
 def known_modules() -> dict[str, type[nn.Module]]:
