@@ -1,7 +1,5 @@
 """What a run needs before its first batch, function by function."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -12,9 +10,7 @@ from ultralytics.cfg import get_options
 from ultralytics.data.build import build_loader
 from ultralytics.data.dataset import build_dataset
 from ultralytics.engine import setup, state
-from ultralytics.engine import trainer as trainer_module
 from ultralytics.engine.runtime import resolve_runtime
-from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checkpoint import load_checkpoint, save_checkpoint
@@ -112,14 +108,13 @@ def test_trying_batches_leaves_the_network_as_it_was(network, monkeypatch):
     monkeypatch.setattr(type(model), "forward", lambda self, x: seen.append(x.shape) or forward(self, x))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     cpu = torch.device("cpu")
-    trainer = SimpleNamespace(
-        device=cpu, args=get_options({"imgsz": 64, "multi_scale": 0.5, "batch": -1}), runtime=None, model=model
-    )
+    options = get_options({"imgsz": 64, "multi_scale": 0.5, "batch": -1})
+    runtime = resolve_runtime(options, cpu)
     with pytest.MonkeyPatch.context() as patch:  # the largest that multi_scale makes
-        patch.setattr(trainer_module, "largest_batch", lambda device, step_memory: step_memory(3))
-        patch.setattr(trainer_module, "step_memory", lambda model, batch, side, runtime: 1000 * batch + side)
-        assert BaseTrainer.choose_batch(trainer) == 3096
-    assert setup.step_memory(model, 3, 96, resolve_runtime(trainer.args, cpu)) == 7
+        patch.setattr(setup, "largest_batch", lambda device, step_memory: step_memory(3))
+        patch.setattr(setup, "step_memory", lambda model, batch, side, runtime: 1000 * batch + side)
+        assert setup.choose_batch(options, model, runtime) == 3096
+    assert setup.step_memory(model, 3, 96, runtime) == 7
     assert seen[0] == (3, 3, 96, 96)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
@@ -192,7 +187,7 @@ def test_options_that_are_newer_than_a_run_have_their_default(train, tmp_path):
 @pytest.mark.parametrize(("batch", "expected"), [(-1, 0.6), (0.8, 0.8), (3, None)])
 def test_batch_as_a_part_of_the_memory(train, monkeypatch, batch, expected):
     asked = []
-    monkeypatch.setattr(trainer_module, "largest_batch", lambda device, step, fraction=0.6: asked.append(fraction) or 2)
+    monkeypatch.setattr(setup, "largest_batch", lambda device, step, fraction=0.6: asked.append(fraction) or 2)
     model = train(batch=batch, epochs=1)
     assert model.trainer.batch_size == (batch if expected is None else 2)
     assert asked == ([] if expected is None else [expected])

@@ -23,7 +23,7 @@ from ultralytics.cfg.options import OPTIONS, Method
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine import distributed
-from ultralytics.engine.runtime import RuntimeSettings
+from ultralytics.engine.runtime import RuntimeSettings, largest_batch
 from ultralytics.engine.state import check_training_state
 from ultralytics.models.yolo.task import Task
 from ultralytics.nn.model_yaml import without_weights
@@ -242,6 +242,17 @@ def set_train_mode(model: nn.Module) -> None:
 
 
 # Batches ---------------------------------------------------------------------------------------------------------
+
+
+def choose_batch(options: Options, model: BaseModel, runtime: RuntimeSettings) -> int:
+    """Batch size that was asked for; for -1 or a fraction of the GPU's memory the largest that fits."""
+    if isinstance(options.batch, int) and options.batch > 0:
+        return options.batch
+    side = round_to_stride(options.imgsz * (1 + options.multi_scale), model.max_stride)
+    memory = {} if options.batch == -1 else {"fraction": options.batch}
+    size = distributed.whole(largest_batch(runtime.device, lambda n: step_memory(model, n, side, runtime), **memory))
+    LOGGER.info(f"batch={options.batch}: using {size}")
+    return size
 
 
 def step_memory(model: BaseModel, batch: int, side: int, runtime: RuntimeSettings) -> int:

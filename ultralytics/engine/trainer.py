@@ -22,7 +22,6 @@ from ultralytics.engine.hooks import TrainerHooks
 from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
 from ultralytics.engine.runtime import (
     inference_dtype,
-    largest_batch,
     norm_advice,
     resolve_runtime,
     training_on,
@@ -31,16 +30,15 @@ from ultralytics.engine.runtime import (
 from ultralytics.engine.setup import (
     Given,
     ResumePoint,
+    choose_batch,
     explicit_options,
     freeze,
     init_run_dir,
     refresh_loader,
     resolve_options,
     resume_point,
-    round_to_stride,
     set_train_mode,
     start_run_dir,
-    step_memory,
 )
 from ultralytics.engine.state import restoring, seed_all
 from ultralytics.engine.validator import BaseValidator
@@ -182,7 +180,9 @@ class BaseTrainer(TrainerHooks):
         self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]
         freeze(self.model, self.args.freeze)
         self.batch_size = (
-            batch_size or (self._resume and self._resume.checkpoint.training["batch"]) or self.choose_batch()
+            batch_size
+            or (self._resume and self._resume.checkpoint.training["batch"])
+            or choose_batch(self.args, self.model, self.runtime)
         )
         distributed.check(self.batch_size, self.save_dir)
         self.train_loader = self.get_dataloader(self.data["train"], self.batch_size, mode="train")
@@ -213,17 +213,6 @@ class BaseTrainer(TrainerHooks):
         elif self.args.save:
             self.save(self.last, epoch=-1, resumable=True)
         self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
-
-    def choose_batch(self) -> int:
-        """Batch size that was asked for; for -1 or a fraction of the GPU's memory the largest that fits."""
-        if isinstance(self.args.batch, int) and self.args.batch > 0:
-            return self.args.batch
-        side = round_to_stride(self.args.imgsz * (1 + self.args.multi_scale), self.model.max_stride)
-        memory = {} if self.args.batch == -1 else {"fraction": self.args.batch}
-        size = largest_batch(self.device, lambda n: step_memory(self.model, n, side, self.runtime), **memory)
-        size = distributed.whole(size)
-        LOGGER.info(f"batch={self.args.batch}: using {size}")
-        return size
 
     def current_options(self) -> Options:
         """Options with the number of epochs as it is now, which `time` changes."""
