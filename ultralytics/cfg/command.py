@@ -32,7 +32,7 @@ BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 @dataclass(frozen=True)
 class Command:
-    """What `yolo` is to do, and the words of its options, `name=value` each."""
+    """Task and mode of a `yolo` command, and the words of its options, `name=value` each."""
 
     mode: str
     task: str | None

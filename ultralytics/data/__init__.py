@@ -1,4 +1,4 @@
-"""From files to batches."""
+"""Data, from files to batches."""
 
 from importlib import import_module
 from typing import Any

@@ -61,7 +61,7 @@ BOXES = LabelFormat()
 
 
 class BatchDataset(Protocol):
-    """What loader and loops ask of a dataset, besides `dataset[(epoch, position)]` and `len(dataset)`."""
+    """Interface of a dataset for loader and loops, besides `dataset[(epoch, position)]` and `len(dataset)`."""
 
     batch: int  # images in a batch
     options: Options

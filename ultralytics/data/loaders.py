@@ -167,7 +167,7 @@ class Batches:
         return frame.image if self.channels == 3 else cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)[..., None]
 
     def text(self, frame: Frame) -> str:
-        """Which image of how many it is, and which frame of a video."""
+        """Number of the image among all, and of the frame of a video."""
         of = f" (frame {frame.frame}/{frame.frames or '?'})" if frame.is_video else ""
         return f"{'video' if frame.is_video else 'image'} {frame.item}/{len(self.source)}{of} {frame.path}: "
 

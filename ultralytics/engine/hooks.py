@@ -1,4 +1,4 @@
-"""What a subclass of a trainer may replace: the loop in trainer.py asks these methods, each by its published name."""
+"""Methods that a subclass of a trainer may replace: the loop in trainer.py asks each by its published name."""
 
 from collections.abc import Callable
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""What a training run logs and writes while it lasts, checkpoints apart: progress, results.csv, TensorBoard."""
+"""Logs of a training run while it lasts, checkpoints apart: progress, results.csv, TensorBoard."""
 
 import csv
 import logging
@@ -34,7 +34,7 @@ METER = 36  # characters of that beside the columns and the two numbers of batch
 
 
 class LogSink(ABC):
-    """What gets the row of every epoch: one of your own joins `trainer.sinks`, in a callback before the run."""
+    """Receiver of the row of every epoch: one of your own joins `trainer.sinks`, in a callback before the run."""
 
     @abstractmethod
     def add(self, row: Row) -> None:
@@ -62,7 +62,7 @@ def named_losses(names: tuple[str, ...], losses: Tensor | None) -> dict[str, flo
 
 
 def run_header(device: torch.device) -> str:
-    """What runs, and where: version and folder of this package, Python, torch and the device."""
+    """Line for the log: version and folder of this package, Python, torch and the device."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         what = f"{properties.name}, {properties.total_memory / 1e9:.0f} GB"

@@ -350,7 +350,7 @@ class YOLO(nn.Module):
         self.callbacks.clear()
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "YOLO":
-        """What torch's to(), half(), float(), cpu() and cuda() do with every tensor."""
+        """Move or cast every tensor, as torch's to(), half(), float(), cpu() and cuda() ask."""
         self._layers("to")
         return super()._apply(fn, recurse)
 
@@ -418,7 +418,7 @@ class YOLO(nn.Module):
         return True
 
     def network(self, options: Options) -> nn.Module:
-        """What computes with these options: the exported network, or a fused copy of this one."""
+        """Network that computes with these options: the exported one, or a fused copy of this one."""
         if isinstance(self.model, ExportedNetwork):
             return self.model.select_device(options.device)
         device = select_device(options.device)

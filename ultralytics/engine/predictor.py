@@ -168,7 +168,7 @@ class BasePredictor:
         return im.to(self.model.device, self.model.dtype)
 
     def inference(self, im: Tensor, *args: object, **kwargs: object) -> Outputs | tuple[Tensor, ...]:
-        """What the network makes of its input; with the option `embed`, vectors (C,). It gets further arguments."""
+        """Outputs of the network for its input; with the option `embed`, vectors (C,). It gets further arguments."""
         if self.args.embed is not None:
             return self.model.predict(im, embed=self.args.embed)
         if self.args.visualize:

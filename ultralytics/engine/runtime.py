@@ -1,4 +1,4 @@
-"""What loops compute with: precision and memory format resolved for a device, the fused copy that predicts, clocks."""
+"""Precision and memory format resolved for a device, the fused copy that predicts, clocks: what all loops share."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -1,4 +1,4 @@
-"""What training and validation need before their first batch: dataset, run folder, network, resume point, loaders.
+"""Preparation of training and validation for the first batch: dataset, run folder, network, resume point, loaders.
 
 Functions of their arguments alone: none knows the trainer. `train_each` begins a run for each of several datasets.
 """

@@ -1,4 +1,4 @@
-"""What differs by task is in `yolo`."""
+"""Tasks: what differs between them is in `yolo`."""
 
 from importlib import import_module
 from typing import Any

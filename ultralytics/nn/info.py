@@ -1,4 +1,4 @@
-"""What the rows of a network cost, and a check of every YAML of a folder: `yolo info`."""
+"""Costs of the rows of a network, and a check of every YAML of a folder: `yolo info`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -212,7 +212,7 @@ def positional(m: type[nn.Module]) -> list[str]:
 
 
 def channel_counts(m: type[nn.Module]) -> int:
-    """How many numbers of channels a constructor takes first: both, those that come in, or none."""
+    """Number of channel counts that a constructor takes first: 2, in and out, 1, those that come in, or 0."""
     names = positional(m)
     if len(names) > 1 and OUT.fullmatch(names[1]):
         return 2

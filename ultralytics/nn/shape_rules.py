@@ -18,14 +18,14 @@ class DeviceMixError(ModelError):
 
 
 def norm_shape(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """What a norm does to shapes: nothing, where they fit."""
+    """Shape after a norm: the same, where it fits."""
     if x.ndim != 4 or x.shape[1] != norm.num_features:
         raise ValueError(f"a norm of {norm.num_features} channels got {tuple(x.shape)}")
     return check_device(x)
 
 
 def conv_shape(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """What a convolution does to shapes."""
+    """Shape after a convolution."""
     padding = {"same": None, "valid": (0, 0)}.get(conv.padding, conv.padding)
     sides = list(x.shape[2:])
     if padding is not None:  # else the size stays
@@ -44,13 +44,13 @@ def check_device(x: Tensor) -> Tensor:
 
 
 def sum_shape(x: Any, y: Any, alpha: float = 1) -> Tensor:
-    """What an operator of two tensors, or of one and a number, does to shapes."""
+    """Shape after an operator of two tensors, or of one and a number."""
     shapes = [t.shape for t in (x, y) if isinstance(t, Tensor)]
     return (x if isinstance(x, Tensor) else y).new_empty(np.broadcast_shapes(*shapes))
 
 
 def cat_shape(maps: list[Tensor], dim: int = 0) -> Tensor:
-    """What torch.cat does to shapes."""
+    """Shape after torch.cat."""
     rest = {(*t.shape[:dim], *t.shape[dim:][1:]) for t in maps}
     if len(rest) != 1 or dim < 0:
         raise ValueError(f"maps of different shapes: {[tuple(t.shape) for t in maps]}")
@@ -60,7 +60,7 @@ def cat_shape(maps: list[Tensor], dim: int = 0) -> Tensor:
 
 
 def pool_shape(pool: nn.MaxPool2d, x: Tensor) -> Tensor:
-    """What max pooling does to shapes."""
+    """Shape after max pooling."""
     settings = [v if isinstance(v, tuple) else (v, v) for v in (pool.kernel_size, pool.stride, pool.padding)]
     if pool.return_indices or pool.ceil_mode or pool.dilation != 1 or x.ndim != 4:
         return nn.functional.max_pool2d(x, *settings, pool.dilation, pool.ceil_mode, pool.return_indices)

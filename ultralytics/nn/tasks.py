@@ -1,4 +1,4 @@
-"""From a model YAML to a network: the modules a YAML may name, parse_model, and the model classes.
+"""Networks from model YAMLs: the modules a YAML may name, parse_model, and the model classes.
 
 A block in Addmodules is found by its name; a row that leaves `c1` out needs an edit here, step 4 of
 Addmodules/__init__.py.

@@ -39,7 +39,7 @@ class CheckpointError(YOLOError):
 
 
 class SourceError(YOLOError):
-    """What to predict on: a path, a video, a tensor."""
+    """A source to predict on: a path, a video, a tensor."""
 
 
 class DeviceError(YOLOError):

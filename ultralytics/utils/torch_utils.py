@@ -254,7 +254,7 @@ get_flops_with_torch_profiler = get_flops  # both count; nothing has to be measu
 
 
 def model_info_for_loggers(trainer: Any) -> dict[str, float]:
-    """What a logger tells of a trained network: parameters, GFLOPs, ms an image in the trainer's last validation."""
+    """Costs of a trained network for a logger: parameters, GFLOPs, ms an image in the trainer's last validation."""
     speed = trainer.validator.metrics.speed["inference"] if trainer.validator else math.nan
     counts = {"model/parameters": get_num_params(trainer.model), "model/GFLOPs": round(get_flops(trainer.model), 3)}
     return counts | {"model/speed_PyTorch(ms)": round(speed, 3)}

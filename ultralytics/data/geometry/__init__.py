@@ -1,1 +1,1 @@
-"""Where pixels go: images that are scaled, shifted, turned and tilted into a sample."""
+"""Geometry of pixels: images that are scaled, shifted, rotated and tilted into a sample."""

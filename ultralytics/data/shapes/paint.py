@@ -82,7 +82,7 @@ def _edge(field: np.ndarray, period: float) -> np.ndarray:
 
 
 def _pattern(fill: str, rng: Generator, height: int, width: int, period: float) -> np.ndarray:
-    """How much of a fill's second color there is, (height, width) in 0..1, in a pattern of about `period` pixels."""
+    """Fraction of a fill's second color, (height, width) in 0..1, in a pattern of about `period` pixels."""
     if fill == "plain":
         return 0.4 * _clouds(rng, height, width, 3 * period)
     if fill == "speckled":

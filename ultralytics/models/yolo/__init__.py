@@ -1,4 +1,4 @@
-"""What differs by task, a room each. The table below is the only place that names the classes."""
+"""Rooms of the tasks: what differs between them. The table below is the only place that names the classes."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module

@@ -49,7 +49,7 @@ def refuse_losses(options: Options, reason: str, supported: Sequence[str] = ()) 
 
 
 class Evaluator(Protocol):
-    """What measures a validation batch by batch; detect/evaluator.py has one for boxes and what comes with them."""
+    """Measurement of a validation, batch by batch; detect/evaluator.py has one for boxes and what comes with them."""
 
     def postprocess(self, outputs: Outputs) -> list:
         """Outputs of the network in eval mode to one prediction an image, as the task's `postprocess` gives them.

@@ -26,7 +26,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def project(linear: nn.Linear, x: Tensor) -> Tensor:
-    """What a linear layer makes of (B, in_features), at least in float32."""
+    """Output of a linear layer for (B, in_features), at least in float32."""
     return F.linear(x, at_least_float32(linear.weight), at_least_float32(linear.bias))
 
 

@@ -1,4 +1,4 @@
-"""From polygons to the masks that a network learns."""
+"""Masks that a network learns, made of polygons."""
 
 from collections.abc import Sequence
 
