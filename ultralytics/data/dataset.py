@@ -34,7 +34,7 @@ REUSE_BATCHES, MAX_REUSE = 8, 1000
 Batch = dict[str, Tensor | tuple]  # as `YOLODataset.collate` makes it
 Key = int | tuple[int, int]  # position in epoch 0, or (epoch, position)
 Attach = Callable[[Instances, np.ndarray, Size], Instances]  # (instances, `extra` numbers (k, m), image size)
-Targets = Callable[[Sequence[Sample]], dict[str, Tensor]]
+Targets = Callable[[Sequence[Sample]], dict[str, Tensor]]  # samples of a batch -> its entries for the loss
 
 
 def box_targets(samples: Sequence[Sample]) -> dict[str, Tensor]:
@@ -117,7 +117,7 @@ class YOLODataset(Dataset):
             self.kept_classes = np.isin(known, options.classes)
         if rect and augment and MixProbs.at(options, 0):
             LOGGER.info("rect=True: batches have shapes of their own, so mosaic, copy_paste, mixup and cutmix are off")
-        self._order: tuple[int, np.ndarray] | None = None
+        self._order: tuple[int, np.ndarray] | None = None  # the epoch that `order` was asked for last, and its answer
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -177,7 +177,7 @@ class BaseTrainer(TrainerHooks):
         self.set_model_attributes()
         if self.runtime.channels_last:
             use_channels_last(self.model)
-        self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]
+        self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]  # final_eval() restores it
         freeze(self.model, self.args.freeze)
         self.batch_size = (
             batch_size
@@ -199,7 +199,7 @@ class BaseTrainer(TrainerHooks):
         self.ema = ModelEMA(self.model)
         distributed.part(self.model, self.args)  # from here on each process draws random numbers of its own
         self.network = torch.compile(self.model) if self.runtime.compile else self.model
-        self.last_step = -1
+        self.last_step = -1  # also where the first epoch begins again
         start_run_dir(self.save_dir, self.args)
         if self.args.plots:
             self.plot_training_labels()
