@@ -128,13 +128,6 @@ def only_item(item: OptionType) -> OptionType:
     )
 
 
-def _read_device(value: Any) -> Any:
-    """An index, a name, or a torch.device, which is recognized by its name so that torch need not be imported."""
-    if (type(value).__module__, type(value).__name__) == ("torch", "device"):
-        return str(value)
-    return any_of(integer(0), TEXT).read(value)
-
-
 FLAG = OptionType(
     ("True", "False"),
     read=lambda value: _FLAG_WORDS.get(str(value).lower(), INVALID) if isinstance(value, (bool, str)) else INVALID,
@@ -158,8 +151,13 @@ NAME = OptionType(  # of a folder, which may well be a number
     parse=_parse_text,
 )
 PATH = OptionType(("a path",), TEXT.read, _parse_text)
+_INDEX_OR_NAME = any_of(integer(0), TEXT)
 FLAG_OR_PATH = any_of(FLAG, PATH, parse=lambda word: _FLAG_WORDS.get(word.lower(), _parse_text(word)))
-_ONE_DEVICE = OptionType(("an index such as 0", "cuda:0", "cpu", "mps"), _read_device)
+_ONE_DEVICE = OptionType(
+    ("an index such as 0", "cuda:0", "cpu", "mps"),
+    # A torch.device is recognized by the name of its class, so that torch need not be imported.
+    read=lambda value: str(value) if f"{type(value)}" == "<class 'torch.device'>" else _INDEX_OR_NAME.read(value),
+)
 DEVICE = OptionType(_ONE_DEVICE.alternatives, any_of(_ONE_DEVICE, list_of(_ONE_DEVICE)).read)
 # Anything may be predicted on. On the command line only brackets make a list: a file may be called 007 or a,b.jpg.
 SOURCE = OptionType(

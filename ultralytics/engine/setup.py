@@ -248,7 +248,8 @@ def choose_batch(options: Options, model: BaseModel, runtime: RuntimeSettings) -
     """Batch size that was asked for; for -1 or a fraction of the GPU's memory the largest that fits."""
     if isinstance(options.batch, int) and options.batch > 0:
         return options.batch
-    side = round_to_stride(options.imgsz * (1 + options.multi_scale), model.max_stride)
+    stride = model.max_stride
+    side = max(round(options.imgsz * (1 + options.multi_scale) / stride), 1) * stride  # the largest of multi_scale
     memory = {} if options.batch == -1 else {"fraction": options.batch}
     size = distributed.whole(largest_batch(runtime.device, lambda n: step_memory(model, n, side, runtime), **memory))
     LOGGER.info(f"batch={options.batch}: using {size}")
@@ -280,11 +281,6 @@ def refresh_loader(loader: Loader, options: Options, epoch: int) -> Loader:
     return loader
 
 
-def round_to_stride(side: float, stride: int) -> int:
-    """Nearest multiple of the stride, at least one."""
-    return max(round(side / stride), 1) * stride
-
-
 def varied_shape(options: Options, iteration: int, shape: Sequence[int], stride: int) -> list[int]:
     """Shape (H, W) of an iteration's images with `multi_scale`, in whole strides.
 
@@ -292,7 +288,8 @@ def varied_shape(options: Options, iteration: int, shape: Sequence[int], stride:
     """
     rng = np.random.default_rng((options.seed, iteration))
     spread = rng.uniform(-options.multi_scale, options.multi_scale)
-    factor = round_to_stride(options.imgsz * (1 + spread), stride) / max(shape)
+    side = max(round(options.imgsz * (1 + spread) / stride), 1) * stride
+    factor = side / max(shape)
     return [max(math.ceil(edge * factor / stride), 1) * stride for edge in shape]
 
 

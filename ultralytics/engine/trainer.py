@@ -236,7 +236,9 @@ class BaseTrainer(TrainerHooks):
         self._resume = None  # needed no more, as setup() runs again in the first epoch alone; frees its memory
         if distributed.any_process(not is_finite(self.model)):
             self.roll_back("weights")
-        self.ema.restore_finite(self.model)
+        if not is_finite(self.ema.ema):  # as no update would change that
+            LOGGER.warning("non-finite average of the weights, starting it again from them")
+            self.ema.ema.load_state_dict(self.model.state_dict())
 
     def train_one_epoch(self) -> None:
         """Pass once over the training images: forward, backward, and a step whenever enough batches have passed."""

@@ -129,9 +129,7 @@ def autocast(enabled: bool, device: str = "cuda") -> torch.amp.autocast:
     return torch.amp.autocast(device, enabled=enabled)
 
 
-def smart_inference_mode(mode: bool = True) -> Callable[[Callable], Callable]:
-    """Decorator: `@smart_inference_mode()` runs a function without autograd."""
-    return torch.inference_mode(mode)
+smart_inference_mode = torch.inference_mode  # as a decorator, @smart_inference_mode(), it turns autograd off
 
 
 @contextmanager
@@ -419,12 +417,6 @@ class ModelEMA:
                 average.copy_(current[name])
         averages, values = zip(*floating.values(), strict=True)
         torch._foreach_lerp_(averages, values, 1 - self.decay(self.updates))
-
-    def restore_finite(self, model: nn.Module) -> None:
-        """Start anew from the model where the average is not finite, as no update would change that."""
-        if not is_finite(self.ema):
-            LOGGER.warning("non-finite average of the weights, starting it again from them")
-            self.ema.load_state_dict(unwrap_model(model).state_dict())
 
     def update_attr(
         self, model: nn.Module, include: Collection[str] = (), exclude: Collection[str] = ("process_group", "reducer")

@@ -1,6 +1,6 @@
 """Pose estimation: boxes as in detection, and keypoints for each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -164,7 +164,7 @@ class PoseTask(DetectTask):
     def plot_batch(self, batch: Batch, fname: Path) -> None:
         """Draw the images of a batch with their boxes and keypoints."""
         index, cls, boxes = batch["batch_idx"], batch["cls"].flatten(), batch["bboxes"]
-        names, below = self.data["names"], draw_keypoints(batch["keypoints"])
+        names, below = self.data["names"], partial(draw_keypoints, batch["keypoints"])
         plot_images(batch["img"], index, cls, boxes, None, batch["im_file"], names, fname, below=below)
 
     def plot_predictions(self, batch: Batch, preds: list[Tensor], fname: Path) -> None:
@@ -174,7 +174,7 @@ class PoseTask(DetectTask):
         points = rows[:, 6:].unflatten(1, (batch["keypoints"].shape[1], -1)).clone()  # (n, K, D)
         points[..., :2] /= torch.tensor((width, height))
         boxes, cls = xyxy2xywhn(rows[:, :4], width, height), rows[:, 5]
-        names, below = self.data["names"], draw_keypoints(points)
+        names, below = self.data["names"], partial(draw_keypoints, points)
         plot_images(batch["img"], index, cls, boxes, rows[:, 4], batch["im_file"], names, fname, below=below)
 
 
@@ -193,13 +193,9 @@ def warn_invalid_visibility(dataset: YOLODataset, split: str) -> None:
         )
 
 
-def draw_keypoints(points: Tensor) -> Callable[[Annotator, np.ndarray], None]:
-    """Function that draws the keypoints (N, K, D), x and y in 0..1, for `plot_images`."""
-
-    def draw(annotator: Annotator, objects: np.ndarray) -> None:
-        for j in objects:
-            pixels = points[j].float().numpy().copy()
-            pixels[:, :2] *= (annotator.width, annotator.height)
-            annotator.kpts(pixels)
-
-    return draw
+def draw_keypoints(points: Tensor, annotator: Annotator, objects: np.ndarray) -> None:
+    """Draw the keypoints (N, K, D), x and y in 0..1, of some objects, as `plot_images` asks for each image."""
+    for j in objects:
+        pixels = points[j].float().numpy().copy()
+        pixels[:, :2] *= (annotator.width, annotator.height)
+        annotator.kpts(pixels)

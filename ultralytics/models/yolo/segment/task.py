@@ -1,6 +1,6 @@
 """Instance segmentation: boxes as in detection, and a mask for each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -159,7 +159,7 @@ class SegmentTask(DetectTask):
         """Draw the images of a batch with their boxes and masks."""
         masks = torch.cat([masks_of(batch, i) for i in range(len(batch["img"]))])
         index, cls, boxes = batch["batch_idx"], batch["cls"].flatten(), batch["bboxes"]
-        names, below = self.data["names"], draw_masks(masks, cls)
+        names, below = self.data["names"], partial(draw_masks, masks, cls)
         plot_images(batch["img"], index, cls, boxes, None, batch["im_file"], names, fname, below=below)
 
     def plot_predictions(self, batch: Batch, preds: list[MaskDetections], fname: Path) -> None:
@@ -170,14 +170,10 @@ class SegmentTask(DetectTask):
         rows = torch.cat([pred.rows for pred in kept])
         masks = torch.cat([pred.masks((height, width), upsample=False) for pred in kept])
         boxes, cls = xyxy2xywhn(rows[:, :4], width, height), rows[:, 5]
-        names, below = self.data["names"], draw_masks(masks, cls)
+        names, below = self.data["names"], partial(draw_masks, masks, cls)
         plot_images(batch["img"], index, cls, boxes, rows[:, 4], batch["im_file"], names, fname, below=below)
 
 
-def draw_masks(masks: Tensor, cls: Tensor) -> Callable[[Annotator, np.ndarray], None]:
-    """Function that draws the masks (N, h, w) of objects of the classes (N,), for `plot_images`."""
-
-    def draw(annotator: Annotator, objects: np.ndarray) -> None:
-        annotator.masks(masks[objects], [colors(cls[j], bgr=True) for j in objects])
-
-    return draw
+def draw_masks(masks: Tensor, cls: Tensor, annotator: Annotator, objects: np.ndarray) -> None:
+    """Draw the masks (N, h, w) of some objects in the colors of their classes (N,), as `plot_images` asks for each."""
+    annotator.masks(masks[objects], [colors(cls[j], bgr=True) for j in objects])
