@@ -35,15 +35,13 @@ class BaseMixTransform(BaseTransform):
         if drawn_rng().random() >= self.p:
             return labels
         indexes = self.get_indexes()
-        labels["mix_labels"] = [self.other(i) for i in ([indexes] if isinstance(indexes, int) else indexes)]
+        labels["mix_labels"] = []
+        for i in [indexes] if isinstance(indexes, int) else indexes:
+            other = self.dataset.get_image_and_label(i)
+            labels["mix_labels"].append(other if self.pre_transform is None else self.pre_transform(other))
         labels = super().__call__(labels)
         labels.pop("mix_labels", None)
         return labels
-
-    def other(self, index: int) -> Labels:
-        """The labels of another image, as it is joined."""
-        labels = self.dataset.get_image_and_label(index)
-        return labels if self.pre_transform is None else self.pre_transform(labels)
 
     def get_indexes(self) -> int | list[int]:
         """Draw which other images to join."""

@@ -121,26 +121,20 @@ class Format(BaseTransform):
             masks, instances = self._masks(instances, size)
             labels["masks"] = torch.from_numpy(masks)
         labels["cls"] = torch.from_numpy(instances.cls)[:, None]
-        labels["bboxes"] = torch.from_numpy(self._boxes(instances, size))
+        unit = np.array((*size[::-1], 1) if self.normalize else (1, 1, 1), np.float32)  # of x, y, visibility
+        if self.return_obb:
+            boxes = normalized_xywhr(instances, size)
+        else:
+            boxes = self.FORMATS[self.bbox_format](instances.boxes) / np.tile(unit[:2], 2)
+        labels["bboxes"] = torch.from_numpy(boxes)
         if self.return_keypoint:
-            labels["keypoints"] = torch.from_numpy(self._keypoints(instances, size))
+            keypoints = getattr(instances, "keypoints", None)  # (k, K, 3)
+            if keypoints is None:
+                raise DatasetError("return_keypoint=True: these instances have no keypoints")
+            labels["keypoints"] = torch.from_numpy(keypoints / unit)
         if self.batch_idx:
             labels["batch_idx"] = torch.zeros(len(instances))
         return labels
-
-    def _boxes(self, instances: Instances, size: Size) -> np.ndarray:
-        """Boxes (k, 4), or (k, 5), of the format asked for."""
-        if self.return_obb:
-            return normalized_xywhr(instances, size)
-        boxes = self.FORMATS[self.bbox_format](instances.boxes)
-        return boxes / np.array(size[::-1] * 2, np.float32) if self.normalize else boxes
-
-    def _keypoints(self, instances: Instances, size: Size) -> np.ndarray:
-        """Keypoints (k, K, 3)."""
-        keypoints = getattr(instances, "keypoints", None)
-        if keypoints is None:
-            raise DatasetError("return_keypoint=True: these instances have no keypoints")
-        return keypoints / np.array((*size[::-1], 1), np.float32) if self.normalize else keypoints
 
     def _masks(self, instances: Instances, size: Size) -> tuple[np.ndarray, Instances]:
         """Masks, and the instances in their order."""

@@ -34,11 +34,9 @@ class EMA(nn.Module):
         height = x.shape[2]
         gated = self.norm(groups * gates[:, :, :height] * gates[:, :, height:].transpose(2, 3))
         local = self.conv3x3(groups)
-        places = attend(gated, local) + attend(local, gated)  # (B * factor, 1, H, W)
+        sums = []  # (B * factor, 1, H, W): over the channels of a view, weighted by the means of the other
+        for view, other in ((local, gated), (gated, local)):
+            channels = other.mean((2, 3)).softmax(1).unsqueeze(1)  # (N, 1, c)
+            sums.append((channels @ view.flatten(2)).unflatten(2, x.shape[2:]))
+        places = sums[0] + sums[1]
         return (groups * places.sigmoid()).reshape(x.shape)
-
-
-def attend(query: Tensor, x: Tensor) -> Tensor:
-    """Sum (N, 1, H, W) over the channels of `x`, weighted by a softmax over the means of `query`; (N, c, H, W) both."""
-    channels = query.mean((2, 3)).softmax(1).unsqueeze(1)  # (N, 1, c)
-    return (channels @ x.flatten(2)).unflatten(2, x.shape[2:])
