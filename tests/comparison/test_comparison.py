@@ -17,7 +17,7 @@ from tests.comparison.conftest import RECORD
 from tests.engine.runs import assert_same_weights, untimed
 from ultralytics import YOLO
 from ultralytics.comparison import latency, report, sources, statistics, training
-from ultralytics.comparison.ledger import COLUMNS, Ledger, find
+from ultralytics.comparison.ledger import COLUMNS, Ledger, Records
 from ultralytics.comparison.variants import choose, plan_runs, read_variants, run_name
 from ultralytics.engine.loggers import ResultsTable
 from ultralytics.utils.errors import CheckpointError, ConfigError
@@ -381,9 +381,9 @@ def test_results_of_an_edited_block_are_not_its_own(planned, tmp_path):
     ledger.append(before)
     assert not ledger.has(run)
     ledger.append(mine)
-    assert find(ledger.read(), run) == mine and len(ledger.read()) == 2
+    assert ledger.read().of(run) == mine and len(ledger.read()) == 2
     assert (
-        find([before, replace(mine, version="0.1.0 torch 2")], run).version == "0.1.0 torch 2"
+        Records([before, replace(mine, version="0.1.0 torch 2")]).of(run).version == "0.1.0 torch 2"
     )  # of an earlier release
     assert run.name.endswith(f"-{run.key}-{run.sources}")
 

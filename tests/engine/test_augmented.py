@@ -76,11 +76,14 @@ def test_other_tasks_say_that_there_is_none(golden, picture, task, caplog):
     assert f"augment=True, test-time augmentation, is off: there is none for {task}" in caplog.text
 
 
-def test_an_exported_network_says_that_it_takes_one_size(detector, picture, tmp_path, monkeypatch, caplog):
+def test_an_exported_network_says_what_it_leaves_undone(detector, picture, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     path = detector.export(format="torchscript", imgsz=160)
-    YOLO(path).predict(picture, augment=True)
-    assert "is off: an exported network takes one size" in caplog.text
+    exported = YOLO(path)
+    exported.predict(picture, augment=True)
+    assert "is off: an exported network takes one size" in caplog.text and "channels_last" not in caplog.text
+    exported.predict(picture, channels_last=True)
+    assert "channels_last=True changes nothing" in caplog.text
 
 
 def test_training_validates_without_and_ends_with_it(train, monkeypatch):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ultralytics import YOLO
+from ultralytics.engine import runtime
 from ultralytics.engine.runtime import use_channels_last
 
 
@@ -104,6 +105,13 @@ def is_channels_last(network):
 def test_cpus_predict_with_channels_last(detector, score):
     assert score(detector) != 0 and is_channels_last(detector._fused._copy)
     assert not is_channels_last(detector.model)
+
+
+def test_the_network_is_copied_once(detector, score, monkeypatch):
+    copied = []
+    monkeypatch.setattr(runtime, "deepcopy", lambda model: copied.append(model) or copy.deepcopy(model))
+    score(detector)
+    assert copied == [detector.model] and is_channels_last(detector._fused._copy)
 
 
 def test_channels_last_can_be_turned_off(detector, picture):

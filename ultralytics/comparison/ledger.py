@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,10 +65,19 @@ COLUMNS = [COLUMN_NAMES.get(field.name, field.name) for field in fields(Record)]
 DIGITS = 6
 
 
-def find(records: Sequence[Record], run: "Run") -> Record | None:
-    """Record of a run: of the code as it is now, or one that does not know its code."""
-    own = {record.sources: record for record in records if (record.key, record.seed) == (run.key, run.seed)}
-    return own.get(run.sources) or own.get("")
+class Records(list[Record]):
+    """Records in the order of their lines."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        super().__init__(records)
+        self.by_run: dict[tuple[str, int], dict[str, Record]] = {}  # key and seed -> digest of the code -> record
+        for record in self:
+            self.by_run.setdefault((record.key, record.seed), {}).setdefault(record.sources, record)
+
+    def of(self, run: "Run") -> Record | None:
+        """Record of a run: of the code as it is now, or one that does not know its code."""
+        own = self.by_run.get((run.key, run.seed), {})
+        return own.get(run.sources) or own.get("")
 
 
 class Ledger:
@@ -76,12 +85,23 @@ class Ledger:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._last: tuple[tuple[int, int], Records] | None = None  # size and time of the file, and what was in it
         self.curves = self.path.with_suffix("")  # folder with the results.csv of every run: `study` beside study.csv
 
-    def read(self) -> list[Record]:
-        """All complete lines, with a warning for each of the others. Where a run has several, the first counts."""
+    def read(self) -> Records:
+        """All complete lines, with a warning for each of the others. Where a run has several, the first counts.
+
+        A file that has not changed is not read again: of a thousand runs each asks for all lines.
+        """
         if not self.path.exists():
-            return []
+            return Records()
+        stat = self.path.stat()
+        state = stat.st_size, stat.st_mtime_ns
+        if self._last is None or self._last[0] != state:
+            self._last = state, self._read()
+        return self._last[1]
+
+    def _read(self) -> Records:
         records: dict[tuple[str, int, str], Record] = {}
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file)
@@ -103,11 +123,11 @@ class Ledger:
                     continue
                 record = Record(*values)
                 records.setdefault((record.key, record.seed, record.sources), record)
-        return list(records.values())
+        return Records(records.values())
 
     def has(self, run: "Run") -> bool:
         """Whether there is a record of this run."""
-        return find(self.read(), run) is not None
+        return self.read().of(run) is not None
 
     def append(self, record: Record) -> None:
         """Add a line, which is on the disk on return; lines of other processes are neither lost nor broken."""

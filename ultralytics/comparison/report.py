@@ -10,7 +10,7 @@ import numpy as np
 from ultralytics.comparison.chart import Trial, plot_variants
 from ultralytics.comparison.details import Details, read_details
 from ultralytics.comparison.latency import BATCHES, Times, latencies, machine
-from ultralytics.comparison.ledger import Ledger, Record, find
+from ultralytics.comparison.ledger import Ledger, Record, Records
 from ultralytics.comparison.page import write_page
 from ultralytics.comparison.statistics import RULE, Difference, Summary, compare, drop_rule, hopeless, summarize
 from ultralytics.comparison.training import Failure
@@ -56,16 +56,16 @@ class Row:
 Groups = dict[str, list[Row]]  # by dataset
 
 
-def dropped_variants(runs: Sequence[Run], drop_after: int | None, records: Sequence[Record]) -> set[Place]:
+def dropped_variants(runs: Sequence[Run], drop_after: int | None, records: Records) -> set[Place]:
     """Variants that are hopeless by their first `drop_after` seeds on a dataset; none without it."""
     scores: dict[Place, dict[int, float]] = {}
-    for run in runs:
+    for run in runs if drop_after else ():
         own = scores.setdefault(run.place, {})
-        if record := find(records, run):
+        if record := records.of(run):
             own[run.seed] = record.map
     first = list(dict.fromkeys(run.seed for run in runs))[:drop_after]
     base = {data: own for (data, _), own in reversed(scores.items())}  # of each dataset the first variant's
-    return {place for place, own in scores.items() if drop_after and hopeless(own, base[place[0]], first)}
+    return {place for place, own in scores.items() if hopeless(own, base[place[0]], first)}
 
 
 def write_report(
@@ -107,14 +107,14 @@ def write_report(
 
 
 def collect(
-    runs: Sequence[Run], records: Sequence[Record], dropped: Set[Place], failed: Sequence[Run], ledger: Ledger
+    runs: Sequence[Run], records: Records, dropped: Set[Place], failed: Sequence[Run], ledger: Ledger
 ) -> tuple[Groups, list[Run]]:
     """Rows of every dataset, with their differences, and the runs that are neither there nor failed nor dropped."""
     rows: dict[Place, Row] = {}
     missing = []
     for run in runs:
         row = rows.setdefault(run.place, Row(run.variant))
-        if record := find(records, run):
+        if record := records.of(run):
             row.records.append(record)
             if details := read_details(curve_file(record, ledger).with_suffix(".json")):
                 row.details.append(details)

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 import ultralytics
 from ultralytics.comparison.details import measure_details
-from ultralytics.comparison.ledger import CODE, Ledger, Record, find
+from ultralytics.comparison.ledger import CODE, Ledger, Record, Records
 from ultralytics.comparison.variants import RANKED_BY, Place, Run
 from ultralytics.engine.model import YOLO
 from ultralytics.utils import LOGGER
@@ -39,7 +39,7 @@ def train_missing(
     runs: Sequence[Run],
     ledger: Ledger,
     settings: Mapping[str, Any],
-    dropped: Callable[[Sequence[Record]], Container[Place]] = lambda records: (),
+    dropped: Callable[[Records], Container[Place]] = lambda records: (),
 ) -> list[Failure]:
     """Train every run that the ledger lacks and no other process is training; returns those that failed.
 
@@ -52,7 +52,7 @@ def train_missing(
         for run in pending:
             try:
                 records = ledger.read()
-                if find(records, run) is None and run.place not in dropped(records):
+                if records.of(run) is None and run.place not in dropped(records):
                     claim_and_finish(run, ledger, settings)
             except Timeout:  # noqa: PERF203 (a run takes minutes)
                 claimed_elsewhere.append(run)
@@ -82,7 +82,7 @@ def claim_and_finish(run: Run, ledger: Ledger, settings: Mapping[str, Any]) -> N
 
 def finish(run: Run, folder: Path, ledger: Ledger, settings: Mapping[str, Any]) -> None:
     """Train from the start or resume, then keep the curve, and last of all write the line."""
-    if any((record.key, record.seed) == (run.key, run.seed) for record in ledger.read()):
+    if (run.key, run.seed) in ledger.read().by_run:
         LOGGER.info(f"{run}: a layer or the loss was edited since it was trained, so it is trained again")
     LOGGER.info(f"{run}: in {folder}")
     last, data, device = folder / "weights" / "last.pt", run.options.data, settings.get("device")

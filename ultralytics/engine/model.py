@@ -420,6 +420,10 @@ class YOLO(nn.Module):
     def network(self, options: Options) -> nn.Module:
         """Network that computes with these options: the exported one, or a fused copy of this one."""
         if isinstance(self.model, ExportedNetwork):
+            if options.channels_last is not None:
+                self._warn_once(
+                    f"channels_last={options.channels_last} changes nothing: an exported network has its memory format"
+                )
             return self.model.select_device(options.device)
         device = select_device(options.device)
         if options.half and device.type != "cuda":

@@ -68,27 +68,28 @@ def wants_channels_last(options: Options, device: torch.device) -> bool:
     return device.type == "cpu" if options.channels_last is None else options.channels_last
 
 
-def use_channels_last(model: nn.Module) -> None:
+def use_channels_last(model: nn.Module, *, own: bool = False) -> None:
     """Lay out the weights, and by them all maps, with channels last, unless a block cannot take such maps.
 
-    A small image through a copy finds that out: a `view()` of one's own block fails on them.
+    A small image finds that out: a `view()` of one's own block fails on them. It passes through a copy, or, where the
+    network is nobody else's (`own`), through the network itself: there is no second copy of the weights.
     """
-    trial = deepcopy(model).to(memory_format=torch.channels_last).eval()
+    trial = (model if own else deepcopy(model)).to(memory_format=torch.channels_last).eval()
     for module in trial.modules():  # it is the user's business alone what these do
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
     side = 2 * model.max_stride
     image = torch.zeros(1, model.yaml["channels"], side, side, device=model.device, dtype=model.dtype)
+    layout = torch.channels_last
     try:
         with torch.random.fork_rng(devices=()), torch.no_grad():
             trial(image)
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as exc:
-        reason = str(exc).partition("\n")[0]
+        layout, reason = torch.contiguous_format, str(exc).partition("\n")[0]
         LOGGER.info(f"channels_last is off, as a block does not take maps in that memory format: {reason}")
-    else:
-        model.to(memory_format=torch.channels_last)
+    model.to(memory_format=layout)
 
 
 def largest_batch(device: torch.device, step_memory: Callable[[int], int], fraction: float = 0.6) -> int:
@@ -194,7 +195,7 @@ class FusedCopy:
             self._copy = deepcopy(model).eval().cpu().fuse(verbose=False).to(device, dtype)
             self._parts, self._state = parts, state
             if channels_last:
-                use_channels_last(self._copy)
+                use_channels_last(self._copy, own=True)
         self._copy.names = model.names
         return self._copy
 

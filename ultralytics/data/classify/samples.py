@@ -112,6 +112,7 @@ class ClassDataset(Dataset):
         self.transforms = tuple(transforms)
         self.images = ImageLoader(labels, None, 3, options.cache)
         self.crop = random_crop(options) if augment else center_crop(options.imgsz)
+        self._order: tuple[int, np.ndarray] | None = None  # of the epoch that was asked for last
         self.erase = RandomErasing(options.erasing, inplace=True)  # 2 to 33 % of the image turn black
 
     def __len__(self) -> int:
@@ -123,7 +124,9 @@ class ClassDataset(Dataset):
             raise IndexError(f"position {position} is not in 0..{len(self) - 1}")
         index = position
         if self.augment:  # each epoch in an order of its own
-            index = int(seeded_rng(self.options.seed, epoch).permutation(len(self))[position])
+            if self._order is None or self._order[0] != epoch:
+                self._order = epoch, seeded_rng(self.options.seed, epoch).permutation(len(self))
+            index = int(self._order[1][position])
         bgr, index = self.images.load(index)
         file, (height, width) = self.labels.file(index), self.labels.shapes[index].tolist()
         if not self.augment:
