@@ -406,3 +406,12 @@ def test_what_counts_as_the_code_of_a_network(planned, network, monkeypatch):
     assert planned(iou_loss="giou")[0].sources != run.sources  # which needs other functions
     network.write_text(network.read_text(encoding="utf-8").replace("DynamicConv", "Conv"), encoding="utf-8")
     assert sources.sources(str(network), run.options) != run.sources
+    before = sources.sources(str(network), run.options)
+    other = network.with_name("loss.py")
+    other.write_text("loss = 1", encoding="utf-8")
+    monkeypatch.setattr(sources.end_to_end, "__file__", str(other))
+    assert sources.sources(str(network), run.options) == before  # Detect has one set of branches
+    network.write_text(network.read_text(encoding="utf-8").replace("Detect", "v10Detect"), encoding="utf-8")
+    edited = sources.sources(str(network), run.options)
+    monkeypatch.undo()
+    assert sources.sources(str(network), run.options) != edited

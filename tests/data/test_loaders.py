@@ -319,7 +319,7 @@ def test_folders_and_lists_without_images(tmp_path):
         (np.zeros((2, 20, 30, 3), np.uint8), r"an array \(2, 20, 30, 3\)"),
         (np.zeros((20, 30, 5), np.uint8), r"an array \(20, 30, 5\)"),
         (np.zeros((0, 30, 3), np.uint8), r"an array \(0, 30, 3\)"),
-        (torch.zeros(1, 8, 8), r"a tensor of shape \(1, 8, 8\)"),
+        (torch.zeros(2, 8, 8), r"a tensor of shape \(2, 8, 8\)"),
         (torch.zeros(8, 8), r"a tensor of shape \(8, 8\)"),
         (torch.full((3, 8, 8), 200.0), "divide it by 255"),
         (torch.full((3, 8, 8), torch.nan), "outside 0..1"),

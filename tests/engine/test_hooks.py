@@ -267,3 +267,111 @@ def test_every_room_has_its_loops(room):
     assert len(module.__all__) == 3
     for name in module.__all__:
         assert getattr(module, name).task_class is task_class(room)
+
+
+class Further(DetectionTrainer):
+    """Replaces what decides about optimizer, columns and files."""
+
+    def build_optimizer(self, model, name="auto", lr=0.001, momentum=0.9, decay=1e-5, iterations=1e5):
+        self.asked = name, lr, decay, iterations
+        if name == "auto":
+            return super().build_optimizer(model)
+        slow = list(model.model[0].parameters())
+        fast = list(model.model[1:].parameters())
+        return torch.optim.AdamW([{"params": slow, "lr": lr / 10}, {"params": fast}], lr=lr)
+
+    def label_loss_items(self, loss_items=None, prefix="train"):
+        labeled = super().label_loss_items(loss_items, prefix)
+        if loss_items is None:
+            return [*labeled, f"{prefix}/sum"]
+        return labeled | {f"{prefix}/sum": sum(labeled.values())}
+
+    def save_metrics(self, metrics):
+        super().save_metrics(metrics | {"mine": 7})
+
+    def save_model(self):
+        super().save_model()
+        torch.save({}, self.last.with_name("mine.pt"))
+
+    def validate(self):
+        self.returned = super().validate()
+        return self.returned
+
+    def get_validator(self):
+        return Extra(self.test_loader, self.save_dir, self.args, self.callbacks)
+
+    def run_callbacks(self, event):
+        self.events = [*getattr(self, "events", []), event]
+        super().run_callbacks(event)
+
+    def final_eval(self):
+        self.final = super().final_eval()
+
+
+class Extra(DetectionValidator):
+    """Has a result more."""
+
+    def finalize_metrics(self):
+        self.images = self.seen
+
+    def get_stats(self):
+        return super().get_stats() | {"metrics/images": self.images}
+
+
+def test_optimizer_columns_and_files_of_a_trainer(run):
+    trainer = run(Further, optimizer="SGD", lr0=0.02, lrf=1.0, warmup_epochs=0)
+    row = rows_of(trainer.save_dir)[0]
+    assert trainer.asked == ("SGD", 0.02, 0.0005, 3) and type(trainer.optimizer) is torch.optim.AdamW
+    assert (float(row["lr/pg0"]), float(row["lr/pg1"])) == (0.002, 0.02)
+    for kind in ("train", "val"):
+        parts = [float(value) for name, value in row.items() if name.startswith(f"{kind}/")]
+        assert parts[-1] == pytest.approx(sum(parts[:-1]), rel=1e-4)
+    assert float(row["mine"]) == 7 and float(row["metrics/images"]) == 4
+    assert trainer.last.with_name("mine.pt").is_file() and trainer.best.is_file()
+    assert trainer.returned[1] == pytest.approx(trainer.final.fitness, abs=0.01)
+    assert {"on_train_start", "on_model_save", "optimizer_step", "teardown"} <= set(trainer.events)
+    assert trainer.source.metrics is trainer.final  # though final_eval returned nothing
+
+
+def test_rates_of_groups_begin_at_what_auto_says(run):
+    class Auto(DetectionTrainer):
+        def build_optimizer(self, model, *args):
+            return super().build_optimizer(model, "auto", decay=args[-2])
+
+    mine, usual = run(Auto, optimizer="auto"), run(None, optimizer="auto")
+    assert rows_of(mine.save_dir)[0]["train/box_loss"] == rows_of(usual.save_dir)[0]["train/box_loss"]
+
+
+def test_results_of_a_predictor(network):
+    class Mine(DetectionPredictor):
+        def construct_result(self, pred, img, orig_img, img_path):
+            return super().construct_result(pred[:1], img, orig_img, img_path)
+
+    image = np.full((64, 64, 3), 90, np.uint8)
+    result = YOLO(network).predict(image, predictor=Mine, imgsz=64, conf=0.0001, device="cpu", verbose=False)[0]
+    assert len(result) == 1 and result.path == "image0.jpg"
+    predictor = Mine(overrides={"model": str(network), "imgsz": 64, "device": "cpu"})
+    seen = []
+    predictor.add_callback("on_predict_start", seen.append)
+    predictor.set_callback("on_predict_start", lambda loop: seen.append("alone"))
+    predictor(image)
+    assert seen == ["alone"]
+
+
+@pytest.mark.parametrize(
+    ("base", "names", "sentences"),
+    [
+        (DetectionTrainer, ("read_results_csv", "_setup_train"), ("read `trainer.table.path`", "replace `setup`")),
+        (DetectionValidator, ("pred_to_json", "print_results"), ("`json_rows`", "print in `get_stats`")),
+        (DetectionPredictor, ("write_results",), ("on_predict_postprocess_end",)),
+    ],
+)
+def test_methods_that_no_loop_calls_are_named(base, names, sentences, network, settings, caplog):
+    given = {"model": str(network), "data": str(settings["data"]), "project": settings["project"]}
+    how = {"args": given} if base is DetectionValidator else {"overrides": given}
+    base(**how)
+    assert "never called" not in caplog.text
+    type("Mine", (base,), dict.fromkeys(names, lambda self: None))(**how)
+    for name, sentence in zip(names, sentences, strict=True):
+        (line,) = (line for line in caplog.messages if line.startswith(f"Mine.{name} is never called here: "))
+        assert sentence in line

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ultralytics.cfg import get_options
-from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, param_groups, resolve_optimizer
+from ultralytics.engine.optim import (
+    Schedule,
+    build_optimizer,
+    describe_optimizer,
+    param_groups,
+    resolve_optimizer,
+    scaled_decay,
+)
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import TrainingError
 from ultralytics.utils.torch_utils import ModelEMA
@@ -50,7 +57,8 @@ class Shifter(nn.LayerNorm):
 
 def build(optimizer="SGD", batch=64, model=None, **values):
     """Optimizer of a small network."""
-    return build_optimizer(model or Net(), get_options({"optimizer": optimizer, **values}), batch)
+    options = get_options({"optimizer": optimizer, **values})
+    return build_optimizer(model or Net(), options, scaled_decay(options, batch))
 
 
 def test_groups_by_name_and_layer():
@@ -136,9 +144,7 @@ def test_decay_is_scaled_to_the_images_of_a_step_and_spares_norms_and_biases(bat
 
 def test_nbs_sets_decay_and_accumulation():
     usual, small = (get_options({"nbs": nbs}) for nbs in (64, 20))
-    assert (
-        build_optimizer(Net(), small.replace(optimizer="SGD"), 16).param_groups[0]["weight_decay"] == 0.0005 * 16 / 20
-    )
+    assert scaled_decay(small, 16) == 0.0005 * 16 / 20
     assert [Schedule(o, 100, 16).at(5000).accumulate for o in (usual, small)] == [4, 1]
 
 
@@ -184,7 +190,7 @@ def test_reference_schedule(name):
     case = SCHEDULES[name]
     batch = case["settings"]["batch"]
     options = resolve_optimizer(get_options(case["settings"]), nc=3, images=case["batches"] * batch, batch=batch)
-    optimizer = build_optimizer(Net(), options, batch)
+    optimizer = build_optimizer(Net(), options, scaled_decay(options, batch))
     schedule = Schedule(options, case["batches"], batch)
     ema = ModelEMA(Net())
     assert type(optimizer).__name__ == case["optimizer"]

@@ -229,6 +229,19 @@ def test_classes_find_their_namesakes(trained, names, places):
             assert torch.equal(model.state_dict()[name][i], expected)
 
 
+def test_classes_find_their_namesakes_in_both_sets_of_yolov10():
+    rows = {"backbone": [[-1, 1, "Conv", [8, 3, 2]]], "head": [[[0], 1, "v10Detect", ["nc"]]]}
+    source, model = build(rows, nc=3), build(rows, nc=2)
+    source.names, model.names = {0: "a", 1: "b", 2: "c"}, {0: "new", 1: "a"}
+    done = model.load(source)
+    for branch_name in ("cv3", "one2one_cv3"):
+        name = f"model.1.{branch_name}.0.2.weight"
+        assert torch.equal(model.state_dict()[name][1], source.state_dict()[name][0])
+        assert done.missing[name] == "1 of 2 classes have a namesake in the weights"
+    stranger = build(rows, nc=5).load(Checkpoint(source.state_dict()))
+    assert not [line for line in stranger.summary() if "only a part" in line]  # class branches alone differ
+
+
 # Static to dynamic
 
 

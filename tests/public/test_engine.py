@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from tests.engine.runs import rows_of
 from ultralytics import YOLO
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils.checkpoint import load_checkpoint as read_checkpoint
-from ultralytics.utils.errors import CheckpointError, ConfigError
+from ultralytics.utils.errors import CheckpointError
 
 SHORT = {"imgsz": 32, "batch": 4, "workers": 0, "device": "cpu", "plots": False}
 
@@ -89,12 +91,39 @@ def test_neither_weights_nor_average_are_left_lost(train, caplog):
 
 
 @pytest.mark.public("python::grayscale")
-def test_networks_of_one_channel_are_refused(words, tmp_path, record_property):
-    """Gray images are read as three equal channels, so that weights of colored images fit."""
+def test_a_gray_network(words, tmp_path):
+    """Trained on `channels: 1`, resumed from weights, measured, used on every kind of image, and exported."""
     text = "train: train\nval: val\nnames: [blue, red]\n"
     if words["task"] != "classify":
         text = (tmp_path / "data" / "data.yaml").read_text(encoding="utf-8")
-    (tmp_path / "data" / "gray.yaml").write_text(f"{text}channels: 1\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="channels must be 3; gray images") as caught:
-        YOLO(tmp_path / "tiny.yaml").train(**SHORT, data=str(tmp_path / "data" / "gray.yaml"), epochs=1)
-    record_property("refusal", str(caught.value).rpartition("gray.yaml: ")[2])
+    gray = tmp_path / "data" / "gray.yaml"
+    gray.write_text(f"{text}channels: 1\n", encoding="utf-8")
+    model = YOLO(tmp_path / "tiny.yaml")
+    model.train(**SHORT, data=str(gray), epochs=1, mosaic=1, project=str(tmp_path / "runs"))
+    assert model.model.channels == 1 and model.model.model[0].conv.weight.shape[1] == 1
+
+    unsaid = words["data"].removeprefix("data=")  # where the data do not say, images are as gray as the network
+    again = model.val(**SHORT, data=str(gray) if words["task"] == "classify" else unsaid, verbose=False)
+    assert again.results_dict == model.trainer.metrics | {"fitness": again.fitness}
+
+    file = cv2.imread(str(words["image"]))
+    square = cv2.resize(file, (32, 32))
+    level = cv2.cvtColor(square, cv2.COLOR_BGR2GRAY)
+    kinds = [square, level, level[..., None], torch.from_numpy(level)[None], torch.from_numpy(level)[None, None] / 255]
+    results = [model.predict(one, imgsz=32, conf=0.001, verbose=False)[0] for one in kinds]
+    assert len({answer(result) for result in results}) == 1
+    assert answer(model.predict(file, imgsz=32, conf=0.001, verbose=False)[0]) == answer(
+        model.predict(words["image"], imgsz=32, conf=0.001, verbose=False)[0]
+    )
+    assert results[0].plot().shape == (32, 32, 3)
+
+    exported = YOLO(model.export(format="onnx", imgsz=32))
+    assert exported.model.channels == 1 and exported.model.metadata["channels"] == 1
+    again = exported.predict(level, imgsz=32, conf=0.001, verbose=False)[0]
+    assert answer(again) == answer(results[0])
+
+
+def answer(result):
+    """What a result says, to the third digit."""
+    found = result.probs if result.probs is not None else result.obb if result.obb is not None else result.boxes
+    return str(np.round(found.data.numpy(), 2).tolist())

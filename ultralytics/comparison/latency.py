@@ -42,8 +42,8 @@ def latencies(networks: Mapping[str, tuple[str, list[int]]], nc: int, cache: Pat
             images = {}
             for label, (_, size) in networks.items():
                 # Noise; sides are raised to a multiple of the stride, as they are for training.
-                stride = int(models[label].stride.max())
-                images[label] = torch.rand(batch, 3, *(make_divisible(side, stride) for side in size))
+                sides = (make_divisible(side, models[label].max_stride) for side in size)
+                images[label] = torch.rand(batch, models[label].channels, *sides)
             for label, ms in measure_interleaved(models, images).items():
                 cached[wanted[label, batch]] = f"{ms:.3f}"
         write_csv(cache, [dict(zip(keys, key, strict=True), ms=ms) for key, ms in cached.items()], COLUMNS)
@@ -52,7 +52,7 @@ def latencies(networks: Mapping[str, tuple[str, list[int]]], nc: int, cache: Pat
 
 @torch.inference_mode()
 def measure_interleaved(models: Mapping[str, nn.Module], images: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Median milliseconds per image, over rounds in which each model runs once on its batch (B, 3, H, W)."""
+    """Median milliseconds per image, over rounds in which each model runs once on its batch (B, C, H, W)."""
 
     def one_pass(label: str) -> list[float]:
         start = perf_counter()

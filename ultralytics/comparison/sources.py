@@ -15,6 +15,8 @@ from ultralytics.nn import Addmodules
 from ultralytics.nn.tasks import find_task, yaml_model_load
 from ultralytics.utils import loss, tal
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.losses import end_to_end
+from ultralytics.utils.losses.end_to_end import is_end_to_end
 from ultralytics.utils.losses.iou import similarity
 from ultralytics.utils.losses.table import LOSSES
 
@@ -26,8 +28,8 @@ def sources(model: str, options: Options) -> str:
     """Eight hexadecimal digits that differ where the code of a layer of a model YAML, of its loss or assigner does.
 
     Comments, docstrings and layout do not count, nor does what a file holds beside the classes and functions that are
-    used; of an add-on, of utils/loss.py and of utils/tal.py the whole file counts. Empty for a network that cannot be
-    built, as its training will say.
+    used; of an add-on, of utils/loss.py and of utils/tal.py, and where YOLOv10's head is of its loss, the whole file
+    counts. Empty for a network that cannot be built, as its training will say.
     """
     yaml = yaml_model_load(model)
     try:
@@ -37,6 +39,8 @@ def sources(model: str, options: Options) -> str:
     texts = {Path(file).read_text(encoding="utf-8") for file in (loss.__file__, tal.__file__)}
     chosen = [table.get(getattr(options, option)) for option, table in LOSSES.items()]
     texts |= {code_of(function) for function in (similarity, *chosen) if function}
+    if is_end_to_end(network):
+        texts.add(Path(end_to_end.__file__).read_text(encoding="utf-8"))
     for cls in {base for layer in network.model.modules() for base in type(layer).__mro__}:
         if cls is not nn.Module and cls.__module__.partition(".")[0] not in (*FOREIGN, "builtins"):
             texts.add(code_of(cls))

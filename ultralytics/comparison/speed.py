@@ -54,7 +54,7 @@ def one_pass(model: YOLO, batch: int, options: Mapping[str, object]) -> Callable
     @torch.inference_mode()
     def run() -> list[float]:
         times = [now()]
-        images = task.preprocess(frames, network.max_stride).to(network.device, network.dtype)
+        images = task.preprocess(frames, network.max_stride, network.channels).to(network.device, network.dtype)
         times.append(now())
         preds = network(images)
         times.append(now())

@@ -16,6 +16,7 @@ import numpy as np
 
 from ultralytics.cfg import Options
 from ultralytics.data.geometry.tiles import Tile, draw, is_upright, on_whole_pixels
+from ultralytics.data.images import swap_colors
 from ultralytics.data.instances import Instances, Sample, Size
 from ultralytics.data.polygons import fill
 from ultralytics.utils import refused
@@ -31,7 +32,7 @@ CUT_TRIES = 3
 BAND_PIXELS = 1 << 16  # of which all that `hsv` makes, 12 bytes each, fits into the L2 cache of a core
 
 # transform(image=..., bboxes=..., cls=...) -> {"image": ..., "bboxes": ..., "cls": ...}
-# image (H, W, 3) uint8 RGB, bboxes (k, 4) xyxy in pixels, cls (k,). An `albumentations.Compose` with
+# image (H, W, 3) uint8 RGB or (H, W, 1) gray, bboxes (k, 4) xyxy in pixels, cls (k,). An `albumentations.Compose` with
 # BboxParams(format="pascal_voc", label_fields=["cls"]) is one as it stands. A function that also takes `rng` gets the
 # sample's numpy Generator: drawing from it, not from a global state, keeps samples the same for any number of workers.
 Transform = Callable[..., dict[str, Any]]
@@ -95,7 +96,7 @@ def augment(
         if rng.random() < probability and sample.instances.can_be_mirrored:
             sample = flip(sample, horizontal)
     if rng.random() < options.bgr:
-        sample = replace(sample, img=np.ascontiguousarray(sample.img[..., ::-1]))
+        sample = replace(sample, img=swap_colors(sample.img))
     return sample
 
 
@@ -280,7 +281,7 @@ def apply_transform(transform: Transform, sample: Sample, rng: np.random.Generat
         takes_rng = "rng" in inspect.signature(transform).parameters
     except (TypeError, ValueError):  # builtins have no signature
         takes_rng = False
-    before, image = sample.instances, cv2.cvtColor(sample.img, cv2.COLOR_BGR2RGB)
+    before, image = sample.instances, swap_colors(sample.img)
     result = transform(image=image, bboxes=before.boxes, cls=before.cls, **({"rng": rng} if takes_rng else {}))
     try:
         image = np.asarray(result["image"])
@@ -288,14 +289,14 @@ def apply_transform(transform: Transform, sample: Sample, rng: np.random.Generat
         cls = np.asarray(result["cls"], np.float32).reshape(-1)
     except (TypeError, KeyError, ValueError) as exc:
         raise DatasetError(
-            f"{name} has to return {{'image': (H, W, 3), 'bboxes': (k, 4), 'cls': (k,)}}: {exc!r}"
+            f"{name} has to return {{'image': (H, W, C), 'bboxes': (k, 4), 'cls': (k,)}}: {exc!r}"
         ) from exc
     if image.shape != sample.img.shape or image.dtype != np.uint8 or len(boxes) != len(cls):
         raise DatasetError(
             f"{name} returned an image {image.shape} {image.dtype} with {len(boxes)} boxes and {len(cls)} classes: the "
             f"image has to stay {sample.img.shape} uint8, and each box needs one class"
         )
-    changed = replace(sample, img=cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    changed = replace(sample, img=swap_colors(image))
     if len(before) and np.array_equal(cls, before.cls) and np.allclose(boxes, before.boxes, atol=0.01):
         return changed
     instances = type(before)(cls, boxes).clip(sample.size)

@@ -106,7 +106,7 @@ class YOLODataset(Dataset):
             labels, self.batch_shapes = labels.select(order), torch.from_numpy(shapes)
         self.labels = labels
         reduced = augment and options.reduced_decode
-        self.images = ImageLoader(labels, options.imgsz, data["channels"], options.cache, reduced=reduced)
+        self.images = ImageLoader(labels, options.imgsz, image_channels(data), options.cache, reduced=reduced)
         self.set_batch(batch)
         self.buffer: DecodeBuffer | None = None  # created with the first sample, or shared before workers start
         self.kept_classes: np.ndarray | None = None  # (nc,) bool, of the classes in the files
@@ -262,6 +262,16 @@ class YOLODataset(Dataset):
             instances = replace(instances, cls=np.zeros_like(instances.cls))
         height, width = self.labels.shapes[index].tolist()
         return Sample(img, instances, self.labels.file(index), (height, width))
+
+
+def image_channels(data: DatasetInfo) -> int:
+    """Channels to read images with, 3 or 1; ConfigError for the data of a network that takes others."""
+    if (channels := data.get("channels", 3)) not in (1, 3):
+        raise ConfigError(
+            f"the network takes images of {channels} channels, and files are read with 3 (color) or 1 (gray): replace "
+            "build_dataset of a trainer (engine/hooks.py) by one that reads yours, or mend `channels` in the model YAML"
+        )
+    return channels
 
 
 def check_one_size(options: Options) -> None:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.errors import DatasetError, SourceError
 from ultralytics.utils.letterbox import resize, resize_shape
 
 IMG_FORMATS = frozenset(
@@ -64,8 +64,23 @@ def read_image(path: str | Path, channels: int = 3, imgsz: int | None = None, *,
             bgr, shape = turn_upright(bgr, _orientation(image)), ((h, w) if _orientation(image) < 5 else (w, h))
     except Exception as exc:  # decoders raise anything on broken data
         raise DatasetError(_reason(path, exc)) from exc
-    img = bgr if channels == 3 else cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)[..., None]
+    img = with_channels(bgr, channels)
     return img if imgsz is None else resize(img, resize_shape(*shape, imgsz))
+
+
+def with_channels(bgr: np.ndarray, channels: int) -> np.ndarray:
+    """An image (H, W, 3) BGR as it is, or with `channels` 1 gray, (H, W, 1). SourceError for other channels."""
+    if channels not in (1, 3):
+        raise SourceError(
+            f"the network takes images of {channels} channels, and those of a source have 3 (color) or 1 (gray): call "
+            "it on tensors, model.model(x)"
+        )
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)[..., None] if channels == 1 else bgr
+
+
+def swap_colors(img: np.ndarray) -> np.ndarray:
+    """BGR to RGB and back, (H, W, 3); a gray image (H, W, 1) as it is."""
+    return cv2.cvtColor(img, cv2.COLOR_BGR2RGB) if img.shape[2] == 3 else img
 
 
 def check_image(path: str | Path) -> tuple[int, int]:

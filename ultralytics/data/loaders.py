@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, pillow_to_bgr, read_image
+from ultralytics.data.images import IMG_FORMATS, VID_FORMATS, pillow_to_bgr, read_image, with_channels
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import DatasetError, SourceError
 from ultralytics.utils.files import expand_user, is_utf8, why_no_path
@@ -30,9 +30,9 @@ _STREAMS = ("http://", "https://", "rtsp://", "rtmp://", "tcp://", "udp://", "sc
 class Frame:
     """One image (H, W, 3) uint8 BGR and its origin.
 
-    `tensor` (3, H, W) is the image as it was given, if that was a floating-point tensor. `item` counts the images and
-    videos of the source from 1; `frame` the used frames of a video from 1, up to `frames` if their number is known;
-    `fps` is the file's.
+    `tensor` (3, H, W), or (1, H, W) gray, is the image as it was given, if that was a floating-point tensor. `item`
+    counts the images and videos of the source from 1; `frame` the used frames of a video from 1, up to `frames` if
+    their number is known; `fps` is the file's.
     """
 
     image: np.ndarray
@@ -164,7 +164,7 @@ class Batches:
 
     def image(self, frame: Frame) -> np.ndarray:
         """Pixels (H, W, channels) of a frame."""
-        return frame.image if self.channels == 3 else cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)[..., None]
+        return with_channels(frame.image, self.channels)
 
     def text(self, frame: Frame) -> str:
         """Number of the image among all, and of the frame of a video."""
@@ -217,8 +217,8 @@ def load_source(source: object, vid_stride: int = 1) -> Source:
 
     A path, folder (all in its subfolders if it holds no image itself), pattern such as `shots/**/*.jpg`, image, video,
     camera number, or a .txt or .csv list of such paths; an array (H, W, 3) BGR, (H, W) gray or (H, W, 4) BGRA, uint8; a
-    Pillow image; a tensor ([B,] 3, H, W) RGB, uint8 or 0..1; a list of such. Raises SourceError for anything else, and
-    for files and folders that do not exist.
+    Pillow image; a tensor ([B,] 3, H, W) RGB or ([B,] 1, H, W) gray, uint8 or 0..1; a list of such. Raises SourceError
+    for anything else, and for files and folders that do not exist.
     """
     if isinstance(source, Source | Batches):
         return source if isinstance(source, Source) else source.source
@@ -321,13 +321,13 @@ def to_bgr(image: np.ndarray | Tensor | Image.Image) -> np.ndarray:
     if isinstance(image, Image.Image):
         return pillow_to_bgr(image)
     if isinstance(image, Tensor):
-        if image.ndim != 3 or len(image) != 3:
-            raise ValueError(f"a tensor of shape {tuple(image.shape)}, expected (3, H, W) or (B, 3, H, W)")
+        if image.ndim != 3 or len(image) not in (1, 3):
+            raise ValueError(f"a tensor of shape {tuple(image.shape)}, expected ([B,] 3, H, W), or gray ([B,] 1, H, W)")
         if image.is_floating_point():
             if not bool(((image >= 0) & (image <= 1 + 1e-3)).all()):
                 raise ValueError("a floating-point tensor with values outside 0..1; divide it by 255")
             image = (image.float() * 255).round().clamp(max=255).to(torch.uint8)
-        image = image.detach().cpu().numpy()[::-1].transpose(1, 2, 0)  # (3, H, W) RGB -> (H, W, 3) BGR
+        image = image.detach().cpu().numpy()[::-1].transpose(1, 2, 0)  # RGB -> BGR, (H, W, C)
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4) or not image.size:
         raise ValueError(f"an array {image.shape} {image.dtype}, expected (H, W, 3) uint8, BGR")
@@ -337,10 +337,11 @@ def to_bgr(image: np.ndarray | Tensor | Image.Image) -> np.ndarray:
     return image if channels == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
 
 
-def stack_if_tensors(frames: list[Frame], stride: int) -> Tensor | None:
-    """Frames that came as tensors of one shape that fits the stride, as one (B, 3, H, W); None of any others."""
+def stack_if_tensors(frames: list[Frame], stride: int, channels: int = 3) -> Tensor | None:
+    """Frames that came as tensors of one shape that fits stride and channels, as one (B, C, H, W); None of others."""
     shapes = {frame.tensor.shape if frame.tensor is not None else () for frame in frames}
-    fit = len(shapes) == 1 and all(shape and not any(side % stride for side in shape[1:]) for shape in shapes)
+    (shape, *others) = shapes
+    fit = not others and shape[:1] == (channels,) and not any(side % stride for side in shape[1:])
     return torch.stack([frame.tensor for frame in frames]) if fit else None
 
 

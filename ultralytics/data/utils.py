@@ -30,7 +30,7 @@ class DatasetInfo(TypedDict, total=False):
     names: dict[int, str]  # 0 to nc - 1
     nc: int
     nc_in_files: int  # classes in the label files; `nc`, unless `single_cls` makes one of them
-    channels: int  # 3 (color) or 1 (gray)
+    channels: int  # 3 (color) or 1 (gray), where the YAML says so; else those of the network
     train: list[Path]  # folders, .txt lists or images; for classification a folder or None
     val: list[Path]
     test: list[Path]
@@ -44,8 +44,8 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     """A dataset YAML, its places resolved and its classes checked; a built-in dataset is drawn on first use.
 
     `train`, `val`, `test` become lists of existing folders, .txt lists or images (empty where the YAML names none; only
-    those of `need` have to exist), `path` the folder they are in, `names` a dict from 0 to `nc` - 1; `yaml_file` and
-    `channels` are added, and every other key is kept. Nothing is ever downloaded. Raises DatasetError, ConfigError.
+    those of `need` have to exist), `path` the folder they are in, `names` a dict from 0 to `nc` - 1; `yaml_file` is
+    added, and every other key is kept. Nothing is ever downloaded. Raises DatasetError, ConfigError.
     """
     if Path(path).is_dir():
         raise DatasetError(
@@ -57,22 +57,20 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     if "validation" in data:
         data.setdefault("val", data.pop("validation"))
     names = _names(data, file)
-    channels = data.get("channels", 3)
-    if channels not in (1, 3):
-        raise DatasetError(f"{file}: `channels: {channels}`, expected 3 (color) or 1 (gray)")
+    if data.get("channels", 3) not in (1, 3):
+        raise DatasetError(f"{file}: `channels: {data['channels']}`, expected 3 (color) or 1 (gray)")
     roots = places(data.get("path") or ".", file.parent)
     root = next((place for place in roots if place.is_dir()), None)
     if "generate" in data:  # takes no time if this version has drawn it before
         root = root or roots[-1]
         generate(data["generate"], names, root, file)
     splits = {split: _split(data, split, [root] if root else roots, split in need, file) for split in SPLITS}
-    checked = {"yaml_file": file, "path": root or roots[0], "names": names, "nc": len(names)}
-    checked |= {"nc_in_files": len(names), "channels": channels}
+    checked = {"yaml_file": file, "path": root or roots[0], "names": names, "nc": len(names), "nc_in_files": len(names)}
     return {**data, **checked, **splits}
 
 
 def dataset_info(data: Mapping[str, object]) -> DatasetInfo:
-    """Complete a description that a script made itself: paths as lists, names by index, `nc_in_files`, `channels`."""
+    """Complete a description that a script made itself: paths as lists, names by index, `nc_in_files`."""
     if "nc_in_files" in data:  # of load_data_yaml
         return dict(data)
     file = Path(data.get("yaml_file", "data"))
@@ -80,22 +78,22 @@ def dataset_info(data: Mapping[str, object]) -> DatasetInfo:
     paths = {split: data.get(split) or [] for split in SPLITS}
     splits = {k: [Path(p) for p in ([v] if isinstance(v, str | Path) else v)] for k, v in paths.items()}
     fixed = {"names": names, "nc": len(names), "nc_in_files": len(names)}
-    return {"channels": 3, "path": Path.cwd(), **data, **fixed, **splits, "yaml_file": file}
+    return {"path": Path.cwd(), **data, **fixed, **splits, "yaml_file": file}
 
 
 def check_det_dataset(dataset: str | Path, autodownload: bool = True, split: str = "") -> DatasetInfo:
     """Describe the dataset of a YAML, as `load_data_yaml` does; with `split` only that one has to exist.
 
-    Nothing is ever downloaded, whatever `autodownload` says: what is missing is named.
+    Nothing is ever downloaded, whatever `autodownload` says: what is missing is named. `channels` is 3 if not given.
     """
-    return load_data_yaml(dataset, [split] if split else ("train", "val"))
+    return {"channels": 3, **load_data_yaml(dataset, [split] if split else ("train", "val"))}
 
 
 def check_cls_dataset(dataset: str | Path, split: str = "") -> DatasetInfo:
     """Describe a folder with a folder for every class in its train/ and val/; with `split` only that one must exist."""
     from ultralytics.data.classify.folders import load_class_folders
 
-    return load_class_folders(dataset, [split] if split else ("train", "val"))
+    return {"channels": 3, **load_class_folders(dataset, [split] if split else ("train", "val"))}
 
 
 def img2label_paths(img_paths: Sequence[str | Path]) -> list[str]:

@@ -79,3 +79,22 @@ class Callbacks:
         """Call the functions of an event with the loop in which it happened."""
         for function in self._functions.get(event, ()):
             function(loop)
+
+
+class HasCallbacks:
+    """A loop with `callbacks`, and what people call for them, by its published names."""
+
+    callbacks: Callbacks
+
+    def add_callback(self, event: str, callback: Callable) -> None:
+        """Call `callback` with the loop at every `event`, after those that are there."""
+        self.callbacks.add(event, callback)
+
+    def set_callback(self, event: str, callback: Callable) -> None:
+        """Call `callback` alone at every `event`."""
+        self.callbacks.clear(event)
+        self.callbacks.add(event, callback)
+
+    def run_callbacks(self, event: str) -> None:
+        """Call the functions of an event."""
+        self.callbacks.run(event, self)

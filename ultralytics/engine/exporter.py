@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import ultralytics
 from ultralytics.cfg import Options, get_options
 from ultralytics.cfg.options import OPTIONS
-from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.callbacks import Callbacks, HasCallbacks
 from ultralytics.engine.runtime import computing_on
 from ultralytics.engine.setup import Given, explicit_options, resolve_options
 from ultralytics.models.yolo import task_class
@@ -237,7 +237,7 @@ WRITERS: dict[str, Callable[..., bytes]] = {"onnx": to_onnx, "torchscript": to_t
 # Published names -------------------------------------------------------------------------------------------------
 
 
-class Exporter:
+class Exporter(HasCallbacks):
     """Export of a network by options as scripts hold them: `Exporter(overrides={"format": "onnx"})(model=network)`."""
 
     def __init__(
@@ -260,14 +260,10 @@ class Exporter:
 
     def write(self, model: BaseModel, stem: Path, known: Metadata) -> str:
         """Write the network by `args` to a file named like `stem`, with the events of an export."""
-        self.callbacks.run("on_export_start", self)
+        self.run_callbacks("on_export_start")
         path = export(model, self.args, stem, known)
-        self.callbacks.run("on_export_end", self)
+        self.run_callbacks("on_export_end")
         return str(path)
-
-    def add_callback(self, event: str, function: Callable) -> None:
-        """Call `function` with the exporter at every `event`."""
-        self.callbacks.add(event, function)
 
 
 def export_formats() -> dict[str, list]:

@@ -1,19 +1,21 @@
 """Methods that a subclass of a trainer may replace: the loop in trainer.py asks each by its published name."""
 
-from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
+from ultralytics.engine.callbacks import HasCallbacks
 from ultralytics.engine.distributed import first_of_machine
-from ultralytics.engine.loggers import progress_columns, quiet
-from ultralytics.engine.setup import check_unchanged, load_data, varied_shape, with_images
+from ultralytics.engine.loggers import Row, named_losses, progress_columns, quiet
+from ultralytics.engine.optim import build_optimizer
+from ultralytics.engine.setup import check_unchanged, choose_batch, load_data, varied_shape, with_images
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.task import Criterion, Outputs
 from ultralytics.nn.model_yaml import without_weights
@@ -21,16 +23,8 @@ from ultralytics.nn.tasks import BaseModel, yaml_model_load
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 
 
-class TrainerHooks:
+class TrainerHooks(HasCallbacks):
     """The methods of BaseTrainer that decide what a run is made of; their defaults ask the task."""
-
-    def add_callback(self, event: str, callback: Callable) -> None:
-        """Call `callback` with the trainer at every `event` (engine/callbacks.py)."""
-        self.callbacks.add(event, callback)
-
-    def run_callbacks(self, event: str) -> None:
-        """Call the functions of an event."""
-        self.callbacks.run(event, self)
 
     def get_dataset(self) -> DatasetInfo:
         """Describe the dataset: `train` and `val`, `names` and `nc`, and what else its YAML says."""
@@ -76,6 +70,10 @@ class TrainerHooks:
         """Give the network what it is saved with: the names of the classes."""
         self.model.names = self.data["names"]
 
+    def auto_batch(self) -> int:
+        """Largest batch size whose training step fits into the GPU's memory, or the fraction `batch` of it."""
+        return choose_batch(self.args, self.model, self.runtime)
+
     def get_dataloader(self, dataset_path: object, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Loader:
         """Loader of a split, of `build_dataset`; `rank` is 0, as the loader knows which share of a batch is whose."""
         with first_of_machine():
@@ -115,6 +113,42 @@ class TrainerHooks:
     def criterion(self, preds: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss of a batch, to call backward on, and its parts, detached, which `loss_names` names."""
         return self.loss_function(preds, batch)
+
+    def label_loss_items(self, loss_items: Tensor | None = None, prefix: str = "train") -> dict[str, float] | list[str]:
+        """Parts of a loss as columns of results.csv, or without `loss_items` the names of these columns."""
+        if loss_items is None:
+            return [f"{prefix}/{name}" for name in self.loss_names]
+        return {f"{prefix}/{name}": value for name, value in named_losses(self.loss_names, loss_items).items()}
+
+    def build_optimizer(
+        self,
+        model: nn.Module,
+        name: str = "auto",
+        lr: float = 0.001,
+        momentum: float = 0.9,
+        decay: float = 1e-5,
+        iterations: float = 1e5,
+    ) -> Optimizer:
+        """Optimizer of the run; `auto` is that of the options, which was chosen before by the number of iterations.
+
+        Its rates follow the schedule from `lr0` on: a group that begins with another one keeps its proportion to that.
+        """
+        given = {} if name == "auto" else {"optimizer": name, "lr0": lr, "momentum": momentum}
+        return build_optimizer(model, self.args.replace(**given), decay)
+
+    def save_model(self) -> None:
+        """Write best.pt if this is the best epoch so far, epochN.pt where `save_period` asks for it, and last.pt."""
+        # best.pt before last.pt: a run that is killed between the two does this epoch again.
+        if self.best_fitness is None or self.best_epoch == self.epoch:
+            self.save(self.best, self.epoch)
+        if self.args.save_period > 0 and (self.epoch + 1) % self.args.save_period == 0:
+            self.save(self.last.with_name(f"epoch{self.epoch + 1}.pt"), self.epoch)
+        self.save(self.last, self.epoch, resumable=True)
+
+    def save_metrics(self, metrics: Row) -> None:
+        """Hand the row of an epoch to every sink, results.csv first; only the first of several processes does."""
+        for sink in self.sinks:
+            sink.add(metrics)
 
     def progress_string(self) -> str:
         """Heads of the columns beside the progress bar, logged above that of every epoch."""

@@ -192,12 +192,12 @@ class YOLO(nn.Module):
         return receptive_fields(self.network(checked), images, layer, checked.imgsz, file)
 
     def _inputs(self, checked: Options) -> "Iterator[tuple[Sequence[Frame], Tensor]]":
-        """Batches of the source of checked options: its frames, and the network's input (B, 3, H, W) of them."""
+        """Batches of the source of checked options: its frames, and the network's input (B, C, H, W) of them."""
         from ultralytics.data.loaders import load_source
 
-        task, network = self._task(checked), self.network(checked)
+        task, net = self._task(checked), self.network(checked)
         for frames in in_batches(load_source(checked.source, vid_stride=checked.vid_stride), checked.batch):
-            yield frames, task.preprocess(frames, network.max_stride).to(network.device, network.dtype)
+            yield frames, task.preprocess(frames, net.max_stride, net.channels).to(net.device, net.dtype)
 
     def val(self, validator: "type[BaseValidator] | None" = None, **options: object) -> "Metrics":
         """Metrics on a split of `data`, by default that of the data the weights were trained on.

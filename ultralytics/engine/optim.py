@@ -44,13 +44,14 @@ def resolve_optimizer(options: Options, nc: int, images: int, batch: int) -> Opt
     return options.replace(**{k: v for k, v in choice.items() if k == "optimizer" or k not in options.given})
 
 
-def build_optimizer(model: nn.Module, options: Options, batch: int) -> Optimizer:
-    """Optimizer over the three groups of `param_groups`; every group has its `name`.
-
-    `weight_decay` is meant for `nbs` images a step and scaled to those that a step really has.
-    """
+def scaled_decay(options: Options, batch: int) -> float:
+    """Weight decay of a step: `weight_decay` is meant for `nbs` images, and scaled to those that it really has."""
     accumulate = max(round(options.nbs / batch), 1)
-    decay = options.weight_decay * batch * accumulate / options.nbs
+    return options.weight_decay * batch * accumulate / options.nbs
+
+
+def build_optimizer(model: nn.Module, options: Options, decay: float) -> Optimizer:
+    """Optimizer over the three groups of `param_groups`; every group has its `name`."""
     groups = [
         {"name": name, "params": list(parameters.values()), "weight_decay": decay if name == "weight" else 0.0}
         for name, parameters in param_groups(model).items()
@@ -69,9 +70,10 @@ def build_optimizer(model: nn.Module, options: Options, batch: int) -> Optimizer
 def describe_optimizer(optimizer: Optimizer) -> str:
     """Line for the log: optimizer, its settings, and the number of tensors it trains."""
     first = optimizer.param_groups[0]
-    momentum = first["momentum"] if "momentum" in first else first["betas"][0]
-    counts = {group["name"]: sum(p.requires_grad for p in group["params"]) for group in optimizer.param_groups}
-    tensors = ", ".join(f"{count} {name}" for name, count in counts.items())
+    momentum = first["momentum"] if "momentum" in first else first.get("betas", (0,))[0]
+    counts = [sum(p.requires_grad for p in group["params"]) for group in optimizer.param_groups]
+    names = [group.get("name", "other") for group in optimizer.param_groups]
+    tensors = ", ".join(f"{count} {name}" for count, name in zip(counts, names, strict=True))
     decay = f"weight decay {first['weight_decay']:g}"
     return f"{type(optimizer).__name__}(lr={first['lr']:g}, momentum={momentum:g}), {decay}, on {tensors} tensors"
 
@@ -127,9 +129,17 @@ class Schedule:
         """Set learning rates and momentum of the optimizer's groups for an iteration."""
         settings = self.at(iteration)
         for group in optimizer.param_groups:
-            group["lr"] = settings.bias_lr if group["name"] == "bias" else settings.lr
+            group["lr"] = settings.bias_lr if group.get("name") == "bias" else settings.lr
+            group["lr"] *= group.get("lr_factor", 1.0)
             if "momentum" in group:
                 group["momentum"] = settings.momentum
+
+
+def keep_proportions(optimizer: Optimizer, lr: float) -> None:
+    """Note how the rates of an optimizer, one of a trainer's own, compare with `lr`: the schedule keeps to that."""
+    for group in optimizer.param_groups:
+        if group["lr"] != lr > 0:
+            group["lr_factor"] = group["lr"] / lr
 
 
 def interpolate(start: float, end: float, fraction: float) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ultralytics.cfg import Options, SettableOptions
 from ultralytics.data.build import ahead
 from ultralytics.data.loaders import Frame, Source, load_source, stack_if_tensors
-from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.callbacks import Callbacks, HasCallbacks
 from ultralytics.engine.results import Results
 from ultralytics.engine.runtime import Stopwatch, computing_on, in_batches, speed_line
 from ultralytics.engine.setup import Given, explicit_options, resolve_options
@@ -29,7 +29,7 @@ STAGES = ("preprocess", "inference", "postprocess")
 TOGETHER = 16  # images of a list, and images in memory, form batches of up to this size unless `batch` says otherwise
 
 
-class BasePredictor:
+class BasePredictor(HasCallbacks):
     """Loop over one source at a time.
 
     Every batch goes through `preprocess`, `inference` and `postprocess`, which a subclass may replace:
@@ -47,6 +47,7 @@ class BasePredictor:
         _callbacks: Callbacks | Mapping[str, Sequence[Callable]] | None = None,
     ) -> None:
         """Options are those of `cfg`, a file or a namespace, and of `overrides`, which win; `model` is among them."""
+        refused.warn_never_called(type(self), "predict")
         if isinstance(overrides, Options) and cfg is None:  # a YOLO has checked them for its network
             self.args = SettableOptions(overrides)
         else:
@@ -115,7 +116,7 @@ class BasePredictor:
         self.args.imgsz = check_imgsz(self.args.imgsz, stride)  # it may have been set since the options were checked
         self.source = load_source(source, vid_stride=self.args.vid_stride)
         together = self.source.together and "batch" not in self.args.given
-        self.callbacks.run("on_predict_start", self)
+        self.run_callbacks("on_predict_start")
         try:
             batches = in_batches(self.source, TOGETHER if together else self.args.batch)
             for frames in batches if self.source.together else ahead(batches):
@@ -125,11 +126,11 @@ class BasePredictor:
                     [frame.image for frame in frames],
                     [self._place(frame) for frame in frames],
                 )
-                self.callbacks.run("on_predict_batch_start", self)
+                self.run_callbacks("on_predict_batch_start")
                 watch, device = Stopwatch(self.model.device, STAGES), self.model.device
                 with computing_on(device, f"prediction at batch={len(frames)}, imgsz={self.args.imgsz}"):
                     with watch("preprocess"):
-                        tensors = stack_if_tensors(frames, stride)
+                        tensors = stack_if_tensors(frames, stride, self.model.channels)
                         images = self.preprocess(self.batch[1] if tensors is None else tensors)
                     with watch("inference"):
                         preds = self.inference(images)
@@ -143,7 +144,7 @@ class BasePredictor:
                     result.save_dir = self.save_dir and str(self.save_dir)
                     result.speed = watch.per_image(len(images))
                     self._spent.update(result.speed)
-                self.callbacks.run("on_predict_postprocess_end", self)
+                self.run_callbacks("on_predict_postprocess_end")
                 for i, (frame, place, result) in enumerate(zip(frames, self.batch[2], self.results, strict=True)):
                     self.seen += 1
                     if self.args.verbose:
@@ -153,18 +154,19 @@ class BasePredictor:
                         self.writer.write(frame, result, self.heatmaps[i] if self.heatmaps else None)
                     if self.args.show:
                         result.show(wait=1 if frame.is_video else 0, **plot_settings(self.args))
-                self.callbacks.run("on_predict_batch_end", self)
+                self.run_callbacks("on_predict_batch_end")
                 yield from self.results
         finally:
             if self.writer:
                 self.writer.close()
         self._log_summary(images.shape)
-        self.callbacks.run("on_predict_end", self)
+        self.run_callbacks("on_predict_end")
 
     def preprocess(self, im: list[np.ndarray] | Tensor) -> Tensor:
-        """Images (h, w, 3) BGR, or a tensor that is a batch already, to the network's input (B, 3, H, W) 0..1."""
+        """Images (h, w, 3) BGR, or a tensor that is a batch already, to the network's input (B, C, H, W) 0..1."""
         if not isinstance(im, Tensor):
-            im = self.task.preprocess([Frame(image, "") for image in im], self.model.max_stride)
+            frames = [Frame(image, "") for image in im]
+            im = self.task.preprocess(frames, self.model.max_stride, self.model.channels)
         return im.to(self.model.device, self.model.dtype)
 
     def inference(self, im: Tensor, *args: object, **kwargs: object) -> Outputs | tuple[Tensor, ...]:
@@ -178,15 +180,19 @@ class BasePredictor:
 
     def postprocess(self, preds: Outputs, img: Tensor, orig_imgs: list[np.ndarray]) -> list[Results]:
         """Results, on the images as they came, of the network's outputs for its input `img`."""
-        return [
-            self.task.to_result(pred, img.shape[2:], Frame(image, path), self.model)
-            for pred, image, path in zip(
-                self.task.postprocess(preds, self.model.nc), orig_imgs, self.batch[0], strict=True
-            )
-        ]
+        return self.construct_results(self.task.postprocess(preds, self.model.nc), img, orig_imgs)
+
+    def construct_results(self, preds: list, img: Tensor, orig_imgs: list[np.ndarray]) -> list[Results]:
+        """Results of the task's predictions, one an image."""
+        images = zip(preds, orig_imgs, self.batch[0], strict=True)
+        return [self.construct_result(pred, img, image, path) for pred, image, path in images]
+
+    def construct_result(self, pred: object, img: Tensor, orig_img: np.ndarray, img_path: str) -> Results:
+        """Result of one prediction of the task, for detection boxes (n, 6) in pixels of the network's input `img`."""
+        return self.task.to_result(pred, img.shape[2:], Frame(orig_img, img_path), self.model)
 
     def _log_summary(self, shape: Sequence[int]) -> None:
-        """Sum up what was done in the log; `shape` (B, 3, H, W) is that of the last batch."""
+        """Sum up what was done in the log; `shape` (B, C, H, W) is that of the last batch."""
         if self.args.verbose and self.seen:
             LOGGER.info(f"{speed_line(self.speed)} at shape {(1, *shape[1:])}")
         if self.source.skipped:

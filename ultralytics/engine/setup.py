@@ -86,8 +86,6 @@ def load_data(task: type[Task], options: Options, splits: Sequence[str] = ("trai
     data = task.describe_data(options.data, splits)
     if {"train", "val"} <= set(splits) and data["train"] == data["val"]:
         LOGGER.warning(f"{options.data}: train and val are the same images, so the metrics say nothing about others")
-    if data["channels"] != 3:
-        raise ConfigError(f"{options.data}: channels must be 3; gray images are read with three equal channels")
     if options.single_cls:
         data = data | {"nc": 1, "names": {0: "item"}}  # `nc_in_files` stays
     return data
@@ -129,11 +127,12 @@ def with_images(data: DatasetInfo, split: str, images: object) -> DatasetInfo:
 
 def check_unchanged(model: BaseModel, source: BaseModel) -> None:
     """Raise ModelError where `source` was changed after it was built: `model`, built of its YAML, would lose that."""
-    same_yaml = model.yaml == source.yaml  # else the head is made for other classes
+    # Rows that the data decide about: the head is made for their classes, the first row for their channels.
+    other = [] if model.yaml == source.yaml else [f"model.{len(model.model) - 1}."]
+    other += [] if model.channels == source.channels else ["model.0."]
 
     def layout(network: BaseModel) -> tuple[list, list]:
-        head = f"model.{len(network.model) - 1}."
-        shapes = [(n, t.shape) for n, t in network.state_dict().items() if same_yaml or not n.startswith(head)]
+        shapes = [(n, t.shape) for n, t in network.state_dict().items() if not n.startswith(tuple(other))]
         return [(name, type(module)) for name, module in network.named_modules()], shapes
 
     if layout(model) != layout(source):
@@ -261,7 +260,7 @@ def step_memory(model: BaseModel, batch: int, side: int, runtime: RuntimeSetting
     torch.cuda.reset_peak_memory_stats(runtime.device)
     model = deepcopy(model).train()  # its running statistics learn from the empty images
     with apart(), runtime.autocast():  # another process's memory may run out, so that it tries fewer batches
-        preds = model(torch.zeros(batch, 3, side, side, device=runtime.device))
+        preds = model(torch.zeros(batch, model.channels, side, side, device=runtime.device))
     sum(value.float().sum() for value in tree_leaves(preds) if isinstance(value, Tensor)).backward()
     return torch.cuda.max_memory_allocated(runtime.device)
 

@@ -19,7 +19,7 @@ from ultralytics.data.utils import dataset_info
 from ultralytics.engine import distributed, loggers
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.hooks import TrainerHooks
-from ultralytics.engine.optim import Schedule, build_optimizer, describe_optimizer, resolve_optimizer
+from ultralytics.engine.optim import Schedule, describe_optimizer, keep_proportions, resolve_optimizer, scaled_decay
 from ultralytics.engine.runtime import (
     inference_dtype,
     norm_advice,
@@ -30,7 +30,6 @@ from ultralytics.engine.runtime import (
 from ultralytics.engine.setup import (
     Given,
     ResumePoint,
-    choose_batch,
     explicit_options,
     freeze,
     init_run_dir,
@@ -91,6 +90,7 @@ class BaseTrainer(TrainerHooks):
         _callbacks: Callbacks | Mapping[str, Sequence[Callable]] | None = None,
     ) -> None:
         """Options are those of `cfg`, a file or a namespace, and of `overrides`, which win; `model` is among them."""
+        refused.warn_never_called(type(self), "train")
         given = explicit_options(cfg, overrides)
         chosen = self.task_class or task_class(given.get("task") or "detect")
         self._resume: ResumePoint | None = None
@@ -133,10 +133,10 @@ class BaseTrainer(TrainerHooks):
         try:
             with training_on(self.device, self.args), loggers.quiet(not self.args.verbose), norm_advice(self.args):
                 LOGGER.info(loggers.run_header(self.device))
-                self.callbacks.run("on_pretrain_routine_start", self)
+                self.run_callbacks("on_pretrain_routine_start")
                 self.setup()
-                self.callbacks.run("on_pretrain_routine_end", self)
-                self.callbacks.run("on_train_start", self)
+                self.run_callbacks("on_pretrain_routine_end")
+                self.run_callbacks("on_train_start")
                 epoch = self.start_epoch
                 while epoch < self.epochs and not distributed.any_process(self.stop):  # callbacks may change both
                     self.epoch = epoch
@@ -144,9 +144,10 @@ class BaseTrainer(TrainerHooks):
                     self.validate()
                     self.log_and_save()
                     epoch += 1
-                metrics = self.final_eval()
-                self.callbacks.run("on_train_end", self)
-                self.callbacks.run("teardown", self)
+                returned = self.final_eval()
+                metrics = self.validator.metrics if returned is None else returned
+                self.run_callbacks("on_train_end")
+                self.run_callbacks("teardown")
                 return metrics
         except torch.cuda.OutOfMemoryError as exc:
             advice = "start a new run from its weights with less" if self.start_epoch else "reduce one of them"
@@ -175,6 +176,7 @@ class BaseTrainer(TrainerHooks):
         self.task.options = self.args  # which a callback may have replaced
         self.model = distributed.share_weights(self.setup_model().to(self.device))
         self.set_model_attributes()
+        self.data.setdefault("channels", self.model.channels)
         if self.runtime.channels_last:
             use_channels_last(self.model)
         self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]  # final_eval() restores it
@@ -182,7 +184,7 @@ class BaseTrainer(TrainerHooks):
         self.batch_size = (
             batch_size
             or (self._resume and self._resume.checkpoint.training["batch"])
-            or choose_batch(self.args, self.model, self.runtime)
+            or (self.args.batch if isinstance(self.args.batch, int) and self.args.batch > 0 else self.auto_batch())
         )
         distributed.check(self.batch_size, self.save_dir)
         self.train_loader = self.get_dataloader(self.data["train"], self.batch_size, mode="train")
@@ -193,7 +195,10 @@ class BaseTrainer(TrainerHooks):
         self.task.options = self.model.args = self.args  # optimizer=auto is decided now: pass it on
         self.validator = self.get_validator()
         self.loss_function = self.get_criterion()
-        self.optimizer = build_optimizer(self.model, self.args, self.batch_size)
+        o, decay = self.args, scaled_decay(self.args, self.batch_size)
+        steps = math.ceil(len(self.train_loader.dataset) / max(self.batch_size, o.nbs)) * self.epochs
+        self.optimizer = self.build_optimizer(self.model, o.optimizer, o.lr0, o.momentum, decay, steps)
+        keep_proportions(self.optimizer, o.lr0)
         LOGGER.info(describe_optimizer(self.optimizer))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scale_gradients)
         self.ema = ModelEMA(self.model)
@@ -247,11 +252,11 @@ class BaseTrainer(TrainerHooks):
         self.set_epoch()
         self.train_loader.set_epoch(self.epoch)
         self.tloss, batches_counted = None, 0
-        self.callbacks.run("on_train_epoch_start", self)
+        self.run_callbacks("on_train_epoch_start")
         LOGGER.info(self.progress_string(), extra=HEADING)
         with tqdm(self.train_loader, bar_format=loggers.BAR_FORMAT, disable=not self.args.verbose) as bar:
             for i, loaded in enumerate(bar):
-                self.callbacks.run("on_train_batch_start", self)
+                self.run_callbacks("on_train_batch_start")
                 self.iteration = self.epoch * self.batches + i
                 self.schedule.apply(self.optimizer, self.iteration)
                 if self.args.plots and self.iteration < NUM_PLOTTED_BATCHES:
@@ -272,7 +277,7 @@ class BaseTrainer(TrainerHooks):
                 on_gpu = self.device.type == "cuda"  # where the host waits to read losses
                 if self.args.verbose and (not on_gpu or i % loggers.SHOWN_EVERY == 0 or i + 1 == self.batches):
                     bar.set_description_str(loggers.progress_columns(self, batch), refresh=False)
-                self.callbacks.run("on_train_batch_end", self)
+                self.run_callbacks("on_train_batch_end")
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
                     LOGGER.info(f"time limit of {self.args.time:g} h reached")
                     self.stop = True
@@ -280,7 +285,7 @@ class BaseTrainer(TrainerHooks):
                 if self.stop:
                     break
         self.seconds = distributed.first(lambda: self.seconds + perf_counter() - started)
-        self.callbacks.run("on_train_epoch_end", self)
+        self.run_callbacks("on_train_epoch_end")
 
     def set_epoch(self) -> None:
         """Tell modules with a method `set_epoch(epoch, epochs)`, in the network and its EMA, which epoch begins."""
@@ -297,11 +302,11 @@ class BaseTrainer(TrainerHooks):
             self.scaler.step(self.optimizer)
             self.ema.update(self.model)
             self.nonfinite_since_step = 0
-            self.callbacks.run("optimizer_step", self)
+            self.run_callbacks("optimizer_step")
         elif self.scaler.get_scale() <= 1:  # a larger scale may be the reason, and is lowered below
             self.check_finite("gradient", norm)
         self.scaler.update()
-        self.callbacks.run("on_before_zero_grad", self)
+        self.run_callbacks("on_before_zero_grad")
         self.optimizer.zero_grad()
 
     # Non-finite losses and gradients ---------------------------------------------------------------------------------
@@ -337,17 +342,17 @@ class BaseTrainer(TrainerHooks):
 
     # After an epoch ----------------------------------------------------------------------------------------------
 
-    def validate(self) -> None:
-        """Measure the EMA weights, remember the best epoch, and stop early when it is too long ago."""
+    def validate(self) -> tuple[dict[str, float], float | None]:
+        """Measure the EMA weights, remember the best epoch, stop early; returns the new `metrics` and `fitness`."""
         started = perf_counter()
         distributed.average_buffers(self.model, self.ema.ema)
         self.metrics, self.fitness = {}, None
         if self.args.val or self.stop or self.epoch + 1 >= self.epochs:
-            self.validator(self)
-            metrics, losses = self.validator.metrics, loggers.named_losses(self.loss_names, self.validator.loss)
-            self.fitness = distributed.first(lambda: metrics.fitness)
-            self.metrics = {name: value for name, value in metrics.results_dict.items() if name != "fitness"}
-            self.metrics |= {f"val/{name}": value for name, value in losses.items()}
+            results = dict(self.validator(self) or self.validator.metrics.results_dict)
+            fitness = results.pop("fitness", self.validator.metrics.fitness)
+            self.fitness = distributed.first(lambda: fitness)
+            loss = self.validator.loss
+            self.metrics = results if loss is None else results | self.label_loss_items(loss, "val")
             if not self.best_fitness or self.fitness > self.best_fitness:
                 # At fitness 0 every epoch is the new best: patience starts with the first detection.
                 self.best_fitness, self.best_epoch = self.fitness, self.epoch
@@ -356,33 +361,30 @@ class BaseTrainer(TrainerHooks):
                 LOGGER.info(f"early stopping: no improvement since epoch {best} (patience={patience})")
                 self.stop = True
         self.seconds = distributed.first(lambda: self.seconds + perf_counter() - started)
+        return self.metrics, self.fitness
 
     def log_and_save(self) -> None:
         """Hand the epoch's row to every sink and write the checkpoints."""
-        names = self.loss_names
+        losses = {} if self.tloss is None else self.label_loss_items(self.tloss, "train")
         row = {
-            "epoch": self.epoch + 1,
-            "time": self.seconds,
-            **{f"train/{name}": value for name, value in loggers.named_losses(names, self.tloss).items()},
-            **{name: self.metrics.get(name) for name in (*self.task.metric_keys, *(f"val/{n}" for n in names))},
+            **{"epoch": self.epoch + 1, "time": self.seconds},
+            **dict.fromkeys(self.label_loss_items(prefix="train")),
+            **losses,
+            **dict.fromkeys((*self.task.metric_keys, *self.label_loss_items(prefix="val"))),
+            **self.metrics,
             **{f"lr/pg{i}": group["lr"] for i, group in enumerate(self.optimizer.param_groups)},
         }
-        for sink in self.sinks if distributed.is_first() else ():
-            sink.add(row)
+        if distributed.is_first():
+            self.save_metrics(row)
         if self.args.time:  # as many epochs as can be begun within it at this speed
             done = self.epoch + 1
             self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
             self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
             self.train_loader = refresh_loader(self.train_loader, self.current_options(), done)
         if self.args.save:
-            # best.pt before last.pt: a run that is killed between the two does this epoch again.
-            if self.best_fitness is None or self.best_epoch == self.epoch:
-                self.save(self.best, self.epoch)
-            if self.args.save_period > 0 and (self.epoch + 1) % self.args.save_period == 0:
-                self.save(self.last.with_name(f"epoch{self.epoch + 1}.pt"), self.epoch)
-            self.save(self.last, self.epoch, resumable=True)
-            self.callbacks.run("on_model_save", self)
-        self.callbacks.run("on_fit_epoch_end", self)
+            self.save_model()
+            self.run_callbacks("on_model_save")
+        self.run_callbacks("on_fit_epoch_end")
 
     def final_eval(self) -> Metrics:
         """Measure the best weights as they were saved, draw the curves, drop from last.pt what only a resume needs.
@@ -412,7 +414,7 @@ class BaseTrainer(TrainerHooks):
             reduced = load_checkpoint(self.last)
             reduced.training = None
             save_checkpoint(self.last, reduced)
-        self.callbacks.run("on_fit_epoch_end", self)  # once more, as in the public package, with the final metrics
+        self.run_callbacks("on_fit_epoch_end")  # once more, as in the public package, with the final metrics
         LOGGER.info(f"{self.epoch + 1} epoch{'s' if self.epoch else ''} in {self.seconds / 3600:.3f} hours")
         return metrics
 

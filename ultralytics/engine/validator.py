@@ -13,7 +13,7 @@ from ultralytics.cfg import Options
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
-from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.callbacks import Callbacks, HasCallbacks
 from ultralytics.engine.runtime import Stopwatch, computing_on, cost_note, speed_line, speed_note
 from ultralytics.engine.setup import Given, explicit_options, load_data, with_images
 from ultralytics.models.yolo import task_class
@@ -31,7 +31,7 @@ STAGES = ("preprocess", "inference", "loss", "postprocess")
 NUM_PLOTTED_BATCHES = 3
 
 
-class BaseValidator:
+class BaseValidator(HasCallbacks):
     """Loop over a loader; callbacks receive it with `args`, `data`, `metrics`, `save_dir`, `seen` and `loss`.
 
     A subclass changes how batches are prepared, what counts as a detection or what is measured. A trainer makes one in
@@ -48,6 +48,7 @@ class BaseValidator:
         _callbacks: Callbacks | Mapping[str, Sequence[Callable]] | None = None,
     ) -> None:
         """Without `dataloader` and `save_dir` they are made when it is called, of the options `args`."""
+        refused.warn_never_called(type(self), "val")
         self.dataloader, self.args = dataloader, args
         self.save_dir = None if save_dir is None else Path(save_dir)
         self.callbacks = Callbacks.of(_callbacks)
@@ -93,6 +94,11 @@ class BaseValidator:
                 f"{self.args.data} has {self.data['nc']} classes and the network {len(model.names)}: "
                 "validate on the data it was trained for, or train it on these"
             )
+        if self.data.setdefault("channels", model.channels) != model.channels:
+            raise ConfigError(
+                f"{self.args.data} has `channels: {self.data['channels']}` and the network takes images of "
+                f"{model.channels}: validate on the data it was trained for, or train it on these"
+            )
         self.task = task(self.args, self.data)
         self.task.check_model(model)
         self.stride, self.device = model.max_stride, model.device
@@ -113,7 +119,7 @@ class BaseValidator:
         self.evaluator = self.task.evaluator(self.dataloader.dataset, self.save_dir, model.nc, final)
         model.eval()
         losses, self.seen = [], 0
-        self.callbacks.run("on_val_start", self)
+        self.run_callbacks("on_val_start")
         self.init_metrics(model)
         loader = tqdm(self.dataloader, desc="validation", leave=False, disable=not self.args.verbose)
         for i, loaded in enumerate(loader):
@@ -121,7 +127,7 @@ class BaseValidator:
             counts = not isinstance(loaded, dict) or loaded.get("counts", True)
             if not counts and criterion is None:
                 continue
-            self.callbacks.run("on_val_batch_start", self)
+            self.run_callbacks("on_val_batch_start")
             with watch("preprocess"):
                 batch = self.preprocess(loaded)
             with watch("inference"):
@@ -138,9 +144,10 @@ class BaseValidator:
             if final and self.args.plots and i < NUM_PLOTTED_BATCHES:
                 self.plot_val_samples(loaded, i)
                 self.plot_predictions(loaded, preds, i)
-            self.callbacks.run("on_val_batch_end", self)
+            self.run_callbacks("on_val_batch_end")
         self.loss = mean_over_processes(torch.stack(losses).mean(0)) if losses else None
         self.metrics = self.evaluator.finish(watch.per_image(self.seen))
+        self.finalize_metrics()
         if final and self.args.plots:
             rows, notes = self.evaluator.paper()
             network, file = self.subject or (model, None)
@@ -153,8 +160,8 @@ class BaseValidator:
             LOGGER.info(speed_line(self.metrics.speed))
             if self.save_dir.is_dir():
                 LOGGER.info(f"Results saved to {self.save_dir}")
-        self.callbacks.run("on_val_end", self)
-        return self.metrics.results_dict
+        self.run_callbacks("on_val_end")
+        return self.get_stats()
 
     # What a subclass may replace -------------------------------------------------------------------------------------
 
@@ -184,6 +191,13 @@ class BaseValidator:
     def update_metrics(self, preds: list, batch: Batch) -> None:
         """Compare the predictions of a batch with its labels."""
         self.evaluator.update(preds, batch)
+
+    def finalize_metrics(self) -> None:
+        """Change `metrics`, once all batches are measured."""
+
+    def get_stats(self) -> dict[str, float]:
+        """Results by name: a trainer takes them from here, and more of them become columns of results.csv."""
+        return self.metrics.results_dict
 
     def plot_val_samples(self, batch: Batch, ni: int) -> None:
         """Draw the labels of a batch."""

@@ -77,6 +77,7 @@ class ExportedNetwork(nn.Module):
         self.names = {int(i): str(name) for i, name in dict(metadata["names"]).items()}
         self.nc = len(self.names)
         self.kpt_shape = tuple(metadata.get("kpt_shape") or ())
+        self.channels = int(metadata.get("channels") or 3)  # of an image
         self.task = str(metadata["task"])
         self.stride = torch.tensor([float(metadata["stride"])])
         self.max_stride = int(self.stride.max())  # pixels, of which image sides are multiples
@@ -153,7 +154,8 @@ class OnnxNetwork(ExportedNetwork):
         images = session.get_inputs()[0]
         self._input = images.name
         self.dtype = torch.float16 if "float16" in images.type else torch.float32
-        batch, _, *size = images.shape  # names where any length will do
+        batch, channels, *size = images.shape  # names where any length will do
+        self.channels = channels if isinstance(channels, int) else self.channels
         self.batch = batch if isinstance(batch, int) else None
         self.size = tuple(size) if all(isinstance(side, int) for side in size) else None
 
@@ -289,13 +291,13 @@ class AutoBackend(nn.Module):
         return self.model.device
 
     def forward(self, im: Tensor) -> Any:
-        """Images (B, 3, H, W) in 0..1 to what the head makes of them, of a .pt (decoded, raw)."""
+        """Images (B, C, H, W) in 0..1 to what the head makes of them, of a .pt (decoded, raw)."""
         return self.model(im.to(self.device, self.model.dtype))
 
     def warmup(self, imgsz: tuple[int, int, int, int] = (1, 3, 640, 640)) -> None:
-        """Compute once on an empty image, so that the first real one takes no longer than the others."""
+        """Compute once on an empty image of the network's channels, so that the first real one takes no longer."""
         if self.device.type != "cpu" or self.jit:
-            self(torch.zeros(imgsz, device=self.device))
+            self(torch.zeros(imgsz[0], self.model.channels, *imgsz[2:], device=self.device))
 
     def from_numpy(self, x: np.ndarray | Tensor) -> Tensor:
         """An array as a tensor on the device."""

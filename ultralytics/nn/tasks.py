@@ -257,7 +257,7 @@ class BaseModel(nn.Module):
     def __init__(self, cfg: Cfg, ch: int, nc: int | None, verbose: bool) -> None:
         super().__init__()
         self.yaml = copy.deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
-        self.yaml["channels"] = ch = self.yaml.get("channels", ch)
+        self.channels = self.yaml["channels"] = ch = self.yaml.get("channels", self.yaml.get("ch", ch))  # of an image
         if nc is not None and nc != self.yaml.get("nc"):
             if verbose:
                 LOGGER.info(f"{source(self.yaml)}: nc={nc} in place of nc={self.yaml.get('nc')}")

@@ -2,8 +2,10 @@
 
 A plain ImportError would leave the author of a pasted file guessing. Two things consult the table: the `__getattr__`
 that `getter` makes, in modules that lack such names, and `Finder`, for modules and for `from package import name`.
+Methods that a subclass of a loop may have, and no loop calls, are named by `warn_never_called`.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -196,6 +198,54 @@ SENTENCES = {
     for home in homes.split()
     for name in names.split()
 }
+
+
+# By loop: public methods that a subclass may define, that no loop here calls, and what to use instead.
+_EVALUATOR = "measuring is a class of its own, `evaluator_class` of the task (models/yolo/detect/evaluator.py): "
+_UNUSED = "nothing here depends on it"
+_NEVER_CALLED = {
+    "train": {
+        "read_results_csv": "read `trainer.table.path` in a callback of on_train_end",
+        "check_resume resume_training _load_checkpoint_state": "last.pt is what `state_dict` and `load_state_dict` say",
+        "get_class_counts compute_class_weights set_class_weights": "weight classes in `criterion`",
+        "set_model_names_for_load": "replace `set_model_attributes`",
+        "on_plot": "replace `plot_metrics`, `plot_training_samples` or `plot_training_labels`, which write the files",
+        "_setup_train": "replace `setup`",
+        "_do_train": "replace `train`, or `train_one_epoch`",
+        "_model_train": "use a callback of on_train_epoch_start, when the network is in train mode already",
+        "_setup_scheduler": "set `trainer.schedule` in a callback of on_train_start (Schedule in engine/optim.py)",
+        "_close_dataloader_mosaic": "close_mosaic= decides when mosaics end",
+        "_build_train_pipeline": "replace `build_loaders`, or `get_dataloader`",
+        "_handle_nan_recovery": "replace `roll_back`",
+        "_get_memory _clear_memory _setup_ddp _get_warmup_iterations": _UNUSED,
+    },
+    "val": {
+        "get_desc print_results": f"{_EVALUATOR}replace its `finish`, or print in `get_stats`",
+        "pred_to_json eval_json coco_evaluate": f"{_EVALUATOR}replace its `json_rows` or `save_json`",
+        "save_one_txt scale_preds": f"{_EVALUATOR}replace its `to_original`",
+        "match_predictions _process_batch _prepare_batch _prepare_pred": f"{_EVALUATOR}replace its `iou` or `update`, "
+        "or `update_metrics` of the validator",
+        "gather_stats _gather_image_metrics": f"{_EVALUATOR}replace its `gather`",
+        "on_plot": "replace `plot_val_samples` or `plot_predictions`, which write the files",
+        "get_model": "give the validator the network, as model=",
+        "_check_max_det": "max_det= decides",
+    },
+    "predict": {
+        "pre_transform": "replace `preprocess`",
+        "setup_source": "give predict() any source of load_source (data/loaders.py)",
+        "stream_inference predict_cli": "replace `stream`",
+        "write_results save_predicted_images show": "use the `results` in a callback of on_predict_postprocess_end",
+        "get_obj_feats": "predict(embed=[layer]) gives vectors",
+    },
+}
+
+
+def warn_never_called(cls: type, loop: str) -> None:
+    """Say which methods a subclass of a loop (train, val or predict) has that are never called, a line for each."""
+    for names, instead in _NEVER_CALLED[loop].items():
+        for name in names.split():
+            if hasattr(cls, name):
+                logging.getLogger("ultralytics").warning(f"{cls.__name__}.{name} is never called here: {instead}")
 
 
 def refuse(path: str) -> None:

@@ -58,7 +58,6 @@ def load_class_folders(path: str | Path, need: Sequence[str] = ("train", "val"))
         "names": names,
         "nc": len(names),
         "nc_in_files": len(names),
-        "channels": data.get("channels", 3),
     }
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -18,6 +17,7 @@ from ultralytics.data.augment import MixProbs, Transform, apply_transform, seede
 from ultralytics.data.cache.loading import ImageLoader
 from ultralytics.data.classify.folders import class_folders, first_of_each_class, scan_classes, spread_over_classes
 from ultralytics.data.dataset import Batch
+from ultralytics.data.images import swap_colors
 from ultralytics.data.instances import NO_INSTANCES, Sample
 from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils.errors import ConfigError, DatasetError
@@ -27,9 +27,9 @@ MAX_HUE = 0.5  # half of the color circle either way, which is all of it
 
 
 def crop_to_tensor(bgr: np.ndarray, crop: Crop) -> Tensor:
-    """Square (3, s, s) uint8 RGB that `crop` makes of an image (H, W, 3) BGR."""
-    square = crop(Image.fromarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+    """Square (3, s, s) uint8 RGB that `crop` makes of an image (H, W, 3) BGR, or (1, s, s) of a gray one (H, W, 1)."""
+    square = np.array(crop(Image.fromarray(swap_colors(bgr) if bgr.shape[2] == 3 else bgr[..., 0])))
+    return torch.from_numpy(np.atleast_3d(square)).permute(2, 0, 1).contiguous()
 
 
 def center_crop(side: int) -> Crop:
@@ -88,7 +88,7 @@ def fixed_torch_seed(seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ClassSample:
-    """Image (3, s, s) uint8 RGB, its class, its file and its (height, width) there."""
+    """Image (C, s, s) uint8 RGB or gray, its class, its file and its (height, width) there."""
 
     img: Tensor
     cls: int
@@ -104,13 +104,20 @@ class ClassDataset(Dataset):
     """
 
     def __init__(
-        self, labels: LabelStore, options: Options, *, augment: bool, batch: int, transforms: Sequence[Transform] = ()
+        self,
+        labels: LabelStore,
+        options: Options,
+        *,
+        augment: bool,
+        batch: int,
+        channels: int = 3,
+        transforms: Sequence[Transform] = (),
     ) -> None:
         from torchvision.transforms import RandomErasing
 
         self.labels, self.options, self.augment, self.batch = labels, options, augment, batch
         self.transforms = tuple(transforms)
-        self.images = ImageLoader(labels, None, 3, options.cache)
+        self.images = ImageLoader(labels, None, channels, options.cache)
         self.crop = random_crop(options) if augment else center_crop(options.imgsz)
         self._order: tuple[int, np.ndarray] | None = None  # of the epoch that was asked for last
         self.erase = RandomErasing(options.erasing, inplace=True)  # 2 to 33 % of the image turn black
@@ -137,9 +144,9 @@ class ClassDataset(Dataset):
         with fixed_torch_seed(int(rng.integers(2**63))):
             img = crop_to_tensor(bgr, self.crop)
             for transform in self.transforms:
-                square = np.ascontiguousarray(img.permute(1, 2, 0).numpy()[..., ::-1])  # (s, s, 3) BGR
+                square = swap_colors(np.ascontiguousarray(img.permute(1, 2, 0).numpy()))  # (s, s, C) BGR
                 changed = apply_transform(transform, Sample(square, NO_INSTANCES, file, square.shape[:2]), rng)
-                img = torch.from_numpy(np.ascontiguousarray(changed.img[..., ::-1].transpose(2, 0, 1)))
+                img = torch.from_numpy(np.ascontiguousarray(swap_colors(changed.img).transpose(2, 0, 1)))
             img = self.erase(img)
         return ClassSample(img, int(self.labels.cls[index]), file, (height, width))
 
@@ -153,7 +160,7 @@ class ClassDataset(Dataset):
 
     @staticmethod
     def collate(samples: Sequence[ClassSample]) -> Batch:
-        """Batch: `img` (B, 3, s, s) uint8 RGB, `cls` (B,) int64, and tuples of B: `im_file`, `ori_shape`."""
+        """Batch: `img` (B, C, s, s) uint8, `cls` (B,) int64, and tuples of B: `im_file`, `ori_shape`."""
         return {
             "img": torch.stack([sample.img for sample in samples]),
             "cls": torch.tensor([sample.cls for sample in samples]),
@@ -170,11 +177,12 @@ def build_class_dataset(
     augment: bool,
     batch: int,
     desc: str,
+    channels: int = 3,
     transforms: Sequence[Transform] = (),
 ) -> ClassDataset:
     """Dataset of the images of a split's folder that `select_images` takes."""
     labels = select_images(folder, names, options, augment, desc)
-    return ClassDataset(labels, options, augment=augment, batch=batch, transforms=transforms)
+    return ClassDataset(labels, options, augment=augment, batch=batch, channels=channels, transforms=transforms)
 
 
 def select_images(folder: Path, names: dict[int, str], options: Options, augment: bool, desc: str) -> LabelStore:

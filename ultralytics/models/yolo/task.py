@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from ultralytics.cfg import Options
 from ultralytics.data.dataset import BOXES, Batch, BatchDataset, LabelFormat, build_dataset, check_one_size
+from ultralytics.data.images import with_channels
 from ultralytics.data.loaders import Frame, stack_if_tensors
 from ultralytics.data.utils import DatasetInfo, load_data_yaml
 from ultralytics.engine.results import Results
 from ultralytics.nn.tasks import BaseModel
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.letterbox import letterbox_batch
 from ultralytics.utils.losses.end_to_end import make_criterion
@@ -116,7 +118,7 @@ class Task(ABC):
     def describe_data(cls, path: str, splits: Sequence[str]) -> DatasetInfo:
         """Describe the dataset that `data=` names, whose `splits` must exist (DatasetError).
 
-        The mapping has `names` by index, `nc`, `nc_in_files`, `channels` and the paths of its splits, and whatever else
+        The mapping has `names` by index, `nc`, `nc_in_files` and the paths of its splits, and whatever else
         the dataset YAML says; what a task needs there, such as `kpt_shape`, it checks here.
         """
         return load_data_yaml(path, splits)
@@ -124,12 +126,16 @@ class Task(ABC):
     # The network -------------------------------------------------------------------------------------------------
 
     def build_model(self, yaml: dict[str, object]) -> BaseModel:
-        """Build the network of a model YAML, without weights, for the classes of the dataset.
+        """Build the network of a model YAML, without weights, for the classes and channels of the dataset.
 
         A head that depends on more than their number, such as the keypoints of an object, is told here. Raises
         ModelError, naming the row that is at fault.
         """
-        return self.model_class(yaml, nc=self.data["nc"], verbose=self.options.verbose)
+        own = yaml.get("channels", yaml.get("ch", 3))
+        channels = self.data.get("channels", own)
+        if channels != own:
+            LOGGER.info(f"channels={channels} in place of channels={own}")
+        return self.model_class(yaml | {"channels": channels}, nc=self.data["nc"], verbose=self.options.verbose)
 
     def check_model(self, model: nn.Module) -> None:  # noqa: B027 (optional: the number of classes is checked elsewhere)
         """Raise ConfigError if the dataset is not one that this network can be measured on."""
@@ -179,16 +185,17 @@ class Task(ABC):
 
     # Prediction --------------------------------------------------------------------------------------------------
 
-    def preprocess(self, frames: list[Frame], stride: int) -> Tensor:
-        """Frames of a source to the network's input, (B, 3, H, W) RGB 0..1 float.
+    def preprocess(self, frames: list[Frame], stride: int, channels: int = 3) -> Tensor:
+        """Frames of a source to the network's input, (B, C, H, W) 0..1 float: RGB, or gray where it has 1 channel.
 
         Letterboxed to `imgsz`, but tensors of one shape that fits the stride stay as they are.
         """
-        if (tensors := stack_if_tensors(frames, stride)) is not None:
+        if (tensors := stack_if_tensors(frames, stride, channels)) is not None:
             return tensors
-        images = [frame.image for frame in frames]
-        stacked = letterbox_batch(images, self.options.imgsz, stride, self.options.rect)  # (B, H, W, 3) BGR uint8
-        return torch.from_numpy(np.ascontiguousarray(stacked[..., ::-1].transpose(0, 3, 1, 2))).float() / 255
+        images = [with_channels(frame.image, channels) for frame in frames]
+        stacked = letterbox_batch(images, self.options.imgsz, stride, self.options.rect)  # (B, H, W, C) BGR uint8
+        rgb = stacked[..., ::-1] if channels == 3 else stacked
+        return torch.from_numpy(np.ascontiguousarray(rgb.transpose(0, 3, 1, 2))).float() / 255
 
     def infer(self, model: nn.Module, images: Tensor) -> Outputs:
         """Outputs of a network in eval mode, or of an exported one, for images (B, 3, H, W) of its own input."""

@@ -53,6 +53,22 @@ class Kernel:
         return weight, bias
 
 
+def fit_channels(given: Mapping[str, Tensor], own: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
+    """Kernels of the first row, by name, that weights of color and a network of gray images, or the reverse, both have.
+
+    Summed over the channels, or divided over the `channels` of the network, they give for a gray image what they gave.
+    """
+    fitted = {}
+    for name, kernel in given.items():
+        if not (name.startswith("model.0.") and name in own and kernel.ndim == 4 and own[name].ndim == 4):
+            continue
+        (out, c, *size), (own_out, own_c, *own_size) = kernel.shape, own[name].shape
+        if own_c == channels and (out, size) == (own_out, own_size) and {c, own_c} == {1, 3}:
+            total = kernel.float().sum(1, keepdim=True)
+            fitted[name] = (total / own_c).expand(own[name].shape)
+    return fitted
+
+
 def gates(own: Mapping[str, Tensor], shape: Shape) -> Tensor:
     """Factor of a kernel of `shape`: what an ODConv weights it by besides, where the features of its router are 0."""
     found = {head: own[f"routing.{head}.bias"].sigmoid() for head in GATES if f"routing.{head}.bias" in own}

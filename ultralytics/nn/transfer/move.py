@@ -6,6 +6,7 @@ A dynamic convolution is here any module with `kernel_shape`, that of the static
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,11 +14,11 @@ from torch import Tensor, nn
 
 from ultralytics.utils.checkpoint import Checkpoint
 
-from .kernels import Kernel, find_kernel
+from .kernels import Kernel, find_kernel, fit_channels
 from .report import ABSENT, OTHER_SHAPE, Transfer, row_of
 from .structure import Matching, Node
 
-CLASS_OUTPUT = re.compile(r"\.(cv3\.\d+\.2|linear)\.(weight|bias)$")  # in the heads of the core, (nc, ...)
+CLASS_OUTPUT = re.compile(r"\.((one2one_)?cv3\.\d+\.2|linear)\.(weight|bias)$")  # in the heads of the core, (nc, ...)
 COUNTER = "num_batches_tracked"  # of a norm
 
 
@@ -35,7 +36,10 @@ def transfer(model: nn.Module, weights: Checkpoint | Mapping[str, Any] | nn.Modu
         yaml, names = getattr(weights, "yaml", None), getattr(weights, "names", None)
         weights = Checkpoint(weights.state_dict(), yaml, names=names)
     checkpoint = weights if isinstance(weights, Checkpoint) else Checkpoint(dict(weights))
-    return _Mover(model, checkpoint).move(seed)
+    fitted = fit_channels(checkpoint.state_dict, model.state_dict(), getattr(model, "channels", 0))
+    done = _Mover(model, replace(checkpoint, state_dict=checkpoint.state_dict | fitted)).move(seed)
+    done.fitted = {name: checkpoint.state_dict[name].shape[1] for name in fitted}
+    return done
 
 
 class _Mover:

@@ -20,6 +20,7 @@ class Transfer:
     missing: dict[str, str]  # entry of the network that keeps its initialization: why
     unused: tuple[str, ...]  # entries of the weights
     kinds: dict[int, str]  # row of the network that has weights: name of its class
+    fitted: dict[str, int] = field(default_factory=dict)  # kernel made for gray or color images: channels it had
     origins: dict[int, int] = field(init=False)  # row of the network: row of the weights that it got something from
     unused_rows: list[int] = field(init=False)  # rows of the weights that no row of the network got anything from
 
@@ -34,6 +35,9 @@ class Transfer:
 
     def summary(self) -> Iterator[str]:
         """Lines that are logged in any case; none where row fits row."""
+        for name, channels in self.fitted.items():
+            to = "summed to 1 for gray images" if channels == 3 else "divided over 3 for color images"
+            yield f"{name}: made for images of another kind, its input channels are {to}"
         reshaped = [name for name, why in self.missing.items() if why.endswith(OTHER_SHAPE)]
         first = {row_of(name): f"{name}: {self.missing[name]}" for name in reversed(reshaped)}  # of each row
         new = [i for i in self.kinds if i not in self.origins]
@@ -43,7 +47,7 @@ class Transfer:
         if rows := [f"{i} {self.kinds[i]}" for i in new if i not in first]:
             yield f"rows that keep their initialization: {listing(rows)}"
         # The branch of the head for the classes nearly always has another shape: that is not told here.
-        classes = re.compile(rf"model\.{max(self.kinds, default=0)}\.(cv3|linear)\.")
+        classes = re.compile(rf"model\.{max(self.kinds, default=0)}\.((one2one_)?cv3|linear)\.")
         part = {row_of(name) for name, why in self.missing.items() if why == ABSENT}
         part |= {row_of(name) for name in reshaped if not classes.match(name)}
         if rows := [f"{i} {self.kinds[i]}" for i in sorted(part & self.origins.keys())]:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ultralytics.cfg import Options
 from ultralytics.data.classify.folders import load_class_folders
 from ultralytics.data.classify.samples import ClassDataset, build_class_dataset, center_crop, crop_to_tensor
-from ultralytics.data.dataset import Batch
+from ultralytics.data.dataset import Batch, image_channels
+from ultralytics.data.images import with_channels
 from ultralytics.data.loaders import Frame, stack_if_tensors
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.results import Results
@@ -135,15 +136,16 @@ class ClassifyTask(Task):
         self, split: str, *, augment: bool, batch: int, transforms: Sequence[Callable] = (), **_: object
     ) -> ClassDataset:
         """Dataset of a split; `stride` and `rect` mean nothing to squares."""
-        shape = {"augment": augment, "batch": batch, "transforms": transforms}
+        shape = {"augment": augment, "batch": batch, "transforms": transforms, "channels": image_channels(self.data)}
         return build_class_dataset(self.data[split], self.data["names"], self.options, desc=split, **shape)
 
-    def preprocess(self, frames: list[Frame], stride: int) -> Tensor:
-        """Middle squares of frames, (B, 3, s, s) RGB 0..1 float; tensors of one fitting shape as they are."""
-        if (tensors := stack_if_tensors(frames, stride)) is not None:
+    def preprocess(self, frames: list[Frame], stride: int, channels: int = 3) -> Tensor:
+        """Middle squares of frames, (B, C, s, s) RGB or gray, 0..1 float; tensors of one fitting shape as they are."""
+        if (tensors := stack_if_tensors(frames, stride, channels)) is not None:
             return tensors
         crop = center_crop(self.options.imgsz)
-        return torch.stack([crop_to_tensor(frame.image, crop) for frame in frames]).float() / 255
+        squares = [crop_to_tensor(with_channels(frame.image, channels), crop) for frame in frames]
+        return torch.stack(squares).float() / 255
 
     def logits(self, outputs: Outputs) -> Tensor:
         """Logits (B, nc, 1) of the image."""
