@@ -23,7 +23,6 @@ from ultralytics.cfg.types import (
     integer,
     list_of,
     number,
-    only_item,
     optional,
 )
 from ultralytics.utils.errors import ConfigError, OptionNameError
@@ -227,6 +226,7 @@ class SettableOptions(Options):
         self.__dict__.update(values, given=self.given | values.keys())
 
 
+SIDE = integer(32)  # pixels
 OPTIONS: dict[str, OptionType] = {
     # What to run
     "task": optional(choice(*TASKS)),
@@ -241,7 +241,14 @@ OPTIONS: dict[str, OptionType] = {
     "time": optional(number(0, above=True)),
     "patience": integer(0),
     "batch": optional(any_of(choice(-1), integer(1), number(0, 0.99, above=True))),  # the last: of the GPU's memory
-    "imgsz": any_of(integer(32), list_of(integer(32), 2, "[height, width]"), only_item(integer(32))),
+    "imgsz": any_of(
+        SIDE,
+        list_of(SIDE, 2, "[height, width]"),
+        OptionType(  # [640] is 640
+            SIDE.alternatives,
+            read=lambda value: SIDE.read(value[0]) if isinstance(value, list | tuple) and len(value) == 1 else INVALID,
+        ),
+    ),
     **dict.fromkeys(("save", "rect"), optional(FLAG)),
     "save_period": integer(-1),
     "cache": any_of(FLAG, choice("ram", "disk")),

@@ -120,14 +120,6 @@ def list_of(item: OptionType, length: int | None = None, expected: str = "") -> 
     return OptionType((expected,) if expected else (*item.alternatives, "a list of such"), read)
 
 
-def only_item(item: OptionType) -> OptionType:
-    """The item of a list of one, such as `[640]`."""
-    return OptionType(
-        item.alternatives,
-        read=lambda value: item.read(value[0]) if isinstance(value, (list, tuple)) and len(value) == 1 else INVALID,
-    )
-
-
 FLAG = OptionType(
     ("True", "False"),
     read=lambda value: _FLAG_WORDS.get(str(value).lower(), INVALID) if isinstance(value, (bool, str)) else INVALID,

@@ -61,8 +61,11 @@ def profile(model: "BaseModel", images: Tensor) -> Any:
         if images.is_cuda:
             torch.cuda.synchronize(images.device)
         ms = 1e3 * (perf_counter() - started)
-        parameters = sum(p.numel() for p in layer.parameters())
-        rows.append((ms, f"{ms:>10.2f} {layer_gflops(layer, x):>10.3f} {parameters:>10}  {layer.type}"))
+        twin = copy.deepcopy(layer).eval()  # norms would learn from the input once more
+        with torch.no_grad(), flop_counter() as counter:
+            twin.forward(x)  # a tensor or a list of them
+        gflops, parameters = counter.get_total_flops() / 1e9, sum(p.numel() for p in layer.parameters())
+        rows.append((ms, f"{ms:>10.2f} {gflops:>10.3f} {parameters:>10}  {layer.type}"))
         started = perf_counter()
 
     with watching(model.model, measure):
@@ -72,11 +75,3 @@ def profile(model: "BaseModel", images: Tensor) -> Any:
         LOGGER.info(row)
     LOGGER.info(f"{sum(ms for ms, _ in rows):>10.2f} {'-':>10} {'-':>10}  total")
     return output
-
-
-def layer_gflops(layer: nn.Module, x: Any) -> float:
-    """GFLOPs of a layer for the input it got, a tensor or a list of them."""
-    twin = copy.deepcopy(layer).eval()  # norms would learn from the input once more
-    with torch.no_grad(), flop_counter() as counter:
-        twin.forward(x)
-    return counter.get_total_flops() / 1e9

@@ -135,7 +135,8 @@ class TaskAlignedAssigner(nn.Module):
 
         # The best point of an object is to score its best IoU, the others in proportion to their alignment.
         alignment, iou = (torch.where(kept, values, 0.0) for values in (alignment, iou))
-        best_alignment, best_iou = (_max_per_row(values, row, len(image)) for values in (alignment, iou))
+        nothing = iou.new_zeros(len(image))  # none is negative
+        best_alignment, best_iou = (nothing.scatter_reduce(0, row, values, "amax") for values in (alignment, iou))
         quality = alignment * best_iou[row] / (best_alignment[row] + self.eps)
 
         # Pairs that are not kept are written to one cell more, which is cut off: a GPU would have to be waited for, to
@@ -202,16 +203,12 @@ def _rank_in_row(row: Tensor, values: Tensor) -> Tensor:
 def _one_owner(row: Tensor, cell: Tensor, iou: Tensor, claimed: Tensor, cells: int) -> Tensor:
     """Pairs that stay positive when every one of the `cells`, an anchor point of an image, has one owner, as (P,)."""
     contested = cell.new_zeros(cells).scatter_add_(0, cell, claimed.long()) > 1
-    fits = iou == _max_per_row(iou, cell, cells)[cell]  # the best of all that contain the point, claimants or not
+    best = iou.new_zeros(cells).scatter_reduce_(0, cell, iou, "amax")
+    fits = iou == best[cell]  # the best of all that contain the point, claimants or not
     # Of equal IoU, the object that comes first; cells without any pair keep a number that is no row's.
     nobody = torch.iinfo(row.dtype).max
     owner = row.new_full((cells,), nobody).scatter_reduce_(0, cell, torch.where(fits, row, nobody), "amin")
     return torch.where(contested[cell], row == owner[cell], claimed)
-
-
-def _max_per_row(values: Tensor, row: Tensor, rows: int) -> Tensor:
-    """The largest of the values, none negative, of every row (rows,); 0 for a row without any."""
-    return values.new_zeros(rows).scatter_reduce_(0, row, values, "amax")
 
 
 __getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead

@@ -60,13 +60,12 @@ class _Mover:
             else:
                 self.kernels[own.path] = find_kernel(source, dynamic.kernel_shape)
         # The counter of a norm, which fits everywhere, goes with its statistics.
-        self.pairs = {a: b for a, b in self.pairs.items() if not a.endswith(COUNTER) or self._has_statistics(a)}
+        for counter in [name for name in self.pairs if name.endswith(COUNTER)]:
+            mean = counter.removesuffix(COUNTER) + "running_mean"
+            if mean in self.state and mean not in self.pairs:
+                del self.pairs[counter]
         # Entries of the network of which only the rows of shared classes are taken over.
         self.by_class = {a for a, b in self.pairs.items() if self.classes.are_outputs(a, self.state[a], self.given[b])}
-
-    def _has_statistics(self, counter: str) -> bool:
-        mean = counter.removesuffix(COUNTER) + "running_mean"
-        return mean not in self.state or mean in self.pairs
 
     def _convertible(self, own: Node, source: Node) -> bool:
         if "" in own.shapes and "" in source.shapes:  # two entries
