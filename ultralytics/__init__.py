@@ -5,6 +5,7 @@
 """
 
 import sys
+from importlib import import_module
 from typing import Any
 
 from ultralytics import utils
@@ -21,8 +22,11 @@ if refused.Finder not in sys.meta_path:
 def __getattr__(name: str) -> Any:
     """Import YOLO, and with it torch, only when somebody asks for it."""
     if name == "YOLO":
-        from ultralytics.engine.model import YOLO
-
+        try:
+            from ultralytics.engine.model import YOLO
+        except (ImportError, AttributeError):  # what an old torch lacks may be asked for by an import already
+            import_module("ultralytics.utils.checks").require_torch()
+            raise
         return YOLO
     if name == "ASSETS":
         return utils.ASSETS

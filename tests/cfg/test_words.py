@@ -77,6 +77,7 @@ def test_words_that_are_no_options(word):
         (["scale=(0.5,", "1.2)"], {"scale": [0.5, 1.2]}),
         (["scale=0.5,1.2", "imgsz=(64,)"], {"scale": [0.5, 1.2], "imgsz": 64}),
         (["source=[a.jpg", "imgsz=64"], {"source": "[a.jpg", "imgsz": 64}),
+        (["hide_labels"], {"show_labels": False}),
         (["resume", "exist_ok"], {"resume": True, "exist_ok": True}),
         (["data=[a.yaml,b.yaml]"], {"data": ["a.yaml", "b.yaml"]}),
         (["augment", "half=False", "int8=False", "mode=val"], {"augment": True, "half": False}),

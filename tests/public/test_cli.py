@@ -153,6 +153,9 @@ MISTAKES = [
     ("val", "CheckpointError: there is no best.pt below runs/train"),
     ("train resume", "CheckpointError: there is no last.pt below runs/train"),
     ("export model=yolov8n.yaml format=engine", "ConfigError: format='engine': expected onnx or torchscript"),
+    ("predict save_frames", "ConfigError: save_frames belongs to saving single frames"),
+    ("export int8 model=a.pt", "ConfigError: int8 is not supported: quantization needs"),
+    ("train scale=s", "ConfigError: scale='s': .*name: write model=yolov8s.yaml"),
     ("info model=yolov8n.yaml epochs=3", "ConfigError: epochs changes nothing in yolo info"),
     ("compare data=shapes.yaml", "ConfigError: models= is missing"),
     ("compare models=[a.yaml] modells=3", "OptionNameError: .*modells"),
@@ -258,7 +261,7 @@ export model=yolov8n-cls.pt format=onnx imgsz=224,224
 REFUSED = {
     "train data=a.yaml model=b.yaml optimizer=MuSGD": "optimizer='MuSGD': expected auto",
     "train data=a.yaml model=b.yaml cls_pw=0.5": "cls_pw is not supported",
-    "predict model=yolov8n.pt source=a.jpg save_frames": "save_frames",
+    "predict model=yolov8n.pt source=a.jpg save_frames": "save_frames belongs to saving single frames of a video",
     "export model=yolov8n.pt format=engine": "format='engine': expected onnx or torchscript",
     "export model=yolov8n.pt format=onnx int8=True": "int8 is not supported",
     "export model=yolov8n.pt format=onnx nms=True": "nms is not supported",

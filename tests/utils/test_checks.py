@@ -1,11 +1,13 @@
 """Checks that scripts begin with: results as in the public package 8.4.190, where not said otherwise."""
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from ultralytics import YOLO
 from ultralytics.utils import checks
 from ultralytics.utils.errors import ConfigError, DependencyError
 
@@ -142,3 +144,18 @@ def test_files_are_found_by_name(tmp_path):
 
 def test_ascii():
     assert checks.is_ascii("abc") and checks.is_ascii(5) and not checks.is_ascii("é")
+
+
+def test_an_old_torch_is_named(monkeypatch):
+    checks.require_torch()
+    needed = Path(__file__).parents[2].joinpath("requirements.txt").read_text(encoding="utf-8")
+    assert f"torch>={checks.MIN_TORCH}\n" in needed
+    monkeypatch.setattr("torch.__version__", "2.6.0+cu124")
+    with pytest.raises(DependencyError, match=r"^torch>=2\.7\.1 is required, but torch==2\.6\.0\+cu124 is installed"):
+        YOLO("yolov8n.yaml")
+    monkeypatch.setitem(sys.modules, "ultralytics.engine.model", None)  # an import that the old torch lets fail
+    with pytest.raises(DependencyError, match=r"^torch>=2\.7\.1 is required"):
+        exec("from ultralytics import YOLO", {})
+    monkeypatch.setattr("torch.__version__", checks.MIN_TORCH)
+    with pytest.raises(ModuleNotFoundError, match=r"ultralytics\.engine\.model"):
+        exec("from ultralytics import YOLO", {})

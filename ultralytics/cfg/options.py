@@ -327,7 +327,9 @@ def check_value(name: str, value: Any) -> Any:
         raise OptionNameError(f"there is no option {name!r}: {hint}")
     result = OPTIONS[name].read(value)
     if result is INVALID:
-        raise ConfigError(f"{name}={value!r}: expected {OPTIONS[name].expected}")
+        letter = name == "scale" and value in ("n", "s", "m", "l", "x")
+        hint = f"; the {value} of a network is part of its name: write model=yolov8{value}.yaml" if letter else ""
+        raise ConfigError(f"{name}={value!r}: expected {OPTIONS[name].expected}{hint}")
     return result
 
 

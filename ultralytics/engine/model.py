@@ -25,7 +25,7 @@ from ultralytics.models.yolo import task_class
 from ultralytics.nn.autobackend import FORMATS, ExportedNetwork, is_exported
 from ultralytics.nn.tasks import find_task, model_from_checkpoint, yaml_model_load
 from ultralytics.nn.weights import checkpoint_task
-from ultralytics.utils import LOGGER, refused
+from ultralytics.utils import LOGGER, checks, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.files import check_chart_file, nearest
@@ -72,12 +72,13 @@ class YOLO(nn.Module):
         *,
         nc: int | None = None,
     ) -> None:
+        checks.require_torch()
         super().__init__()
         self.callbacks = Callbacks()
         self.overrides: dict[str, object] = {}  # options of later calls
         self.ckpt: Checkpoint | None = None
         self.ckpt_path: Path | None = None
-        self.cfg: str | None = None
+        self.cfg = str(model) if Path(model).suffix in (".yaml", ".yml") else None
         self.predictor: BasePredictor | None = None
         self.trainer: BaseTrainer | None = None
         self.metrics: Metrics | Scores | None = None
@@ -86,8 +87,7 @@ class YOLO(nn.Module):
         self.loaded: Checkpoint | dict | nn.Module | None = None  # what load() was given last
         self._initial: int | None = None  # `writes` of a network that was just built
         self._warned: set[str] = set()  # what is said once, not at every image
-        if Path(model).suffix in (".yaml", ".yml"):
-            self.cfg = str(model)
+        if self.cfg is not None:
             architecture = yaml_model_load(self.cfg)
             self._task: type[Task] = task_class(find_task(architecture))
             self.model: nn.Module = self._task.model_class(architecture, nc=nc, verbose=verbose)

@@ -15,6 +15,8 @@ from ultralytics.utils import LOGGER, PYTHON_VERSION, ROOT, refused
 from ultralytics.utils.errors import ConfigError, DependencyError
 from ultralytics.utils.files import nearest, parse_value
 
+MIN_TORCH = "2.7.1"  # as in requirements.txt
+
 __getattr__ = refused.getter(__name__)  # public names that are not here say what to use instead
 
 
@@ -73,6 +75,15 @@ def check_version(
 def check_python(minimum: str = "3.8.0", hard: bool = True, verbose: bool = False) -> bool:
     """Whether this Python is at least `minimum`."""
     return check_version(PYTHON_VERSION, minimum, "Python", hard, verbose)
+
+
+def require_torch() -> None:
+    """Raise MissingPackageError if torch is older than what the tests pass with."""
+    import torch  # here, as checks come before heavy imports
+
+    check_version(
+        torch.__version__, f">={MIN_TORCH}", "torch", hard=True, msg="here: see pytorch.org for how to update"
+    )
 
 
 def check_requirements(
