@@ -91,6 +91,17 @@ def test_a_box_around_its_anchor_point():
     torch.testing.assert_close(by_columns.T, rows[:, :4])
 
 
+def test_no_part_of_a_rotated_box_is_cut_out_of_a_part():
+    """torch-pruning follows the channels of a part back through the graph, but not those of a part of it."""
+    distances, angle = torch.rand(2, 4, 5, requires_grad=True), torch.rand(2, 1, 5, requires_grad=True)
+
+    def cuts(node):
+        below = max((cuts(one) for one, _ in node.next_functions if one is not None), default=0)
+        return below + node.name().startswith("Split")
+
+    assert cuts(dist2rbox(distances, angle, torch.rand(2, 5), dim=1).grad_fn) == 1
+
+
 def slow_ciou(a, b, eps=1e-7):
     """CIoU of two xyxy boxes, from the formulas of its paper."""
     intersection = max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)

@@ -63,11 +63,14 @@ def dist2rbox(pred_dist: Tensor, pred_angle: Tensor, anchor_points: Tensor, dim:
 
     The distances are measured along the axes of the box, which `pred_angle` (size 1 along `dim`, radians) rotates.
     """
+    dim %= pred_dist.ndim
     left_top, right_bottom = pred_dist.chunk(2, dim)
-    x, y = ((right_bottom - left_top) / 2).chunk(2, dim)  # of the center, along the box's axes
+    offset = (right_bottom - left_top) / 2  # of the center, along the box's axes
     cos, sin = pred_angle.cos(), pred_angle.sin()
-    center = anchor_points + torch.cat((x * cos - y * sin, x * sin + y * cos), dim)
-    return torch.cat((center, left_top + right_bottom), dim)
+    rotation = torch.stack((torch.cat((cos, -sin), dim), torch.cat((sin, cos), dim)), dim)
+    # By a matrix: from x and y that are cut out of a part of a part torch-pruning does not find the way back.
+    by_x, by_y = (rotation * offset.unsqueeze(dim)).unbind(dim + 1)
+    return torch.cat((anchor_points + (by_x + by_y), left_top + right_bottom), dim)
 
 
 class Assignment(NamedTuple):
