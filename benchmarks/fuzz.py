@@ -1,210 +1,69 @@
-"""Thousands of damaged files of every kind that this package opens, each read within limits of time and memory.
+"""Thousands of damaged files of every kind that this package opens, and runs with random options, within limits.
 
-    python benchmarks/fuzz.py cases=3000 [kinds=[pickle,image]] [seed=0] [report=benchmarks/fuzz.md]
+    python benchmarks/fuzz.py cases=3000 [kinds=[pickle,png]] [seed=0] [first=0] [report=benchmarks/fuzz.md]
 
 A case is a good file with random damage. It passes if it is read, or refused by one of the package's own errors in one
-line. What counts as a failure is in OUTCOMES. The first failures of each kind are printed with the numbers that make
-them again: `kinds=[pickle] cases=1 first=1234`.
+line. The kind `option_sets` trains for two steps with valid options. What counts as a failure is in OUTCOMES. The first
+failures of each kind are printed with the number that makes them again: `kinds=[pickle] cases=1 first=1234`.
+
+With a report, cases are added to those that it counts already, and begin with the first number that it does not have;
+a kind of `anew=[pickle]` begins again.
 """
 
-import csv
-import io
+import logging
+import multiprocessing
+import os
 import platform
 import random
+import re
 import resource
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
-import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ultralytics import YOLO
-from ultralytics.cfg import get_options
-from ultralytics.data.images import check_image, read_image
-from ultralytics.data.labels.cache import load_cache, save_cache
-from ultralytics.data.labels.rows import ParsedRows, RowError, parse_box_rows, read_rows
-from ultralytics.data.labels.store import LabelStore
-from ultralytics.data.loaders import load_source
-from ultralytics.data.utils import load_data_yaml
-from ultralytics.engine.loggers import ResultsTable
+from benchmarks.fuzz_files import KINDS as FILES
+from benchmarks.fuzz_files import Kind
+from benchmarks.fuzz_mutations import CANARY
+from benchmarks.fuzz_options import OPTION_SETS
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import YOLOError
+from ultralytics.utils.errors import MAX_TEXT, YOLOError
 from ultralytics.utils.files import parse_value
 
-SECONDS, BYTES = 10, 2**30  # limits of a case
-OUTCOMES = ("read", "refused", "other error", "too slow", "too large", "crash")  # from the third on failures
+KINDS = FILES | {"option_sets": OPTION_SETS}
+SECONDS, BYTES = 10, 2**30  # limits of a case: computing time, and memory beyond what the process has
+WAITING = 120  # seconds in all, on a machine that computes for others, too
+GRACE = 120  # seconds that a worker may take to make the good files
+OUTCOMES = ("read", "refused", "foreign error", "hang", "memory", "code run", "crash")  # from the third on failures
+PROGRAMS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "pickle.find_class")
+CONNECTIONS = ("socket.connect", "socket.getaddrinfo")
+ACTIONS = ("os.", "shutil.", "import", "subprocess.", "exec", "ctypes.")  # events with no text of a file among them
+LOOKS = ("os.listdir", "os.scandir")  # but these: it may be a name
+TEXT = """# Damaged files and random options
 
-TINY = """
-nc: 2
-backbone:
-  - [-1, 1, Conv, [8, 3, 4]]
-  - [-1, 1, Conv, [8, 3, 2]]
-  - [-1, 1, DynamicConv, [16, 3, 2]]
-  - [-1, 1, C2f, [16, True]]
-head:
-  - [[1, 2, 3], 1, Detect, [nc]]
+Counted by `python benchmarks/fuzz.py` with Python {python}, torch {torch}, {system}. A case is a good file of a few
+kilobytes with random damage, opened as a user's call opens it, in a process that may take {seconds} s of computing
+and {memory} MiB more for it. *Read* and *refused*, by an error of this package in one line that can be printed, are
+right, all others are failures. *Code run* is a process, a connection, a pickle's import, or anything of the programs
+that are hidden in some of the files.
+
+`checkpoint`, `module` (a network pickled whole), the formats of images and the like damage bytes; `pickle`, `calls` and
+`hostile_objects` the pickle of a checkpoint whose checksums are right; `values`, `resume` (last.pt of a stopped run),
+and `metadata` what is in a well-made file. `option_sets` are valid options, 3 to 20 of them drawn at random, each
+set a run of two steps of a tiny network of one of the five tasks; those refused contradict each other or the task.
+
 """
-DATA = "path: {folder}\ntrain: images\nval: [images, images]\nnames: {{0: &a cat, 1: dog}}\nnc: 2\nkpt_shape: [3, 3]\n"
-OPTIONS = "epochs: 3\nlr0: 1e-3\nclasses: [0, 2]\nname: exp\ncache: disk\nimgsz: 320\nfreeze: [1, model.2.conv]\n"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of file: `make(folder)` gives its path and a good content, `read(path, content)` writes and opens it."""
-
-    make: Callable[[Path], tuple[Path, bytes]]
-    read: Callable[[Path, bytes], object]
-
-
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Content with one to eight changes: bits and bytes, parts lost, repeated, moved, or exchanged for odd values."""
-    out = bytearray(data)
-    for _ in range(rng.randint(1, 8)):
-        start = rng.randrange(len(out) + 1)
-        end = min(start + rng.choice((1, 2, 4, 8, 64, 1024)), len(out))
-        action = rng.randrange(7)
-        if action == 0 and out:
-            out[start % len(out)] ^= 1 << rng.randrange(8)
-        elif action == 1:
-            out[start:end] = rng.randbytes(end - start)
-        elif action == 2:
-            del out[start:end]
-        elif action == 3:
-            out[start:start] = out[start:end] * rng.choice((1, 3, 50))
-        elif action == 4:
-            place = rng.randrange(len(out) + 1)
-            out[place:place] = out[start:end]
-        elif action == 5:
-            out[start:end] = rng.choice(
-                (b"\0" * 8, b"\xff" * 8, b"\xff\xff\xff\x7f", b"9" * 30, b"*a", b"<<: ", b"\n", b"nan")
-            )
-        elif rng.random() < 0.2:
-            del out[start:]
-    return bytes(out)
-
-
-def _file(name: str, content: Callable[[Path], bytes]) -> Callable[[Path], tuple[Path, bytes]]:
-    return lambda folder: (folder / name, content(folder))
-
-
-def _writing(read: Callable[[Path], object]) -> Callable[[Path, bytes], object]:
-    def write_and_read(path: Path, data: bytes) -> object:
-        path.write_bytes(data)
-        return read(path)
-
-    return write_and_read
-
-
-def _checkpoint(folder: Path) -> bytes:
-    (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
-    YOLO(folder / "tiny.yaml").save(folder / "good.pt")
-    return (folder / "good.pt").read_bytes()
-
-
-def _module(folder: Path) -> bytes:
-    """A network pickled whole, as the public package saves it."""
-    (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
-    network = YOLO(folder / "tiny.yaml").model
-    buffer = io.BytesIO()
-    torch.save({"model": network, "train_args": {"task": "detect"}, "epoch": 3}, buffer)
-    (folder / "good.pt").write_bytes(buffer.getvalue())
-    return buffer.getvalue()
-
-
-def _pickle_of(make: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
-    def pickle(folder: Path) -> bytes:
-        make(folder)
-        with zipfile.ZipFile(folder / "good.pt") as file:
-            return file.read(next(name for name in file.namelist() if name.endswith("/data.pkl")))
-
-    return pickle
-
-
-def _read_pickle(path: Path, data: bytes) -> object:
-    """Open the good checkpoint beside `path` with another pickle, whose checksum is right."""
-    with zipfile.ZipFile(path.with_name("good.pt")) as good, zipfile.ZipFile(path, "w") as bad:
-        for name in good.namelist():
-            bad.writestr(name, data if name.endswith("/data.pkl") else good.read(name))
-    return YOLO(path)
-
-
-def _image(suffix: str) -> Callable[[Path], bytes]:
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    return lambda _: cv2.imencode(suffix, pixels)[1].tobytes()
-
-
-def _read_image(path: Path) -> object:
-    return check_image(path), read_image(path)
-
-
-def _labels(_: Path) -> bytes:
-    return b"0 0.5 0.5 0.25 0.125\n1 0.1 0.2 0.3 0.4 0.5 0.1\n1 .5 .5 1e-1 .2\n"
-
-
-def _read_labels(path: Path) -> object:
-    with suppress(RowError):  # the scan names file and line
-        return parse_box_rows(read_rows(path)[0], 2)
-
-
-def _cache(folder: Path) -> bytes:
-    rows = ParsedRows(np.zeros(2, np.float32), np.full((2, 4), 0.5, np.float32))
-    save_cache(folder / "labels.cache", "key", LabelStore.pack(["a.jpg", "b.jpg"], [(20, 30)] * 2, [rows, rows]))
-    return (folder / "labels.cache").read_bytes()
-
-
-def _data_yaml(folder: Path) -> bytes:
-    (folder / "images").mkdir(exist_ok=True)
-    return DATA.format(folder=folder).encode()
-
-
-def _source_list(folder: Path) -> bytes:
-    (folder / "sub").mkdir(exist_ok=True)
-    for name in ("a.png", "sub/b.png"):
-        (folder / name).write_bytes(_image(".png")(folder))
-    return b"a.png\nsub\nsub/*.png\n"
-
-
-def _results(_: Path) -> bytes:
-    return b"epoch,time,train/box_loss,lr/pg0\n1,2.5,3.1,0.01\n2,5.0,,0.02\n3,7.5,2.9,1e-05\n"
-
-
-KINDS: dict[str, Kind] = {
-    "checkpoint": Kind(_file("bad.pt", _checkpoint), _writing(YOLO)),
-    "module": Kind(_file("bad.pt", _module), _writing(YOLO)),
-    "pickle": Kind(_file("bad.pt", _pickle_of(_checkpoint)), _read_pickle),
-    "module_pickle": Kind(_file("bad.pt", _pickle_of(_module)), _read_pickle),
-    "jpg": Kind(_file("bad.jpg", _image(".jpg")), _writing(_read_image)),
-    "png": Kind(_file("bad.png", _image(".png")), _writing(_read_image)),
-    "webp": Kind(_file("bad.webp", _image(".webp")), _writing(_read_image)),
-    "labels": Kind(_file("bad.txt", _labels), _writing(_read_labels)),
-    "label_cache": Kind(_file("labels.cache", _cache), _writing(lambda path: load_cache(path, "key"))),
-    "source_txt": Kind(_file("list.txt", _source_list), _writing(lambda path: list(load_source(path)))),
-    "source_csv": Kind(_file("list.csv", _source_list), _writing(lambda path: list(load_source(path)))),
-    "results": Kind(_file("results.csv", _results), _writing(lambda path: ResultsTable(path).resume(3))),
-    "data_yaml": Kind(_file("data.yaml", _data_yaml), _writing(load_data_yaml)),
-    "model_yaml": Kind(_file("bad.yaml", lambda _: TINY.encode()), _writing(YOLO)),
-    "options_yaml": Kind(
-        _file("options.yaml", lambda _: OPTIONS.encode()), _writing(lambda path: get_options({"cfg": path}))
-    ),
-    "value": Kind(
-        _file("value", lambda _: b"[0, {a: 1e-3}, 'x', 0x1f, true]"),
-        lambda _, data: parse_value(data.decode("latin-1")),
-    ),
-}
 
 
 class TooSlowError(BaseException):
@@ -212,7 +71,7 @@ class TooSlowError(BaseException):
 
 
 @contextmanager
-def limits(seconds: int, size: int):
+def limits() -> Iterator[None]:
     """Limit the time, and the memory beyond what the process has now, of what happens within."""
 
     def stop(*_: object) -> None:
@@ -221,102 +80,165 @@ def limits(seconds: int, size: int):
     status = Path("/proc/self/statm")
     now = int(status.read_text().split()[0]) * resource.getpagesize() if status.exists() else None
     before = resource.getrlimit(resource.RLIMIT_AS)
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    signal.signal(signal.SIGPROF, stop)
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(WAITING)
     if now is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (now + size, before[1]))
+        resource.setrlimit(resource.RLIMIT_AS, (now + BYTES, before[1]))
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def outcome(kind: Kind, path: Path, data: bytes) -> tuple[str, str]:
+def outcome(kind: Kind, path: Path, content: object) -> tuple[str, str]:
     """What became of a case, one of OUTCOMES, and the error."""
     try:
-        with limits(SECONDS, BYTES):
-            kind.read(path, data)
-    except YOLOError as exc:
-        text = str(exc)
-        return (
-            ("refused", "") if text.isprintable() and len(text) < 1000 else ("other error", f"message: {text!r:.200}")
-        )
+        with limits():
+            kind.read(path, content)
     except TooSlowError:
-        return "too slow", f"over {SECONDS} s"
-    except MemoryError:
-        return "too large", f"over {BYTES / 2**20:.0f} MiB"
-    except Exception as exc:
-        too_large = "alloc" in str(exc)  # of torch
-        return ("too large" if too_large else "other error"), f"{type(exc).__name__}: {exc!s:.200}"
+        return "hang", f"over {SECONDS} s of computing, or {WAITING} s"
+    except BaseException as exc:
+        text, known = str(exc), isinstance(exc, YOLOError)
+        if wants_memory(exc):
+            return "memory", f"over {BYTES / 2**20:.0f} MiB: {text[:200]!r}"
+        if known and text.isprintable() and len(text) <= MAX_TEXT:
+            return "refused", text
+        return "foreign error", f"{type(exc).__name__}: {text[:300]!r}"
     return "read", ""
 
 
-def work(name: str, first: int, cases: int, seed: int) -> None:
-    """Run cases of a kind and write a row `number,outcome,error` of each, in a process that may be lost."""
-    folder = Path(tempfile.mkdtemp())
+def wants_memory(exc: BaseException | None) -> bool:
+    """Whether an error, or one that it was made of, is a lack of memory."""
+    while exc is not None:
+        if isinstance(exc, MemoryError) or re.search(r"\ballocat|bad_alloc|[Ii]nsufficient memory", str(exc)):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
+
+
+def watch(programs: list[str]) -> None:
+    """Note what this process does from now on that opening a file must not do."""
+
+    def hook(event: str, args: tuple) -> None:
+        hidden = any(isinstance(a, str | bytes) and CANARY in os.fsdecode(a) for a in args)
+        if (hidden and event.startswith(ACTIONS) and event not in LOOKS) or event in PROGRAMS or event in CONNECTIONS:
+            programs.append(f"{event} {args!r:.200}")
+
+    sys.addaudithook(hook)
+
+
+def work(results: Connection, name: str, first: int, cases: int, seed: int) -> None:
+    """Run cases of a kind and send (number, outcome, error) of each, from a process that may be lost."""
+    kind, programs = KINDS[name], []
     LOGGER.setLevel("CRITICAL")
     warnings.simplefilter("ignore")
+    if cases > 1:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders write what they think of a file
     torch.set_num_threads(1)
-    try:
-        path, original = KINDS[name].make(folder)
-        rows = csv.writer(sys.stdout)
+    cv2.setNumThreads(0)
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # as it need not outlive a power cut
+    with tempfile.TemporaryDirectory(dir=memory, ignore_cleanup_errors=True) as folder:
+        os.chdir(folder)
+        path, good = kind.make(Path(folder))
+        if kind.files:
+            kind.read(path, good)  # it imports what is imported when it is needed first
+        results.send(None)
+        if kind.files:
+            platform.processor()  # starts a program, once
+            watch(programs)
         for number in range(first, first + cases):
-            data = mutate(original, random.Random(f"{seed} {name} {number}"))
-            rows.writerow((number, *outcome(KINDS[name], path, data)))
-            sys.stdout.flush()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            random_state = random.Random(f"{seed} {name} {number}")
+            content = kind.damage(good, random_state)
+            programs.clear()
+            result = outcome(kind, path, content)
+            if programs or Path(folder, CANARY).exists():
+                result = "code run", "; ".join(programs)
+            results.send((number, *result))
+            if cases == 1:
+                print(f"content: {content!r:.3000}\n{result}", flush=True)
 
 
-def run(name: str, first: int, cases: int, seed: int) -> tuple[Counter[str], float]:
-    """Outcomes of the cases of a kind, and the seconds that they took; a lost process is begun anew behind its case."""
+def run(name: str, first: int, cases: int, seed: int) -> Counter[str]:
+    """Outcomes of the cases of a kind; a worker that is lost, or too slow, is followed by another."""
     counts: Counter[str] = Counter()
-    started, at, end = time.monotonic(), first, first + cases
+    context, at, end = multiprocessing.get_context("fork"), first, first + cases
     while at < end:
-        command = [sys.executable, __file__, f"worker={name}", f"first={at}", f"cases={end - at}", f"seed={seed}"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        rows = [row for row in csv.reader(done.stdout.splitlines()) if len(row) == 3]
-        for number, result, error in rows:
-            counts[result] += 1
-            if result in OUTCOMES[2:] and sum(counts[o] for o in OUTCOMES[2:]) <= 5:
-                print(f"{name} {number}: {result}: {error}", flush=True)
-        at += len(rows)
-        if at < end:  # ended by a signal, in the case after the last row
-            print(f"{name} {at}: crash, exit code {done.returncode}", flush=True)
-            counts["crash"] += 1
-            at += 1
-    return counts, time.monotonic() - started
+        results, sender = context.Pipe(duplex=False)
+        worker = context.Process(target=work, args=(sender, name, at, end - at, seed))
+        worker.start()
+        sender.close()
+        try:
+            if not results.poll(GRACE):
+                raise RuntimeError(f"{name}: the good file was not made in {GRACE} s")
+            results.recv()
+            while at < end:
+                lost = None
+                if not results.poll(WAITING + 5):  # within what no signal interrupts
+                    lost = "hang", "killed"
+                else:
+                    with suppress(EOFError):
+                        number, *lost = results.recv()
+                        assert number == at
+                ended, (result, error) = lost is None or lost[1] == "killed", lost or ("crash", "")
+                if lost is None:
+                    worker.join()
+                    error = f"exit code {worker.exitcode}"
+                counts[result] += 1
+                failures = sum(counts[o] for o in OUTCOMES[2:])
+                if result in OUTCOMES[2:] and failures <= 20:
+                    print(f"{name} {at}: {result}: {error}", flush=True)
+                at += 1
+                if ended:
+                    break
+        finally:
+            worker.kill()
+            worker.join()
+            results.close()
+    return counts
+
+
+def read_report(path: Path) -> dict[str, list[int]]:
+    """Counts of a report by kind: those of OUTCOMES, and at last the seconds."""
+    rows = re.findall(r"^\| (\w+) \| \d+ \| ([\d |]+) \|$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: [int(cell) for cell in cells.split(" | ")] for name, cells in rows if name in KINDS}
+
+
+def write_report(path: Path, counts: dict[str, list[int]]) -> None:
+    """Write a table of the counts of each kind, in their order."""
+    rows = [(name, sum(counts[name][:-1]), *counts[name]) for name in KINDS if name in counts]
+    rows.append(("**all**", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    table = ["| kind | cases | " + " | ".join(OUTCOMES) + " | seconds |", "|---" * (len(OUTCOMES) + 3) + "|"]
+    table += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    about = {"python": platform.python_version(), "torch": torch.__version__, "system": platform.system()}
+    text = TEXT.format(**about, seconds=SECONDS, memory=BYTES // 2**20)
+    path.write_text(text + "\n".join(table) + "\n", encoding="utf-8")
 
 
 def main(options: dict[str, object]) -> None:
-    """Run all kinds and print, or write, a table."""
-    if "worker" in options:
-        return work(options["worker"], options["first"], options["cases"], options["seed"])
-    table = ["| kind | cases | " + " | ".join(OUTCOMES) + " | seconds |", "|---" * (len(OUTCOMES) + 3) + "|"]
-    total: Counter[str] = Counter()
+    """Run all kinds, or those asked for, print what they come to, and add it to the report."""
+    logging.captureWarnings(True)
+    report = Path(options["report"]) if options["report"] else None
+    failures = 0
     for name in options["kinds"] or KINDS:
-        counts, seconds = run(name, options["first"], options["cases"], options["seed"])
-        total += counts
-        cells = [name, sum(counts.values()), *(counts[o] for o in OUTCOMES), f"{seconds:.0f}"]
-        table.append("| " + " | ".join(map(str, cells)) + " |")
-        print(table[-1], flush=True)
-    table.append(f"| all | {sum(total.values())} | " + " | ".join(str(total[o]) for o in OUTCOMES) + " | |")
-    if options["report"]:
-        text = (
-            "# Damaged files\n\nMade by `python benchmarks/fuzz.py " + " ".join(sys.argv[1:]) + f"` with Python "
-            f"{platform.python_version()}, torch {torch.__version__}, {platform.system()}. A case is a good file with "
-            f"random damage, read in a process that may take {SECONDS} s and {BYTES // 2**20} MiB more for it.\n"
-            "Right are the outcomes *read*, and *refused* by an error of this package in one line that can be printed; "
-            "all others are failures. *pickle* and *module_pickle* damage the pickle in a checkpoint, with checksums "
-            "that are right; *module* is a whole network pickled as the public package does it.\n\n"
-        )
-        Path(options["report"]).write_text(text + "\n".join(table) + "\n", encoding="utf-8")
-    if sum(total[o] for o in OUTCOMES[2:]):
-        sys.exit(1)
+        counted = read_report(report) if report and report.exists() else {}
+        if name in options["anew"]:
+            counted.pop(name, None)
+        before = counted.get(name, [0] * (len(OUTCOMES) + 1))
+        started = time.monotonic()
+        first = sum(before[:-1]) if options["first"] is None else options["first"]
+        counts = run(name, first, options["cases"], options["seed"])
+        row = [*(counts[o] for o in OUTCOMES), round(time.monotonic() - started)]
+        print(f"{name}: {sum(row[:-1])} cases, {dict(counts)}, {row[-1]} s", flush=True)
+        failures += sum(row[2:-1])
+        if report:
+            write_report(report, counted | {name: [a + b for a, b in zip(before, row, strict=True)]})
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":
-    given = {"cases": 1000, "kinds": None, "seed": 0, "first": 0, "report": None}
+    given = {"cases": 1000, "kinds": None, "anew": (), "seed": 0, "first": None, "report": None}
     main(given | {name: parse_value(value) for name, _, value in (word.partition("=") for word in sys.argv[1:])})

@@ -9,6 +9,7 @@ import shutil
 import string
 import time
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -19,18 +20,30 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmarks.fuzz import KINDS, mutate
+from benchmarks.fuzz_files import KINDS
+from benchmarks.fuzz_mutations import mutate, mutate_values
 from tests.tiny import NETWORK, draw_split
 from tests.training import rectangle
 from ultralytics import YOLO
+from ultralytics.cfg import TASKS, get_options
 from ultralytics.data.cache.whole import DiskCache
 from ultralytics.data.images import check_image, read_image
 from ultralytics.data.labels.cache import load_cache, save_cache
 from ultralytics.data.labels.store import LabelStore
+from ultralytics.data.utils import load_data_yaml
 from ultralytics.engine.loggers import ResultsTable
+from ultralytics.nn.autobackend import ExportedNetwork
 from ultralytics.utils.charts.training import plot_results
 from ultralytics.utils.checkpoint import load_checkpoint
-from ultralytics.utils.errors import CheckpointError, ConfigError, DatasetError, SourceError, TrainingError, YOLOError
+from ultralytics.utils.errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    ModelError,
+    SourceError,
+    TrainingError,
+    YOLOError,
+)
 from ultralytics.utils.files import expand_user, why_no_path
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -178,7 +191,7 @@ def test_a_checkpoint_that_asks_for_a_gigantic_network(tmp_path, network):
             row = row[step]
         before, row[last] = row[last], value
         torch.save(data, tmp_path / "b.pt")
-        with pytest.raises(CheckpointError, match=r"b\.pt: the YAML of its network has the number 1e\+"):
+        with pytest.raises(CheckpointError, match=r"b\.pt cannot be built here: .*`backbone:` has the number 1e\+"):
             YOLO(tmp_path / "b.pt")
         row[last] = before
 
@@ -352,6 +365,72 @@ def test_any_damage_to_a_cached_image_decodes_it_anew(tmp_path_factory, rng):
     assert found is None or (found.shape == (20, 30, 3) and found.dtype == np.uint8)
 
 
+# YAMLs and metadata --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("nc: 2147483648", "`nc:` has the number 2.14748e"),
+        ("kpt_shape: [4294967296, 3]", "`kpt_shape:` has the number"),
+        ("scales: {n: [1, 1e9, 1024]}", "`scales:` has the number 1e"),
+        ("channels: x", "`channels: x` is not the number of an image's channels"),
+        ("channels: 0", "`channels: 0` is not"),
+    ],
+    ids=str,
+)
+def test_numbers_that_no_network_has(network, change, reason):
+    """A network of two thousand million classes would fill the memory before anything failed."""
+    text = network.read_text(encoding="utf-8")
+    network.write_text(text.replace("nc: 2\n", "") + ("" if "nc" in change else "nc: 2\n") + change, encoding="utf-8")
+    with pytest.raises(ModelError, match=rf"tiny\.yaml: {reason}"):
+        YOLO(network)
+
+
+@pytest.mark.parametrize("row", ["path: {}", "train: [{}]", "val: {}"])
+@pytest.mark.parametrize("text", ["ä" * 200, '"\\0"', '"\\ud800"'], ids=["long", "null", "half"])
+def test_places_of_a_dataset_that_no_path_can_be(tmp_path, row, text):
+    rows = {"train": "train: .", "val": "val: .", row.partition(":")[0]: row.format(text)}
+    (tmp_path / "data.yaml").write_text("names: [a]\n" + "\n".join(rows.values()), encoding="utf-8")
+    with pytest.raises(YOLOError, match=r"data\.yaml.*(is no path: it contains|longer than the 255|not valid YAML)"):
+        load_data_yaml(tmp_path / "data.yaml")
+
+
+def test_messages_are_no_books():
+    assert str(DatasetError("a" * 2000)) == "a" * 2000
+    assert len(str(DatasetError("a" * 10**6))) < 2000
+
+
+METADATA = {"names": {0: "a", 1: "b"}, "stride": 32, "task": "pose", "imgsz": [64, 96], "batch": 1}
+METADATA |= {"kpt_shape": [3, 2], "args": {"val_batch": 4, "device": "cpu", "dynamic": False, "data": "a.yaml"}}
+
+
+@QUICK
+@given(st.randoms(use_true_random=False))
+def test_metadata_of_an_exported_file_are_checked_at_the_door(rng):
+    try:
+        found = ExportedNetwork(Path("a.onnx"), mutate_values(METADATA, rng))
+    except CheckpointError as exc:
+        assert str(exc).startswith("a.onnx") and len(str(exc)) < 500
+        return
+    assert found.nc == len(found.names) and found.max_stride > 0 and found.task in TASKS
+    assert list(found.names) == list(range(found.nc)) and all(isinstance(name, str) for name in found.names.values())
+    get_options(found.saved_options)
+
+
+@pytest.mark.parametrize(("nc", "said"), [(1, None), (2, r"a\.onnx gives outputs of \[\[1, 11, 4\]\].* tell of 12")])
+def test_an_exported_network_of_other_outputs_than_its_metadata_tell(nc, said):
+    class Network(ExportedNetwork):
+        on = None
+
+        def compute(self, images):
+            return [torch.zeros(len(images), 11, 4)]
+
+    network = Network(Path("a.onnx"), METADATA | {"names": dict(enumerate("ab"[:nc]))})
+    with pytest.raises(CheckpointError, match=said) if said else nullcontext():
+        network(torch.zeros(1, 3, 64, 96))
+
+
 # Names of files ------------------------------------------------------------------------------------------------------
 
 
@@ -453,20 +532,24 @@ def test_masks_of_long_thin_pictures(golden, shape):
 # Anything at all -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+SLOW = {"resume", "onnx", "onnx_metadata", "torchscript", "torchscript_metadata"}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.long] if k in SLOW else []) for k in KINDS])
 def test_mutated_files_are_read_or_refused_in_one_sentence(tmp_path_factory, kind):
     """A few hundred of what benchmarks/fuzz.py does at length."""
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.randoms(use_true_random=False))
     def check(rng: random.Random) -> None:
         try:
-            KINDS[kind].read(path, mutate(original, rng))
+            KINDS[kind].read(path, KINDS[kind].damage(original, rng))
         except YOLOError as exc:
             text = str(exc)
-            assert text.isprintable() and 10 < len(text) < 1000
+            assert text.isprintable() and 10 < len(text) <= 2000
 
     folder = tmp_path_factory.mktemp(kind)
     path, original = KINDS[kind].make(folder)
-    KINDS[kind].read(path, original)
+    if kind != "hostile_objects":  # no damage: the good one is a checkpoint
+        KINDS[kind].read(path, original)
     check()

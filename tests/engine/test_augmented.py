@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.cfg import get_options
+from ultralytics.models.yolo import task_class
 from ultralytics.nn.augmented import predict_augmented
 from ultralytics.nn.tasks import DetectionModel
 
@@ -84,6 +86,13 @@ def test_an_exported_network_says_what_it_leaves_undone(detector, picture, tmp_p
     assert "is off: an exported network takes one size" in caplog.text and "channels_last" not in caplog.text
     exported.predict(picture, channels_last=True)
     assert "channels_last=True changes nothing" in caplog.text
+
+
+@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_training_of_other_tasks_validates_without_it(task):
+    """Their options say augment=True as well where a trainer was made without YOLO.train, which warns."""
+    images, asked = torch.rand(1, 3, 64, 64), task_class(task)(get_options({"augment": True}))
+    assert asked.infer(torch.nn.Identity(), images) is images
 
 
 def test_training_validates_without_and_ends_with_it(train, monkeypatch):

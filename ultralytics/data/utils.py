@@ -16,7 +16,7 @@ from ultralytics.data.polygons import fill
 from ultralytics.data.shapes.generate import generate
 from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.files import expand_user, load_yaml
+from ultralytics.utils.files import expand_user, load_yaml, why_no_path
 
 SPLITS = ("train", "val", "test")
 SOURCE_TREE = Path(__file__).resolve().parents[2]
@@ -59,6 +59,10 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
     names = _names(data, file)
     if data.get("channels", 3) not in (1, 3):
         raise DatasetError(f"{file}: `channels: {data['channels']}`, expected 3 (color) or 1 (gray)")
+    for name in ("path", *SPLITS):
+        for entry in data[name] if isinstance(data.get(name), list) else [data.get(name)]:
+            if reason := why_no_path(str(entry)):
+                raise DatasetError(f"{file}: `{name}: {str(entry)[:60]}` is no path: {reason}")
     roots = places(data.get("path") or ".", file.parent)
     root = next((place for place in roots if place.is_dir()), None)
     if "generate" in data:  # takes no time if this version has drawn it before

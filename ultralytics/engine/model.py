@@ -481,7 +481,7 @@ class YOLO(nn.Module):
             self._layers("visualize")
             if options.augment:
                 raise ConfigError("visualize=True explains one pass, augment=True makes several: leave one out")
-        if options.augment and method in ("val", "predict"):
+        if options.augment and method != "export":  # training validates
             options = options.replace(augment=self._can_augment())
         if isinstance(self.model, ExportedNetwork):
             options = self.model.constrain(options)

@@ -4,8 +4,9 @@ import ast
 import copy
 import io
 import json
+import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg import Options
+from ultralytics.cfg import TASKS, Options
+from ultralytics.cfg.types import FLAG, INVALID, PATH, TEXT, any_of, choice, integer, list_of, optional
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import CheckpointError, ConfigError, DeviceError
@@ -35,8 +37,52 @@ def literal(text: str) -> object:
     """Python value that a text of ONNX metadata writes down, else the text."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: too many brackets
         return text
+
+
+_COUNT, _SIDE = integer(1, 65_536), integer(32, 65_536)
+_METADATA = {  # what is read of it, and its types
+    "stride": _COUNT,
+    "task": choice(*TASKS),
+    "imgsz": optional(any_of(_SIDE, list_of(_SIDE, 2, "[height, width]"))),
+    **dict.fromkeys(("batch", "channels"), optional(_COUNT)),
+    "kpt_shape": optional(list_of(_COUNT, 2, "[K, D]")),
+}
+_ARGS = {
+    "val_batch": optional(_COUNT),
+    "data": optional(any_of(PATH, list_of(PATH))),
+    "device": optional(TEXT),
+    **dict.fromkeys(("single_cls", "dynamic"), optional(FLAG)),
+}
+
+
+def check_metadata(metadata: object, path: Path) -> dict[str, Any]:
+    """Metadata of an exported file, `names` by number and `args` a dict; CheckpointError for what is not of its type.
+
+    Nobody behind this door has to ask.
+    """
+    known = metadata if isinstance(metadata, dict) else {}
+    if missing := [key for key in ("names", "stride", "task") if key not in known]:
+        raise CheckpointError(
+            f"{path} does not tell its {', '.join(missing)}: write it with model.export(), which stores them"
+        )
+    names, args = known["names"], known.get("args") or {}
+    names = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(names, dict) or not names or list(map(str, names)) != list(map(str, range(len(names)))):
+        raise CheckpointError(f"{path}: its names are not a text for each number from 0 on; export the network again")
+    if not isinstance(args, dict):
+        raise CheckpointError(f"{path}: its args are a {type(args).__name__}; export the network again")
+    for values, types in ((known, _METADATA), (args, _ARGS)):
+        for name, option_type in types.items():
+            if name in values and option_type.read(values[name]) is INVALID:
+                raise CheckpointError(
+                    f"{path}: its metadata have {name}={values[name]!r:.60}, expected {option_type.expected}; export "
+                    "the network again"
+                )
+    if known["task"] == "pose" and not known.get("kpt_shape"):
+        raise CheckpointError(f"{path} does not tell its kpt_shape, the number of keypoints: export the network again")
+    return known | {"names": {int(i): str(name) for i, name in names.items()}, "args": args}
 
 
 @contextmanager
@@ -63,18 +109,13 @@ class ExportedNetwork(nn.Module):
     title: str
     runtime: str
 
-    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, metadata: object) -> None:
         super().__init__()
         self.path = path
-        missing = [key for key in ("names", "stride", "task") if key not in metadata]
-        if missing:
-            raise CheckpointError(
-                f"{path} does not tell its {', '.join(missing)}: write it with model.export(), which stores them"
-            )
-        self.metadata = metadata
-        self._args = metadata.get("args") or {}  # those of export()
+        self.metadata = metadata = check_metadata(metadata, path)
+        self._args = metadata["args"]  # those of export()
         self.val_batch: int | None = self._args.get("val_batch")  # the batch that training validated with
-        self.names = {int(i): str(name) for i, name in dict(metadata["names"]).items()}
+        self.names: dict[int, str] = metadata["names"]
         self.nc = len(self.names)
         self.kpt_shape = tuple(metadata.get("kpt_shape") or ())
         self.channels = int(metadata.get("channels") or 3)  # of an image
@@ -126,15 +167,33 @@ class ExportedNetwork(nn.Module):
                 "or export it again with dynamic=True"
             )
         if self.batch is None:
-            outputs = self.compute(images)
+            outputs = self._compute(images)
         else:  # batches of the file's size, the last one filled up with its first image
             parts = []
             for part in images.split(self.batch):
                 missing = self.batch - len(part)
                 full = torch.cat((part, part[:1].expand(missing, -1, -1, -1))) if missing else part
-                parts.append(self.compute(full))
+                parts.append(self._compute(full))
             outputs = [torch.cat(chunks)[: len(images)] for chunks in zip(*parts, strict=True)]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _compute(self, images: Tensor) -> list[Tensor]:
+        """All outputs, of as many channels as the metadata tell; CheckpointError where the file cannot compute them."""
+        try:
+            outputs = self.compute(images)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as exc:  # every runtime has errors of its own
+            reason = " ".join(str(exc).split())[:200]
+            raise CheckpointError(f"{self.path} cannot compute: {reason}; export the network again") from exc
+        more = {"segment": [o.shape[1] for o in outputs[1:]], "pose": [math.prod(self.kpt_shape)], "obb": [1]}
+        channels = self.nc + (self.task != "classify") * 4 + sum(more.get(self.task, []))
+        if [tuple(o.shape[:2]) for o in outputs[:1]] != [(len(images), channels)]:
+            raise CheckpointError(
+                f"{self.path} gives outputs of {[list(o.shape) for o in outputs]}, and its metadata tell of {channels} "
+                f"channels, for {self.task} of {self.nc} classes; export the network again"
+            )
+        return outputs
 
 
 class OnnxNetwork(ExportedNetwork):
@@ -148,13 +207,12 @@ class OnnxNetwork(ExportedNetwork):
         source = str(path) if content is None else content
         with opening(path, content):
             session = self._start(source, "CPUExecutionProvider")
-        texts = session.get_modelmeta().custom_metadata_map
+            texts = session.get_modelmeta().custom_metadata_map
+            (images,) = session.get_inputs()
+            batch, channels, *size = images.shape  # names where any length will do
         super().__init__(path, {key: literal(text) for key, text in texts.items()})
-        self._source, self._session = source, session
-        images = session.get_inputs()[0]
-        self._input = images.name
+        self._source, self._session, self._input = source, session, images.name
         self.dtype = torch.float16 if "float16" in images.type else torch.float32
-        batch, channels, *size = images.shape  # names where any length will do
         self.channels = channels if isinstance(channels, int) else self.channels
         self.batch = batch if isinstance(batch, int) else None
         self.size = tuple(size) if all(isinstance(side, int) for side in size) else None
@@ -206,7 +264,8 @@ class TorchScriptNetwork(ExportedNetwork):
         with opening(path, content), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch recommends torch.export instead
             script = torch.jit.load(source, map_location="cpu", _extra_files=extra)
-        super().__init__(path, json.loads(extra["config.txt"] or "{}"))
+            metadata = json.loads(extra["config.txt"] or "{}")
+        super().__init__(path, metadata)
         self._script = script.eval()
         self.made_on = self._args.get("device") or self.metadata.get("device", "cpu")  # where earlier files have it
         self.dtype = next((p.dtype for p in script.parameters()), torch.float32)

@@ -19,6 +19,7 @@ from .probe import PROBE_SIZE, DeviceMixError, probe, shape_of, shape_text
 from .rows import OUT, WORDS, parameters, positional
 
 TAKE_ONE = "take one with a row such as [-1, 1, Index, [0]], or name the row and write name.0 for its `from`"
+MAX_SIZE = 65_536  # layers, channels, classes or pixels in a model YAML
 # Where classes come from whose training mode no build has to try: those of the tree are tested.
 TESTED = ("torch.nn.", "ultralytics.nn.modules.")
 # Names of parameters that are no repeat count, whatever an integer in their place might mean.
@@ -53,7 +54,13 @@ def failing_line(exc: BaseException) -> str:
 
 
 def check_keys(d: Mapping[str, Any]) -> None:
-    """Refuse keys of newer public YAMLs that would change the head, and that no head here knows."""
+    """Refuse keys of newer public YAMLs that no head here knows, and numbers that no network has."""
+    for key, value in d.items():
+        check_sizes(value, f"{source(d)}: `{key}:`")
+    if type(d.get("channels", 3)) is not int or d.get("channels", 3) < 1:
+        raise ModelError(
+            f"{source(d)}: `channels: {d['channels']}` is not the number of an image's channels, such as 3"
+        )
     if d.get("end2end"):
         raise ModelError(f"{source(d)}: `end2end: {d['end2end']}` needs a head without NMS, which is not supported")
     if d.get("reg_max", 16) != 16:
@@ -61,6 +68,16 @@ def check_keys(d: Mapping[str, Any]) -> None:
             f"{source(d)}: `reg_max: {d['reg_max']}` is not supported, heads have 16 bins: subclass Detect with "
             "another `reg_max` and name that class in the last row"
         )
+
+
+def check_sizes(value: Any, where: str) -> None:
+    """Raise ModelError for numbers far beyond those of any network: building one of them would take all memory."""
+    if isinstance(value, int | float) and not abs(value) <= MAX_SIZE:
+        raise ModelError(f"{where} has the number {value:g}, and none may be larger than {MAX_SIZE}")
+    for part in (
+        [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    ):
+        check_sizes(part, where)
 
 
 def check_channels(m: type[nn.Module], f: Any, c1: int | list[int], args: list[Any]) -> None:

@@ -20,7 +20,6 @@ from .rows import read_row, row_names
 if TYPE_CHECKING:
     from .tasks import BaseModel, Cfg  # tasks.py imports this file, so what it defines is imported where it is used
 
-MAX_SIZE = 65_536  # layers, channels, classes or pixels in the YAML of a checkpoint
 _MISSING = object()
 
 
@@ -60,15 +59,6 @@ def guess_model_task(model: "BaseModel | Cfg") -> str:
     return checkpoint_task(read_checkpoint(model), model)
 
 
-def check_sizes(value: Any, path: str | Path) -> None:
-    """Raise CheckpointError for numbers in a network's YAML that no network has: building it would take all memory."""
-    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    for part in parts:
-        if isinstance(part, int | float) and not abs(part) <= MAX_SIZE:
-            raise CheckpointError(f"{path}: the YAML of its network has the number {part:g}; get the file anew")
-        check_sizes(part, path)
-
-
 def model_from_checkpoint(
     checkpoint: Checkpoint, path: str | Path, model_class: type["BaseModel"] | None = None
 ) -> "BaseModel":
@@ -81,7 +71,6 @@ def model_from_checkpoint(
 
     model_class = model_class or MODEL_CLASSES.get(checkpoint_task(checkpoint, path), DetectionModel)
     architecture = without_weights(checkpoint.yaml)
-    check_sizes(architecture, path)
     if architecture.get("scales"):  # built without a scale letter, it was the first
         architecture["scale"] = architecture.get("scale") or next(iter(architecture["scales"]))
     try:

@@ -1,18 +1,20 @@
 """Everything that can go wrong, by what the user has to mend. Each message is one sentence that says how."""
 
+MAX_TEXT = 2000  # characters of a message, which may quote what somebody wrote into a file
+
 
 class YOLOError(Exception):
     """Base of every error this package raises on purpose; scripts print it without a traceback.
 
-    Its text is one line that can be printed, whatever characters are in the names of files.
+    Its text is one line that can be printed, whatever characters are in the names of files, and no book.
     """
 
     def __str__(self) -> str:
         text = super().__str__()
-        if text.isprintable():
-            return text
-        # Line breaks, control characters and halves of characters as Python writes them, such as \n.
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        if not text.isprintable():
+            # Line breaks, control characters and halves of characters as Python writes them, such as \n.
+            text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 500]} [...] {text[-400:]}"
 
 
 class ConfigError(YOLOError, ValueError):

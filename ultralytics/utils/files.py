@@ -202,6 +202,8 @@ def why_no_path(text: str) -> str:
     """Reason why no file system can have a path, empty if some could: to be asked before the system, which raises."""
     if "\0" in text:
         return "it contains a null byte"
+    if any("\ud800" <= c <= "\udfff" and not "\udc80" <= c <= "\udcff" for c in text):  # of a name they are the latter
+        return "it contains half a character"
     if max(map(len, map(os.fsencode, re.split(r"[/\\\\]" if os.name == "nt" else "/", text)))) > 255:
         return "a part of it is longer than the 255 bytes that a file name may have"
     return "it is longer than any path" if len(text) > 4000 else ""

@@ -62,7 +62,7 @@ class DetectTask(Task):
 
     def infer(self, model: nn.Module, images: Tensor) -> Outputs:
         """Outputs of the network, with `augment` those of several passes."""
-        return predict_augmented(model, images) if self.options.augment else model(images)
+        return predict_augmented(model, images) if self.options.augment and self.can_augment else model(images)
 
     def postprocess(self, outputs: Outputs, nc: int, multi_label: bool = False) -> list:
         """Detections (n, 6) of each image by NMS, most confident first; `multi_label`: of every class of an anchor."""
