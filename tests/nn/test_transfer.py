@@ -469,44 +469,6 @@ def test_the_short_report_names_rows_that_got_only_a_part(trained, said):
     ]
 
 
-# Whatever has entries
-
-
-class Tiny(torch.nn.Module):
-    """A network with everything a module's state can hold."""
-
-    def __init__(self):
-        super().__init__()
-        self.model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2))
-        self.scale = torch.nn.Parameter(torch.ones(()))
-        self.register_buffer("anchors", torch.arange(3.0))
-        self.register_buffer("lost", torch.zeros(9), persistent=False)
-
-
-def test_what_does_not_fit_is_left_alone_and_named():
-    network, other = Tiny(), Tiny()
-    weights = {k: v for k, v in other.state_dict().items() if k != "anchors"} | {"extra": torch.ones(1)}
-    weights["model.2.weight"] = torch.ones(3, 4)
-    before = network.model[2].weight.clone()
-    result = transfer(network, weights)
-    assert str(result) == "Transferred 9/11 items from pretrained weights"
-    assert result.missing == {
-        "anchors": "not in the weights",
-        "model.2.weight": "(3, 4) in the weights, (2, 4) in the network",
-    }
-    assert result.unused == ("extra",)
-    assert all(torch.equal(network.state_dict()[name], weights[name]) for name in result.copied)
-    assert torch.equal(network.model[2].weight, before)
-
-
-def test_half_precision_is_taken_and_gradients_stay_on():
-    network = Tiny()
-    result = transfer(network, {k: v.half() for k, v in Tiny().state_dict().items()})
-    assert len(result.copied) == 11 and not result.missing
-    assert {p.dtype for p in network.parameters()} == {torch.float32}
-    assert all(p.requires_grad for p in network.parameters())
-
-
 def test_a_yaml_of_another_kind_is_no_hindrance(trained):
     for yaml in ({}, "yolov8n.yaml", {"backbone": None}, {"backbone": [[1], None, "x"], "head": [{}]}):
         assert len(build("yolov8n.yaml").load(Checkpoint(trained.state_dict, yaml)).copied) == 355

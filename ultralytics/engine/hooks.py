@@ -34,9 +34,8 @@ class TrainerHooks(HasCallbacks):
     def setup_model(self) -> BaseModel:
         """The run's network: `get_model` of its YAML with the weights that the options ask for, or of a resumed run."""
         if self._resume:
-            self._resume.check_data(self.data)
             model = self.get_model(without_weights(self._resume.checkpoint.yaml), verbose=self.args.verbose)
-            self._resume.check_model(model)
+            self._resume.check(self.data, model)
             return model
         source = self.source.model
         weights = source if self.args.pretrained and self.source.has_weights else None

@@ -45,11 +45,7 @@ if TYPE_CHECKING:  # the loops are imported when they are asked for: `from ultra
 
 Predicted = list[Results] | Iterator[Results] | list[Tensor] | Iterator[Tensor]  # the latter with `embed`
 KEPT_OPTIONS = ("data", "imgsz", "single_cls")  # what a checkpoint tells later calls about its training
-NOT_IMPLEMENTED = {
-    "benchmark": "a comparison of formats",
-    "track": "tracking",
-    "tune": "tuning",
-}
+NOT_IMPLEMENTED = {"benchmark": "a comparison of formats", "track": "tracking", "tune": "tuning"}
 
 
 class YOLO(nn.Module):
@@ -462,12 +458,9 @@ class YOLO(nn.Module):
         options = options.resolve(method, {method: {"task": self.task} | self._task.method_defaults.get(method, {})})
         if options.model != self.overrides["model"] and not options.resume:
             raise ConfigError(f"model={options.model}: this network is {self.overrides['model']}; YOLO() opens another")
-        if method != "train" and options.batch == -1:
-            raise ConfigError(f"batch=-1 is for training: give model.{method}() a number")
-        if method != "train" and isinstance(options.batch, float):
-            raise ConfigError(
-                f"batch={options.batch} of the GPU's memory is for training: give model.{method}() a number"
-            )
+        if method != "train" and (options.batch == -1 or isinstance(options.batch, float)):
+            part = "" if options.batch == -1 else " of the GPU's memory"
+            raise ConfigError(f"batch={options.batch}{part} is for training: give model.{method}() a number")
         if method == "predict" and (unknown := [c for c in options.classes or () if c not in self.names]):
             self._warn_once(
                 f"classes={unknown}: the network has the classes 0 to {len(self.names) - 1}, and finds no other"

@@ -150,14 +150,11 @@ class ResumePoint:
     options: Options
     run_dir: Path
 
-    def check_data(self, data: DatasetInfo) -> None:
-        """Refuse data of another number of classes."""
+    def check(self, data: DatasetInfo, model: BaseModel) -> None:
+        """Refuse data of another number of classes, or for which another `model` is built, as for other keypoints."""
         nc = len(self.checkpoint.names or ())
         if data["nc"] != nc:
             raise ConfigError(f"{self.options.data} has {data['nc']} classes and the run {nc}: {RESUME_ADVICE}")
-
-    def check_model(self, model: BaseModel) -> None:
-        """Refuse data for which another network is built, as for another number of keypoints."""
         yaml = without_weights(self.checkpoint.yaml)
         if model.yaml != yaml:
             name = next(key for key in model.yaml if model.yaml[key] != yaml.get(key))
