@@ -16,11 +16,15 @@ one file: start the same command twice, and each takes runs that no other is tra
 from ultralytics.comparison.run import compare_variants
 from ultralytics.engine.cli import run
 
-# The first one is the baseline of the others. An entry is "net.yaml", "net.yaml+weights.pt", or a mapping:
-# {"label": "8 experts", "model": "mine.yaml", "pretrained": "weights.pt", "lr0": 0.002}; {"model": "yolov8n.yaml",
-# "imgsz": 960} is a control row: what larger images alone bring.
 COMPARISON = {
-    "models": ["yolov8n.yaml", "yolov8n-DynamicConv.yaml", "yolov8n-C2f-DynamicConv.yaml"],
+    "models": [  # the first one is the baseline of the others; a mapping may have any option of its own
+        "yolov8n.yaml",
+        "yolov8n-DynamicConv.yaml",
+        "yolov8n-C2f-DynamicConv.yaml",
+        # "yolov8n.yaml+weights.pt",
+        # {"label": "wiou", "model": "yolov8n.yaml", "iou_loss": "wiou3"},
+        # {"label": "larger images", "model": "yolov8n.yaml", "imgsz": 960},  # a control row: what they alone bring
+    ],
     "seeds": [0, 1, 2],
     "only": None,  # labels of the models to train; None: all
     "drop_after": None,  # 1: what stays below 90 % of the first variant with the first seed gets no more seeds
@@ -28,7 +32,7 @@ COMPARISON = {
     "results": "runs/compare/results.csv",  # one line per finished run; their epochs are in a folder beside it
 }
 SETTINGS = {  # options of every run, as in train.py
-    "data": "shapes.yaml",  # or a list of several
+    "data": "shapes.yaml",  # or several: ["shapes.yaml", "mine.yaml"]
     "imgsz": 640,
     "epochs": 100,
     "batch": 16,

@@ -4,18 +4,25 @@ import contextlib
 import csv
 import json
 import re
+import subprocess
+import sys
+import time
 import xml.etree.ElementTree as ET
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.comparison.conftest import RECORD
 from ultralytics.comparison import latency, report, training
 from ultralytics.comparison.details import Details
 from ultralytics.comparison.ledger import Ledger
+from ultralytics.comparison.run import compare_variants
 from ultralytics.utils.files import atomic_write
 
+ROOT = Path(__file__).parents[2]
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
@@ -159,3 +166,39 @@ def test_a_comparison_that_was_killed_ends_in_the_same_page(planned, network, da
     assert len(done) == 32 and pages[0] == pages[1]
     tables = Page(pages[0].decode()).tables
     assert [row[0] for row in tables[0]] == [row[0] for row in tables[1]] == ["variant", *(e["label"] for e in entries)]
+
+
+@pytest.mark.long
+def test_a_process_that_is_killed_ends_in_the_same_page(network, study, data, tmp_path, monkeypatch):
+    """compare.py itself, with SIGKILL in the midst of its fourth run of sixteen; all but times is compared."""
+    monkeypatch.setattr(latency, "ROUNDS", 1)
+    other = data.with_name("other.yaml")
+    other.write_bytes(data.read_bytes())
+    wide = tmp_path / "wide.yaml"
+    wide.write_text(network.read_text(encoding="utf-8").replace("[16, 3, 4]", "[24, 3, 4]"), encoding="utf-8")
+    models = [{"model": str(n), "iou_loss": loss} for n in (network, wide) for loss in ("ciou", "wiou3")]
+    settings = study | {"models": models, "seeds": [0, 1], "data": [str(data), str(other)]}
+    pages = {}
+    for name in ("whole", "killed"):
+        folder = tmp_path / name
+        own = settings | {"project": str(folder), "results": str(folder / "study.csv")}
+        if name == "killed":
+            words = [f"{key}={json.dumps(value)}" for key, value in own.items()]
+            process = subprocess.Popen([sys.executable, str(ROOT / "compare.py"), *words], cwd=ROOT)
+            while len(Ledger(folder / "study.csv").read()) < 3 or len(list(folder.glob("*/weights/last.pt"))) < 4:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.kill()
+            process.wait()
+            assert 3 <= len(Ledger(folder / "study.csv").read()) < 16
+        compare_variants(own)
+        text = (folder / "compare.html").read_text(encoding="utf-8")
+        tables = []
+        for header, *rows in Page(text).tables:
+            kept = [i for i, title in enumerate(header) if not re.match("ms an image|training|seconds|date", title)]
+            tables.append([[row[i] for i in kept] for row in (header, *rows)])
+        charts = [svg for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL) if "draw_cost" not in svg]
+        records = [replace(record, seconds=0.0, date="") for record in Ledger(folder / "study.csv").read()]
+        pages[name] = tables, charts, sorted(map(str, records))
+    assert len(pages["whole"][2]) == 16 and len(pages["whole"][1]) == 8
+    assert pages["killed"] == pages["whole"]

@@ -33,6 +33,27 @@ def test_every_dataset_has_runs_of_its_own(planned, data, network):
         planned(data=[str(data), str(data)])
 
 
+def test_folds_in_commands_of_their_own_are_not_taken_for_each_other(planned, study, data, tmp_path):
+    """Their keys are equal, as those of results of earlier versions must stay: one results file refuses the second."""
+    fold = data.with_name("fold.yaml")
+    fold.write_bytes(data.read_bytes())
+    [run], [other], ledger = planned(), planned(data=str(fold)), Ledger(tmp_path / "study.csv")
+    assert run.key == other.key and run.name == other.name
+    ledger.append(replace(RECORD, data="data", key=run.key))
+    ledger.check_data([run])
+    settings = study | {"models": [run.variant.model], "data": str(fold), "results": str(ledger.path)}
+    with pytest.raises(
+        ConfigError, match=r"study\.csv has runs on data, .* data=\[data\.yaml,fold\.yaml\], or another"
+    ):
+        compare_variants(settings)
+    ledger.check_data(planned(data=[str(data), str(fold)]))
+    folder = tmp_path / "runs" / run.name
+    folder.mkdir(parents=True)
+    (folder / "args.yaml").write_text(f"data: {data}\n", encoding="utf-8")
+    [failure] = training.train_missing([other], Ledger(tmp_path / "other.csv"), study)
+    assert failure.reason == f"{folder} is a run on data: give another project="
+
+
 def test_options_name_a_variant_that_has_no_label():
     models = ["a.yaml", {"model": "a.yaml", "imgsz": 960}, {"model": "a.yaml", "iou_loss": "wiou3", "lr0": 0.1}]
     assert [v.label for v in read_variants(models)] == ["a", "a imgsz=960", "a iou_loss=wiou3 lr0=0.1"]
@@ -47,8 +68,9 @@ def test_a_variant_is_hopeless_only_where_each_of_the_first_seeds_says_so(values
     assert not statistics.hopeless(values, values, [0])
 
 
-def test_a_dropped_variant_gets_no_more_seeds_and_no_verdict(planned, network, tmp_path, monkeypatch):
+def test_a_dropped_variant_gets_no_more_seeds_and_no_verdict(planned, network, tmp_path, monkeypatch, caplog):
     """On the dataset where it is hopeless, and whoever trains what is left."""
+    caplog.set_level("INFO")
     monkeypatch.setattr(latency, "ROUNDS", 1)
     scores = {"base": 0.5, "good": 0.46, "bad": 0.44}
     entries = [{"label": label, "model": str(network), "lr0": 0.01 + i / 100} for i, label in enumerate(scores)]
@@ -64,6 +86,7 @@ def test_a_dropped_variant_gets_no_more_seeds_and_no_verdict(planned, network, t
         assert training.train_missing(runs, ledger, {"project": str(tmp_path)}, dropped) == []
         assert [(r.name, r.seed) for r in ledger.read() if r.name == "bad"] == [("bad", 3)]
         assert len(ledger.read()) == 7
+        assert "bad on data, seed 1: not trained, its variant is dropped" in caplog.text
     text = report.write_report(runs, ledger, tmp_path, drop_after=1).read_text(encoding="utf-8")
     assert "| bad | 3 (1 2 dropped) | 0.4430 | 0.7500 | -0.0600 | dropped |" in text
     assert "| good | 3 1 2 |" in text and "Not there yet" not in text and statistics.drop_rule(1) in text

@@ -125,6 +125,17 @@ class Ledger:
                 records.setdefault((record.key, record.seed, record.sources), record)
         return Records(records.values())
 
+    def check_data(self, runs: Sequence["Run"]) -> None:
+        """Raise ConfigError where a key is that of another dataset: alone, folds of one size have the same key."""
+        known = {record.key: record.data for record in self.read()}
+        for run in runs:
+            if (other := known.get(run.key, run.data)) != run.data:
+                raise ConfigError(
+                    f"{self.path} has runs on {other}, which have the classes and the numbers of images of {run.data} "
+                    f"and cannot be told apart: give folds in one command, data=[{other}.yaml,{run.data}.yaml], or "
+                    "another results= and project="
+                )
+
     def has(self, run: "Run") -> bool:
         """Whether there is a record of this run."""
         return self.read().of(run) is not None

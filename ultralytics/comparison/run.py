@@ -44,6 +44,7 @@ def compare_variants(settings: Mapping[str, Any]) -> None:
     variants = read_variants(models)
     chosen = choose(variants, only) if train else []
     runs, ledger = plan_runs(variants, seeds, options), Ledger(results)
+    ledger.check_data(runs)
     wanted = [run for run in runs if run.variant in chosen]
     failures = train_missing(wanted, ledger, options, partial(dropped_variants, runs, drop_after))
     report = write_report(runs, ledger, Path(options["project"]), failures, drop_after, command_line(settings))

@@ -14,12 +14,12 @@ from filelock import FileLock, Timeout
 import ultralytics
 from ultralytics.comparison.details import measure_details
 from ultralytics.comparison.ledger import CODE, Ledger, Record, Records
-from ultralytics.comparison.variants import RANKED_BY, Place, Run
+from ultralytics.comparison.variants import RANKED_BY, Place, Run, dataset_name
 from ultralytics.engine.model import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import load_checkpoint
 from ultralytics.utils.errors import CheckpointError, YOLOError
-from ultralytics.utils.files import atomic_write, read_csv
+from ultralytics.utils.files import atomic_write, load_yaml, read_csv
 
 MEASURED_WITH = ("classes", "iou", "conf", "max_det", "agnostic_nms")  # options of a run that its validations follow
 
@@ -52,8 +52,11 @@ def train_missing(
         for run in pending:
             try:
                 records = ledger.read()
-                if records.of(run) is None and run.place not in dropped(records):
-                    claim_and_finish(run, ledger, settings)
+                if records.of(run) is None:
+                    if run.place in dropped(records):
+                        LOGGER.info(f"{run}: not trained, its variant is dropped")
+                    else:
+                        claim_and_finish(run, ledger, settings)
             except Timeout:  # noqa: PERF203 (a run takes minutes)
                 claimed_elsewhere.append(run)
                 if second_pass:
@@ -86,6 +89,9 @@ def finish(run: Run, folder: Path, ledger: Ledger, settings: Mapping[str, Any]) 
         LOGGER.info(f"{run}: a layer or the loss was edited since it was trained, so it is trained again")
     LOGGER.info(f"{run}: in {folder}")
     last, data, device = folder / "weights" / "last.pt", run.options.data, settings.get("device")
+    trained_on = load_yaml(folder / "args.yaml").get("data") if (folder / "args.yaml").exists() else None
+    if trained_on and dataset_name(Path(trained_on)) != run.data:  # folds of one size have the same key
+        raise YOLOError(f"{folder} is a run on {dataset_name(Path(trained_on))}: give another project=")
     state = status(last)  # "finished": killed between the last epoch and the line
     if state == "interrupted":
         LOGGER.info(f"resuming {last}")

@@ -153,9 +153,7 @@ def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, An
     runs, names, contents = [], [], []
     for file in files:
         data = load_data_yaml(file)
-        # The dataset is called as its YAML or, where that is data.yaml, as the folder.
-        path = data["yaml_file"]
-        name = path.parent.name if path.stem in ("data", "dataset") else path.stem
+        name = dataset_name(data["yaml_file"])
         if name in names:
             raise ConfigError(f"data: two are called {name}, which the report could not tell apart: rename one of them")
         # Part of the key: another machine's path does not matter, class names and numbers of images do.
@@ -169,6 +167,11 @@ def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, An
             key, code = _key(variant, options, content), sources(variant.model, options)
             runs += [Run(variant, seed, name, data["nc"], options, key, code) for seed in dict.fromkeys(seeds)]
     return sorted(runs, key=lambda run: list(seeds).index(run.seed))
+
+
+def dataset_name(path: Path) -> str:
+    """Name of a dataset: that of its YAML or, where it is called data.yaml, of the folder."""
+    return path.parent.name if path.stem in ("data", "dataset") else path.stem
 
 
 def _run_options(variant: Variant, settings: Mapping[str, Any]) -> Options:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.training import data, network, settings, train  # noqa: F401 (fixtures)
+from ultralytics import YOLO
 from ultralytics.utils.files import read_csv
 from ultralytics.utils.metrics import match_predictions
 from ultralytics.utils.paper.errors import KINDS, ImageErrors, error_kinds, write_errors
@@ -145,3 +146,18 @@ def test_a_validation_leaves_the_errors_at_its_best_confidence(train, data, tmp_
     assert int(rows[0]["hit"]) == np.concatenate(metrics.stats["tp"])[confident, 0].sum()
     assert sum(int(rows[0][kind]) for kind in KINDS) == confident.sum()
     assert cv2.imread(str(tmp_path / "val" / "exp" / "errors.png")).shape[0] > 640
+
+
+def test_where_nothing_is_hit_only_confident_detections_are_drawn(network, data, tmp_path):  # noqa: F811
+    """A network of random weights detects everywhere; without objects there is nothing to miss."""
+    options = {"device": "cpu", "imgsz": 64, "workers": 0, "verbose": False, "project": str(tmp_path)}
+    metrics = YOLO(network, nc=2).val(data=str(data), plots=True, name="random", **options)
+    (everything, *_) = read_csv(tmp_path / "random" / "errors.csv")
+    assert not metrics.box.f1.any() and everything["hit"] == "0" and int(everything["background"]) < 40
+    assert everything["objects"] == everything["missed"] == str(metrics.nt_per_class.sum())
+    assert cv2.imread(str(tmp_path / "random" / "errors.png")).shape[0] > 640
+    for label in (data.parent / "labels" / "val").iterdir():
+        label.write_text("")
+    YOLO(network, nc=2).val(data=str(data), plots=True, name="empty", **options)
+    (everything, *_) = read_csv(tmp_path / "empty" / "errors.csv")
+    assert everything["objects"] == everything["missed"] == "0" and (tmp_path / "empty" / "errors.png").exists()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ultralytics.models.yolo.detect.task import DetectTask
     from ultralytics.models.yolo.task import Outputs
 
+PLOT_CONF = 0.25  # detections below it are not drawn
+
 
 class DetectEvaluator:
     """Evaluator by the IoU of boxes; tasks that match a second time, by masks or keypoints, extend it."""
@@ -185,7 +187,8 @@ class DetectEvaluator:
         if plots:
             for normalize in (False, True):
                 self.metrics.confusion_matrix.plot(normalize, self.save_dir)
-            errors = [image.above(self.metrics.box.conf) for image in self.errors]
+            box = self.metrics.box  # where nothing is hit, every confidence is as good as another
+            errors = [image.above(box.conf if box.f1.any() else PLOT_CONF) for image in self.errors]
             write_errors(self.save_dir / "errors.csv", errors, self.names)
             draw_errors(self.save_dir / "errors.png", errors, self.names, read_image)
         if self.final and self.options.save_json:

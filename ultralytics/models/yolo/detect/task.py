@@ -13,7 +13,7 @@ from ultralytics.data.dataset import Batch, LabelFormat, YOLODataset
 from ultralytics.data.labels.rows import parse_box_rows
 from ultralytics.data.loaders import Frame
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
+from ultralytics.models.yolo.detect.evaluator import PLOT_CONF, DetectEvaluator
 from ultralytics.models.yolo.task import USUAL_LOSSES, Outputs, Task
 from ultralytics.nn.augmented import predict_augmented
 from ultralytics.nn.tasks import DetectionModel
@@ -25,8 +25,6 @@ from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import scale_boxes, xyxy2xywhn
 from ultralytics.utils.plotting import plot_images
-
-PLOT_CONF = 0.25  # detections below it are not drawn
 
 
 class DetectTask(Task):

@@ -14,8 +14,8 @@ from ultralytics.data.dataset import Batch, LabelFormat
 from ultralytics.data.labels.rows import parse_polygon_rows
 from ultralytics.data.loaders import Frame
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.detect.evaluator import DetectEvaluator
-from ultralytics.models.yolo.detect.task import PLOT_CONF, DetectTask
+from ultralytics.models.yolo.detect.evaluator import PLOT_CONF, DetectEvaluator
+from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.models.yolo.segment.data import mask_targets, masks_of
 from ultralytics.models.yolo.task import Outputs
 from ultralytics.nn.tasks import SegmentationModel
