@@ -99,9 +99,10 @@ class DetectEvaluator:
             if self.final:
                 true_boxes, pred_boxes = (self.on_original(b.double(), batch, i) for b in (boxes[own], rows))
                 overlap = self.iou(true_boxes, pred_boxes)
-                sized = {"B": (overlap, true, self.areas(pred_boxes), self.areas(true_boxes))}
-                for letter, (ious_, cls_, *areas) in (sized | self.extra_sizes(pred, batch, i, ious)).items():
-                    self.sizes[letter].add(ious_, conf, predicted, cls_, *areas)
+                areas = {"pred_area": self.areas(pred_boxes), "true_area": self.areas(true_boxes)}
+                sized = {"B": {"iou": overlap, "true_cls": true, **areas}} | self.extra_sizes(pred, batch, i, ious)
+                for letter, measured in sized.items():
+                    self.sizes[letter].add(conf=conf, pred_cls=predicted, **measured)
                 if self.keeps_errors:
                     drawn = pred_boxes[:, self.geometry].float().numpy(), conf, predicted.astype(int)
                     objects = true_boxes.float().numpy(), true.astype(int)
@@ -133,8 +134,10 @@ class DetectEvaluator:
         """Overlaps (m, n) of the i-th image's objects and predictions beside boxes, by their key in the statistics."""
         return {}
 
-    def extra_sizes(self, pred: Tensor, batch: Batch, i: int, ious: Mapping[str, np.ndarray]) -> dict[str, tuple]:
-        """Of the sets beside boxes, by letter: overlaps (m, n), classes of the objects (m,), areas (n,) and (m,).
+    def extra_sizes(
+        self, pred: Tensor, batch: Batch, i: int, ious: Mapping[str, np.ndarray]
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """What `APBySize.add` asks for beside the detections' scores and classes, of the sets beside boxes, by letter.
 
         `ious` are those that the detections are matched by, in pixels of the network's input.
         """

@@ -49,14 +49,21 @@ class PoseEvaluator(DetectEvaluator):
         points = pred[:, 6:].reshape(-1, *self.kpt_shape).cpu()
         return {POSE.tp: kpt_iou(truth, points, area, self.sigmas).numpy()}
 
-    def extra_sizes(self, pred: Tensor, batch: Batch, i: int, ious: Mapping[str, np.ndarray]) -> dict[str, tuple]:
+    def extra_sizes(
+        self, pred: Tensor, batch: Batch, i: int, ious: Mapping[str, np.ndarray]
+    ) -> dict[str, dict[str, np.ndarray]]:
         """OKS; a detection has the area that its keypoints span, an object without a visible one counts nowhere."""
         own = batch["batch_idx"] == i
         found = self.to_original(pred, batch, i).keypoints.data[..., :2].double()  # (n, K, 2)
-        areas = self.areas(self.on_original(self.boxes(batch)[own].double(), batch, i)) * BOX_AREA_FRACTION
+        boxes = self.on_original(self.boxes(batch)[own].double(), batch, i)
         known = (batch["keypoints"][own][..., 2] != 0).any(1).numpy()
-        spans = (found.amax(1) - found.amin(1)).prod(1).numpy()
-        return {POSE.letter: (ious[POSE.tp], batch["cls"].flatten()[own].numpy(), spans, np.where(known, areas, -1))}
+        measured = {
+            "iou": ious[POSE.tp],
+            "true_cls": batch["cls"].flatten()[own].numpy(),
+            "pred_area": (found.amax(1) - found.amin(1)).prod(1).numpy(),
+            "true_area": np.where(known, self.areas(boxes) * BOX_AREA_FRACTION, -1),
+        }
+        return {POSE.letter: measured}
 
     def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
         """Boxes and keypoints on the original image."""

@@ -69,15 +69,18 @@ class SegmentEvaluator(DetectEvaluator):
 
     def extra_sizes(
         self, pred: MaskDetections, batch: Batch, i: int, ious: Mapping[str, np.ndarray]
-    ) -> dict[str, tuple]:
+    ) -> dict[str, dict[str, np.ndarray]]:
         """Masks on the original image, where small ones have all their pixels, against the polygons of the labels."""
         shape, input_shape = batch["ori_shape"][i], tuple(batch["img"].shape[-2:])
         boxes = self.on_original(pred.rows[:, :4].cpu().double(), batch, i).numpy()
         masks = parts_on_original(pred.masks(input_shape).cpu().numpy(), boxes, shape, batch["ratio_pad"][i])
         _, _, cls, _, annotations = self.truth(self.numbers[batch["im_file"][i]])
         true = [fill_polygon(np.reshape(a["segmentation"][0], (-1, 2)), shape) for a in annotations]
-        areas = (np.array([mask.pixels.sum() for mask in masks]), np.array([a["area"] for a in annotations]))
-        return {MASK.letter: (part_iou(true, masks), cls, *areas)}
+        areas = {
+            "pred_area": np.array([mask.pixels.sum() for mask in masks]),
+            "true_area": np.array([a["area"] for a in annotations]),
+        }
+        return {MASK.letter: {"iou": part_iou(true, masks), "true_cls": cls, **areas}}
 
     @cached_property
     def numbers(self) -> dict[str, int]:
