@@ -177,7 +177,7 @@ def test_a_process_that_is_killed_ends_in_the_same_page(network, study, data, tm
     wide = tmp_path / "wide.yaml"
     wide.write_text(network.read_text(encoding="utf-8").replace("[16, 3, 4]", "[24, 3, 4]"), encoding="utf-8")
     models = [{"model": str(n), "iou_loss": loss} for n in (network, wide) for loss in ("ciou", "wiou3")]
-    settings = study | {"models": models, "seeds": [0, 1], "data": [str(data), str(other)]}
+    settings = study | {"models": models, "seeds": [0, 1], "data": [str(data), str(other)], "lr0": 0.01}
     pages = {}
     for name in ("whole", "killed"):
         folder = tmp_path / name
