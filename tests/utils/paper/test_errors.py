@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.training import data, network, settings, train  # noqa: F401 (fixtures)
+from tests.training import data, network  # noqa: F401 (fixtures)
 from ultralytics import YOLO
 from ultralytics.utils.files import read_csv
 from ultralytics.utils.metrics import match_predictions
@@ -134,18 +134,6 @@ def test_every_kind_has_its_color_in_the_picture(tmp_path):
         assert min(counts.values()) > 100, counts
     draw_errors(tmp_path / "nothing.png", [], {}, None)
     assert not (tmp_path / "nothing.png").exists()
-
-
-def test_a_validation_leaves_the_errors_at_its_best_confidence(train, data, tmp_path):  # noqa: F811
-    model = train(epochs=3)
-    metrics = model.val(data=str(data), device="cpu", plots=True, name="exp", project=str(tmp_path / "val"))
-    rows = read_csv(tmp_path / "val" / "exp" / "errors.csv")
-    assert [row["name"] for row in rows] == ["all", "red", "blue"]
-    assert int(rows[0]["objects"]) == metrics.nt_per_class.sum()
-    confident = np.concatenate(metrics.stats["conf"]) >= metrics.box.conf
-    assert int(rows[0]["hit"]) == np.concatenate(metrics.stats["tp"])[confident, 0].sum()
-    assert sum(int(rows[0][kind]) for kind in KINDS) == confident.sum()
-    assert cv2.imread(str(tmp_path / "val" / "exp" / "errors.png")).shape[0] > 640
 
 
 def test_where_nothing_is_hit_only_confident_detections_are_drawn(network, data, tmp_path):  # noqa: F811

@@ -15,6 +15,7 @@ from ultralytics.utils.coco import coco_ground_truth, to_coco_predictions
 from ultralytics.utils.files import read_csv
 from ultralytics.utils.metrics import box_iou
 from ultralytics.utils.ops import xywhn2xyxy
+from ultralytics.utils.paper.errors import KINDS
 from ultralytics.utils.paper.sizes import SIZES, APBySize, coco_ap
 
 NAMES = {0: "RBC", 1: "WBC", 2: "Platelets"}
@@ -86,6 +87,12 @@ def test_a_trained_network_on_real_images(golden, dataset, tmp_path):
     assert [row["Class"] for row in table] == ["all", *NAMES.values()]
     assert float(table[0]["AP-small"]) == pytest.approx(found["metrics/mAP50-95-small(B)"])
     assert float(table[0]["Box-F1"]) == pytest.approx(found["metrics/F1(B)"], abs=1e-5)
+    errors, *_ = read_csv(metrics.save_dir / "errors.csv")
+    confident = np.concatenate(metrics.stats["conf"]) >= metrics.box.conf
+    hits = np.concatenate(metrics.stats["tp"])[confident, 0].sum()
+    assert int(errors["objects"]) == metrics.nt_per_class.sum() > int(errors["hit"]) == hits > 100
+    assert sum(int(errors[kind]) for kind in KINDS) == confident.sum() > hits
+    assert cv2.imread(str(metrics.save_dir / "errors.png")).shape[0] > 640
     note = (metrics.save_dir / "paper.md").read_text(encoding="utf-8")
     assert re.search(r"Network: detect\.pt 6\.21 MB; 3,01\d,\d{3} parameters, 0\.99 GFLOPs of an image at 224", note)
     assert re.search(r"Speed .* images per second \(cpu, 1 threads, float32, batches of 8; means over 73 images", note)
