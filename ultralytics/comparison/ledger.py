@@ -125,7 +125,7 @@ class Ledger:
                 records.setdefault((record.key, record.seed, record.sources), record)
         return Records(records.values())
 
-    def check_data(self, runs: Sequence["Run"]) -> None:
+    def check_data(self, runs: Iterable["Run"]) -> None:
         """Raise ConfigError where a key is that of another dataset: alone, folds of one size have the same key."""
         known = {record.key: record.data for record in self.read()}
         for run in runs:
