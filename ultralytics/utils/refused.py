@@ -215,7 +215,7 @@ _NEVER_CALLED = {
         "_model_train": "use a callback of on_train_epoch_start, when the network is in train mode already",
         "_setup_scheduler": "set `trainer.schedule` in a callback of on_train_start (Schedule in engine/optim.py)",
         "_close_dataloader_mosaic": "close_mosaic= decides when mosaics end",
-        "_build_train_pipeline": "replace `build_loaders`, or `get_dataloader`",
+        "_build_train_pipeline": "replace `get_dataloader`",
         "_handle_nan_recovery": "replace `roll_back`",
         "_get_memory _clear_memory _setup_ddp _get_warmup_iterations": _UNUSED,
     },
