@@ -1,6 +1,6 @@
 """Detections of a validation: matched with the labels, measured, and where asked for drawn and written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -36,6 +36,8 @@ class DetectEvaluator:
 
     coco_kinds: ClassVar[tuple[str, ...]] = ("bbox",)  # COCO's evaluations of predictions.json
     geometry: ClassVar[Sequence[int]] = (0, 1, 2, 3)  # columns of a detection that are its box
+    overlap: ClassVar[Callable[[Tensor, Tensor], Tensor]] = staticmethod(box_iou)  # of boxes (m, …) and (n, …): (m, n)
+    scale: ClassVar[Callable[..., Tensor]] = staticmethod(scale_boxes)  # boxes from the network's input to the image
     sigmas: tuple[float, ...] = ()  # of keypoints: standard deviations of people who place them
     sized: ClassVar[Mapping[str, Sequence[str]]] = {"B": tuple(SIZES)}  # sizes that AP is measured of, by set
     areas_of = "the area of its box"  # what decides the size of an object, in words
@@ -117,13 +119,12 @@ class DetectEvaluator:
         return xywh2xyxy(batch["bboxes"]) * torch.tensor((width, height, width, height))
 
     def iou(self, boxes: Tensor, rows: Tensor) -> np.ndarray:
-        """IoU of objects and detections, (m, n)."""
-        return box_iou(boxes, rows[:, :4]).numpy()
+        """Overlap of objects and detections, (m, n)."""
+        return self.overlap(boxes, rows[:, self.geometry]).numpy()
 
-    @staticmethod
-    def on_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
-        """Boxes (n, 4 or more) of the i-th image of a batch in pixels of its original, clipped to it."""
-        return scale_boxes(batch["img"].shape[-2:], boxes, batch["ori_shape"][i], batch["ratio_pad"][i])
+    def on_original(self, boxes: Tensor, batch: Batch, i: int) -> Tensor:
+        """Boxes (n, 4 or more) of the i-th image of a batch in pixels of its original; upright ones clipped to it."""
+        return self.scale(batch["img"].shape[-2:], boxes, batch["ori_shape"][i], batch["ratio_pad"][i])
 
     @staticmethod
     def areas(boxes: Tensor) -> np.ndarray:

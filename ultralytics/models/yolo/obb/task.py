@@ -35,21 +35,14 @@ class OBBEvaluator(DetectEvaluator):
     """Evaluator by probiou, in pixels of the network's input."""
 
     geometry = XYWHR
+    overlap = staticmethod(batch_probiou)
+    scale = staticmethod(partial(scale_boxes, xywh=True))  # out of the image they may reach
     areas_of = "the area of its rotated box; probiou in place of IoU"
 
     def boxes(self, batch: Batch) -> Tensor:
         """Boxes of the objects (N, 5) xywhr in pixels of the network's input."""
         height, width = batch["img"].shape[-2:]
         return batch["bboxes"] * torch.tensor((width, height, width, height, 1))
-
-    def iou(self, boxes: Tensor, rows: Tensor) -> np.ndarray:
-        """Probiou of objects and detections, (m, n)."""
-        return batch_probiou(boxes, rows[:, XYWHR]).numpy()
-
-    @staticmethod
-    def on_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
-        """Boxes (n, 5 or more) of the i-th image of a batch in pixels of its original, out of which they may reach."""
-        return scale_boxes(batch["img"].shape[-2:], boxes, batch["ori_shape"][i], batch["ratio_pad"][i], xywh=True)
 
     @staticmethod
     def areas(boxes: Tensor) -> np.ndarray:
