@@ -39,9 +39,9 @@ from ultralytics.utils.charts.style import hex_color, new_figure, save_figure, s
 from ultralytics.utils.nms import non_max_suppression
 
 IMAGES = (1000, 5000, 20000)
-DETECTIONS = (2000, 10000, 50000)
+DETECTIONS = (1000, 5000, 15000)
 CANDIDATES = (1000, 5000, 25000)
-RUNS = (30, 150, 600)
+RUNS = (25, 100, 400)
 OBJECTS = 10  # of an image
 NAMES = {0: "a", 1: "b", 2: "c"}
 LIMIT = 1.15  # exponent; a little above 1 for sorting and for noise
@@ -63,7 +63,7 @@ class Curve:
         return math.log(b / a) / math.log(m / n)
 
 
-def seconds(work: Callable[[], object], repeat: int = 3) -> float:
+def seconds(work: Callable[[], object], repeat: int = 9) -> float:
     """Least processor time of some repetitions."""
 
     def once() -> float:
@@ -116,7 +116,7 @@ def datasets(count: int, curves: dict[str, Curve]) -> None:
         build = partial(YOLODataset, labels, options, augment=True, batch=16, data=data)
         dataset, position = build(), iter(range(count))
         curves["start"].costs[count] = seconds(lambda: build().order(0))
-        curves["samples"].costs[count] = seconds(lambda: [dataset[0, next(position)] for _ in range(200)])
+        curves["samples"].costs[count] = seconds(lambda: [dataset[0, next(position)] for _ in range(200)], 4)
         curves["pickle"].costs[count] = len(ForkingPickler.dumps(dataset)) / 1024
         context = get_context("fork")
         answers = context.SimpleQueue()

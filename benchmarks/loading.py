@@ -22,7 +22,7 @@ from time import process_time
 from stages import loading
 
 SETS = (("coco_mini", 640), ("bccd", 320))
-ROUNDS = 7
+ROUNDS = 5
 
 
 def parts() -> dict[str, list[tuple[object, str]]]:

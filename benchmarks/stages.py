@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 
@@ -39,7 +40,14 @@ def loading(data: Path, dataset: str, imgsz: int, cached: bool) -> Work:
     args = get_cfg(overrides={"task": "detect", "imgsz": imgsz, "cache": cached and "ram", "epochs": 100})
     samples = build_yolo_dataset(args, info["train"], 16, info, mode="train")
     loader = build_dataloader(samples, batch=16, workers=0, shuffle=True, pin_memory=False)
-    return lambda: sum(len(batch["img"]) for batch in loader)
+    epochs = count()
+
+    def run() -> int:
+        if hasattr(loader, "set_epoch"):  # ours; the public package's loader shuffles anew by itself
+            loader.set_epoch(next(epochs))
+        return sum(len(batch["img"]) for batch in loader)
+
+    return run
 
 
 def step(data: Path, model: str) -> Work:

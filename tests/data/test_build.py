@@ -112,7 +112,7 @@ def test_random_states_and_threads_of_the_process_stay_as_they_are(numbered, bui
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_data_set_that_is_gone_is_one_sentence_from_workers_too(numbered, build, workers: int) -> None:
     data = numbered(12)
-    loader = build_loader(build(data, mosaic=1.0), workers)
+    loader = build_loader(build(data, mosaic=1.0, batch=1), workers)
     epochs(loader, (0,))
     shutil.rmtree(data["train"][0])
     with pytest.raises(DatasetError, match=r"^[^\n]*0\d\d\d\.png cannot be read any more[^\n]*$"):

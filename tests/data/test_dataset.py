@@ -114,6 +114,15 @@ def test_one_decode_per_mosaic(numbered, build, decoded: list[str]) -> None:
     assert len(decoded) == 120
 
 
+def test_a_dataset_that_fits_into_the_ring_is_decoded_once(numbered, build, decoded: list[str]) -> None:
+    data = numbered(12)
+    dataset, decoded_anew = build(data, **EVERYTHING, batch=4), build(data, **EVERYTHING, batch=4)
+    for epoch in range(3):
+        decoded_anew.buffer = None
+        assert all(same(dataset[epoch, p], decoded_anew[epoch, p]) for p in range(12))
+    assert len(decoded) == 12 + 3 * 12
+
+
 def test_close_mosaic_is_read_from_the_epoch(numbered, build, decoded: list[str]) -> None:
     dataset = build(numbered(8), mosaic=1.0, epochs=10, close_mosaic=4)
     values = {epoch: [len(np.unique(dataset[epoch, p].img)) for p in range(8)] for epoch in (9, 5, 6, 0)}

@@ -224,15 +224,20 @@ class YOLODataset(Dataset):
         return height, width
 
     def _sample_at(self, epoch: int, position: int, keep: bool) -> Sample:
-        """The sample at a position, its image decoded once while it may be drawn again (`keep`)."""
+        """The sample at a position, its image decoded once while it may be drawn again (`keep`).
+
+        A dataset that fits into the ring as a whole is decoded once for all epochs.
+        """
+        index = int(self.order(epoch)[position])
         if not keep or self.images.in_memory:
-            return self._with_labels(*self._read_image(int(self.order(epoch)[position])))
+            return self._with_labels(*self._read_image(index))
         if self.buffer is None:
             self.buffer = DecodeBuffer(self.reuse_window, self.images.imgsz, self.images.channels)
-        decoded = self.buffer.get(epoch, position)
+        key = (0, index) if len(self) <= self.reuse_window else (epoch, position)
+        decoded = self.buffer.get(*key)
         if decoded is None:
-            img, index = self._read_image(int(self.order(epoch)[position]))
-            decoded = self.buffer.put(epoch, position, img, index), index
+            img, index = self._read_image(index)
+            decoded = self.buffer.put(*key, img, index), index
         return self._with_labels(*decoded)
 
     def _read_image(self, index: int) -> tuple[np.ndarray, int]:

@@ -183,17 +183,21 @@ def match_greedily(iou: np.ndarray, thresholds: np.ndarray, preferred: np.ndarra
     detection after the other takes the object of highest IoU that is still free and reaches the threshold; others than
     the `preferred` (M,) only where none of these does.
     """
-    objects, detections = iou.shape
-    columns = np.arange(len(thresholds))
-    free = np.ones((objects, len(thresholds)), dtype=bool)
-    taken = np.full((detections, len(thresholds)), -1)
-    for detection in np.flatnonzero((iou >= thresholds.min()).any(0)):
-        overlap = iou[:, detection, None]  # (M, 1)
-        rank = overlap if preferred is None else overlap + 2 * preferred[:, None]
-        best = np.where(free & (overlap >= thresholds), rank, -1.0).argmax(0)  # (T,)
-        hit = free[best, columns] & (overlap[best, 0] >= thresholds)
-        taken[detection, hit] = best[hit]
-        free[best[hit], columns[hit]] = False
+    detection, target = np.nonzero(thresholds.min() <= iou.T)
+    overlap = iou[target, detection]
+    rank = overlap if preferred is None else overlap + 2 * preferred[target]
+    order = np.lexsort((target, -rank, detection))  # detections in their order, the best object of each first
+    detection, target, overlap = detection[order], target[order], overlap[order]
+    # Sets of thresholds as bits of a number: those a pair reaches, those an object or a detection is free at.
+    bits = 1 << np.arange(len(thresholds))
+    pairs = zip(detection.tolist(), target.tolist(), ((overlap[:, None] >= thresholds) @ bits).tolist(), strict=True)
+    free, waiting, won = [int(bits.sum())] * iou.shape[0], [int(bits.sum())] * iou.shape[1], []
+    for d, m, reached in pairs:
+        won.append(hits := reached & free[m] & waiting[d])
+        free[m], waiting[d] = free[m] ^ hits, waiting[d] ^ hits
+    taken = np.full((len(waiting), len(thresholds)), -1)
+    pair, at = np.nonzero(np.array(won, np.int64)[:, None] & bits)
+    taken[detection[pair], at] = target[pair]
     return taken
 
 
