@@ -40,7 +40,7 @@ class DetectEvaluator:
     scale: ClassVar[Callable[..., Tensor]] = staticmethod(scale_boxes)  # boxes from the network's input to the image
     sigmas: tuple[float, ...] = ()  # of keypoints: standard deviations of people who place them
     sized: ClassVar[Mapping[str, Sequence[str]]] = {"B": tuple(SIZES)}  # sizes that AP is measured of, by set
-    areas_of = "the area of its box"  # what decides the size of an object, in words
+    areas_of = "the area of their boxes"  # what decides the size of an object, in words
 
     def __init__(self, task: "DetectTask", dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> None:
         """`nc`: classes of the network; `final`: not one of the validations between epochs, which leave no files."""

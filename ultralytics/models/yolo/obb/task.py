@@ -37,7 +37,7 @@ class OBBEvaluator(DetectEvaluator):
     geometry = XYWHR
     overlap = staticmethod(batch_probiou)
     scale = staticmethod(partial(scale_boxes, xywh=True))  # out of the image they may reach
-    areas_of = "the area of its rotated box; probiou in place of IoU"
+    areas_of = "the area of their rotated boxes; probiou in place of IoU"
 
     def boxes(self, batch: Batch) -> Tensor:
         """Boxes of the objects (N, 5) xywhr in pixels of the network's input."""

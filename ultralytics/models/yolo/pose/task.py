@@ -33,7 +33,7 @@ class PoseEvaluator(DetectEvaluator):
 
     coco_kinds = ("bbox", "keypoints")
     sized: ClassVar = DetectEvaluator.sized | {POSE.letter: ("medium", "large")}  # COCO has no small people
-    areas_of = f"the area of its box, of keypoints by {BOX_AREA_FRACTION} of it; OKS in place of IoU"
+    areas_of = f"the area of their boxes, for keypoints {BOX_AREA_FRACTION} of it; OKS in place of IoU"
 
     def __init__(self, task: "PoseTask", dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> None:
         super().__init__(task, dataset, save_dir, nc, final)

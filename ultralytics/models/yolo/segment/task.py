@@ -56,7 +56,7 @@ class SegmentEvaluator(DetectEvaluator):
 
     coco_kinds = ("bbox", "segm")
     sized: ClassVar = DetectEvaluator.sized | {MASK.letter: tuple(SIZES)}
-    areas_of = "the area of its box, of masks by that of its polygon; IoU of masks in pixels of the original image"
+    areas_of = "the area of their boxes, for masks of their polygons; IoU of masks in pixels of the original image"
 
     def extra_ious(self, pred: MaskDetections, batch: Batch, i: int) -> dict[str, np.ndarray]:
         """IoU of masks (m, n), at the size of the prototypes, or, where masks are written, of the network's input."""
