@@ -21,6 +21,14 @@ from ultralytics.utils.ap import RECALL_POINTS
 from ultralytics.utils.errors import ConfigError
 
 
+def test_gray_images_are_other_data(planned, data):
+    [color] = planned()
+    data.write_text(data.read_text(encoding="utf-8") + "channels: 1\n", encoding="utf-8")
+    [gray] = planned()
+    data.write_text(data.read_text(encoding="utf-8").replace("channels: 1", "channels: 3"), encoding="utf-8")
+    assert gray.key != color.key == planned()[0].key
+
+
 def test_every_dataset_has_runs_of_its_own(planned, data, network):
     """Also two of the same names and numbers of images, as folds are, which a key of one alone does not tell apart."""
     fold = data.with_name("fold.yaml")

@@ -156,8 +156,10 @@ def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, An
         name = dataset_name(data["yaml_file"])
         if name in names:
             raise ConfigError(f"data: two are called {name}, which the report could not tell apart: rename one of them")
-        # Part of the key: another machine's path does not matter, class names and numbers of images do.
+        # Part of the key: another machine's path does not matter, class names, numbers of images and gray ones do.
         content = [list(data["names"].values()), *(len(list_images(data[split])) for split in ("train", "val"))]
+        if (channels := data.get("channels", 3)) != 3:
+            content.append(f"channels: {channels}")
         if content in contents:  # two splits of the same images, such as folds
             content.append(name)
         names.append(name)
