@@ -222,6 +222,7 @@ def test_a_bias_of_attention_leaves_out_tokens():
 # deviation and last number of what is decoded, and of the class logits of both sets of branches in eval and train mode.
 V10 = {
     "decoded": (45.6602, 75.90852, 0.30567),
+    "end2end": (19.80623, 74.09605, 2.0),
     "eval": ((-0.15292, 0.69485, -0.82045), (-0.14506, 0.56815, -0.51553)),
     "train": ((-0.14806, 0.67432, -0.84534), (-0.15266, 0.59772, -0.50431)),
 }
@@ -247,6 +248,10 @@ def test_the_head_of_yolov10():
     decoded, raw = head.eval()(maps)
     assert decoded.shape == (1, 8, 84) and list(V10["decoded"]) == summary(decoded)
     assert [list(x) for x in V10["eval"]] == [summary(raw[name]["scores"]) for name in ("one2many", "one2one")]
+    head.end2end = True
+    chosen, _ = head(maps)
+    assert chosen.shape == (1, 84, 6) and list(V10["end2end"]) == summary(chosen)
+    head.end2end = False
     head.export = True
     assert torch.equal(head(maps), decoded)
     raw = head.train()(maps)

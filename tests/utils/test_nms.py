@@ -214,10 +214,18 @@ def test_outputs_of_a_head_in_eval_mode_and_arguments_that_change_nothing():
     assert all(map(torch.equal, usual, accepted))
 
 
-@pytest.mark.parametrize("refused", [{"end2end": True}, {"return_idxs": True}, {"labels": [[0, 1, 1, 2, 2]]}], ids=str)
+@pytest.mark.parametrize("refused", [{"return_idxs": True}, {"labels": [[0, 1, 1, 2, 2]]}], ids=str)
 def test_refused_arguments_say_what_to_do(refused):
     with pytest.raises(ConfigError, match=rf"non_max_suppression\({next(iter(refused))}="):
         non_max_suppression(predictions(), **refused)
+
+
+def test_boxes_that_a_head_has_chosen_itself():
+    rows = torch.tensor([[0.0, 0, 9, 9, 0.9, 1], [0, 0, 9, 9, 0.8, 1], [0, 0, 9, 9, 0.7, 0], [0, 0, 9, 9, 0.2, 1]])
+    chosen = {"conf_thres": 0.5, "iou_thres": 0.1, "end2end": True}
+    assert torch.equal(non_max_suppression(rows[None], **chosen)[0], rows[:3])  # however much they overlap
+    assert torch.equal(non_max_suppression(rows[None], **chosen, classes=[0])[0], rows[2:3])
+    assert torch.equal(non_max_suppression(rows[None], **chosen, max_det=1)[0], rows[:1])
 
 
 def test_numbers_of_anchor_points_travel_as_an_extra_row():

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import scale_img
 
 PASSES = ((1.0, False), (0.83, True), (0.67, False))  # (factor of the image's size, mirrored left to right)
@@ -14,6 +15,8 @@ def predict_augmented(model: nn.Module, images: Tensor) -> Tensor:
     Objects look smaller from pass to pass: the first leaves out the coarsest level of the head, which the smaller ones
     cover, the last the finest.
     """
+    if getattr(model, "yaml", {}).get("end2end"):
+        raise ConfigError("augment=True: passes are joined by NMS, which a head with `end2end: True` does without")
     parts = []
     for ratio, mirrored in PASSES:
         scaled = scale_img(images.flip(3) if mirrored else images, ratio, gs=model.max_stride)

@@ -188,7 +188,10 @@ class ExportedNetwork(nn.Module):
             raise CheckpointError(f"{self.path} cannot compute: {reason}; export the network again") from exc
         more = {"segment": [o.shape[1] for o in outputs[1:]], "pose": [math.prod(self.kpt_shape)], "obb": [1]}
         channels = self.nc + (self.task != "classify") * 4 + sum(more.get(self.task, []))
-        if [tuple(o.shape[:2]) for o in outputs[:1]] != [(len(images), channels)]:
+        shapes = [tuple(o.shape[:2]) for o in outputs[:1]]
+        if self.metadata.get("end2end"):  # (B, n, 6): boxes that the head has chosen
+            channels, shapes = 6, [(len(o), o.shape[-1]) for o in outputs[:1]]
+        if shapes != [(len(images), channels)]:
             raise CheckpointError(
                 f"{self.path} gives outputs of {[list(o.shape) for o in outputs]}, and its metadata tell of {channels} "
                 f"channels, for {self.task} of {self.nc} classes; export the network again"

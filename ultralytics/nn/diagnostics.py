@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 from ultralytics.utils.errors import ModelError
 
 from .addons import unknown_name
-from .model_yaml import source
+from .model_yaml import rows, source
 from .probe import PROBE_SIZE, DeviceMixError, probe, shape_of, shape_text
 from .rows import OUT, WORDS, parameters, positional
 
@@ -54,15 +54,17 @@ def failing_line(exc: BaseException) -> str:
 
 
 def check_keys(d: Mapping[str, Any]) -> None:
-    """Refuse keys of newer public YAMLs that no head here knows, and numbers that no network has."""
+    """Refuse keys of newer public YAMLs that the head does not know, and numbers that no network has."""
     for key, value in d.items():
         check_sizes(value, f"{source(d)}: `{key}:`")
     if type(d.get("channels", 3)) is not int or d.get("channels", 3) < 1:
         raise ModelError(
             f"{source(d)}: `channels: {d['channels']}` is not the number of an image's channels, such as 3"
         )
-    if d.get("end2end"):
-        raise ModelError(f"{source(d)}: `end2end: {d['end2end']}` needs a head without NMS, which is not supported")
+    if d.get("end2end") and "v10Detect" not in str(rows(d)[-1:]):
+        raise ModelError(
+            f"{source(d)}: `end2end: {d['end2end']}` is for a head that needs no NMS: v10Detect in the last row"
+        )
     if d.get("reg_max", 16) != 16:
         raise ModelError(
             f"{source(d)}: `reg_max: {d['reg_max']}` is not supported, heads have 16 bins: subclass Detect with "

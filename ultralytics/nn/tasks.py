@@ -415,6 +415,8 @@ class DetectionModel(BaseModel):
                 f"row, {type(head).__name__}, is for {head.task}"
             )
         self.set_stride()
+        if self.yaml.get("end2end"):
+            head.end2end = True
         if hasattr(head, "bias_init"):
             head.bias_init()
         if verbose:

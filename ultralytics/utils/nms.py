@@ -33,8 +33,8 @@ def non_max_suppression(
     max_nms: int = 30000,
     max_wh: int = 7680,
     rotated: bool = False,
-    end2end: bool = False,  # this and those below: only these values
-    return_idxs: bool = False,
+    end2end: bool = False,
+    return_idxs: bool = False,  # this and `labels`: only these values
     *,
     labels: Sequence = (),
 ) -> list[Tensor]:
@@ -46,6 +46,9 @@ def non_max_suppression(
     detection, not only its best one. `nc` 0 means that there are no extra rows but theta. At most `max_nms` candidates
     enter and `max_det` leave. Classes are kept apart by an offset of `max_wh` pixels, so no image may be larger.
 
+    `end2end`: `prediction` (B, n, 6) are xyxy, confidence, class, most confident first, which a head has chosen itself:
+    they are only cut by `conf_thres`, `classes` and `max_det`.
+
     `rotated`: the last row is theta, overlap is probiou, and a box goes if that with any more confident one of its
     class is above `iou_thres`, one that goes itself included: Fast NMS (arXiv 1904.02689).
 
@@ -53,7 +56,6 @@ def non_max_suppression(
     confidence, class, theta. Raises ConfigError for arguments of the public package that have no meaning here.
     """
     for name, given, instead in (
-        ("end2end", end2end, "heads that need no NMS are not supported; call it without"),
         ("return_idxs", return_idxs, "append the anchor points' numbers to `prediction` as an extra row"),
         ("labels", labels, "for autolabeling, concatenate labels and detections yourself"),
     ):
@@ -61,6 +63,10 @@ def non_max_suppression(
             raise ConfigError(f"non_max_suppression({name}={given!r}): {instead}")
     if isinstance(prediction, (list, tuple)):
         prediction = prediction[0]
+    if end2end:
+        kinds = None if classes is None else prediction.new_tensor(classes)
+        kept = (rows[rows[:, 4] > conf_thres] for rows in prediction.float())
+        return [(rows if kinds is None else rows[torch.isin(rows[:, 5], kinds)])[:max_det] for rows in kept]
     nc = nc or prediction.shape[1] - 4 - rotated
     detections = []
     for rows in candidates(prediction, conf_thres, classes, multi_label, nc, max_nms):

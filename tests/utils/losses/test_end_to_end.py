@@ -6,6 +6,7 @@ import torch
 from tests.tiny import NETWORK, draw_split
 from tests.training import rectangle
 from ultralytics import YOLO
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import E2EDetectLoss, v8DetectionLoss
 
 
@@ -45,6 +46,36 @@ def test_it_trains_and_predicts(model, tmp_path):
     assert not torch.equal(before, model.model.state_dict()[key_of(model)])
     (result,) = model.predict(tmp_path / "data" / "images" / "val" / "00.png", imgsz=64, conf=0.001, verbose=False)
     assert len(result) and len(model.heatmap(result.path, imgsz=64)) == 1
+
+
+def test_without_nms(model, tmp_path):
+    """`end2end: True` in the YAML: the best of the second set go past NMS, also from a checkpoint and a file."""
+    path = tmp_path / "v10.yaml"
+    path.write_text("end2end: True\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    alone = YOLO(path)
+    alone.model.load_state_dict(model.model.state_dict())
+    head, images = alone.model.eval().model[-1], torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        (rows, raw), (many, _) = alone.model(images), model.model.eval()(images)
+        both = super(type(head), head).decode(raw["one2one"])
+    assert rows.shape == (2, both.shape[2], 6) and many.shape == (2, 6, both.shape[2])
+    torch.testing.assert_close(rows[..., 4], both[:, 4:].flatten(1).sort(descending=True).values[:, : rows.shape[1]])
+    for x1, y1, x2, y2, score, cls in rows[0, :9].tolist():
+        anchor = int((both[0, 4 + int(cls)] - score).abs().argmin())
+        xywh = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+        assert both[0, :4, anchor].tolist() == pytest.approx(xywh, abs=1e-3)
+    head.max_det = 7
+    assert alone.model(images)[0].shape == (2, 7, 6)
+
+    alone.save(tmp_path / "v10.pt")
+    picture = (images[0].permute(1, 2, 0) * 255).byte().numpy()
+    options = {"imgsz": 64, "conf": 1e-6, "iou": 0.01, "verbose": False}
+    (found,) = YOLO(tmp_path / "v10.pt").predict(picture, **options)
+    assert len(found) == min(300, both.shape[2])  # none is suppressed
+    file = YOLO(YOLO(tmp_path / "v10.pt").export(format="torchscript", imgsz=64))
+    assert len(file.predict(picture, **options)[0]) == len(found)
+    with pytest.raises(ConfigError, match="augment=True: passes are joined by NMS"):
+        alone.predict(picture, augment=True, **options)
 
 
 def key_of(model):

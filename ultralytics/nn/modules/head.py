@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ultralytics.utils import refused
 from ultralytics.utils.errors import ModelError
-from ultralytics.utils.ops import is_kpt_shape
+from ultralytics.utils.ops import is_kpt_shape, xywh2xyxy
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
 from .block import DFL, Proto
@@ -97,8 +97,13 @@ class v10Detect(Detect):
     """YOLOv10's head (arXiv 2405.14458): class branches of depthwise convolutions, and a second set of all branches.
 
     The second learns to answer for an object with one anchor point, on maps that it does not change. Raw outputs are a
-    dict of two as Detect has them, `one2many` and `one2one`; decoded are those of `one2many`, which go to NMS.
+    dict of two as Detect has them, `one2many` and `one2one`; decoded are those of `one2many`, which go to NMS. With
+    `end2end`, which the model YAML may have as a key, decoded are the `max_det` best of `one2one`, for which there is
+    no NMS: (B, max_det, 6), xyxy in pixels, score, class, highest score first.
     """
+
+    end2end = False
+    max_det = 300
 
     def __init__(self, nc: int = 80, ch: Sequence[int] = ()) -> None:
         super().__init__(nc, ch)
@@ -122,8 +127,16 @@ class v10Detect(Detect):
         }
 
     def decode(self, preds: dict[str, dict[str, Tensor]]) -> Tensor:
-        """Raw predictions to (B, 4 + nc, A), from the branches that Detect has."""
-        return super().decode(preds["one2many"])
+        """Raw predictions to (B, 4 + nc, A), from the branches that Detect has; with `end2end` to (B, max_det, 6)."""
+        if not self.end2end:
+            return super().decode(preds["one2many"])
+        boxes, scores = super().decode(preds["one2one"]).transpose(1, 2).split((4, self.nc), 2)  # (B, A, 4), (B, A, nc)
+        count = min(self.max_det, scores.shape[1])
+        anchors = scores.amax(2).topk(count).indices[..., None]  # (B, n, 1), those with the highest scores
+        conf, places = scores.gather(1, anchors.expand(-1, -1, self.nc)).flatten(1).topk(count)  # of (anchor, class)
+        anchors = anchors.gather(1, places[..., None] // self.nc)
+        boxes = xywh2xyxy(boxes.gather(1, anchors.expand(-1, -1, 4)))
+        return torch.cat((boxes, conf[..., None], (places[..., None] % self.nc).to(conf.dtype)), 2)
 
     @torch.no_grad()
     def bias_init(self) -> None:

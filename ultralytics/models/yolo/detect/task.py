@@ -64,9 +64,9 @@ class DetectTask(Task):
 
     def postprocess(self, outputs: Outputs, nc: int, multi_label: bool = False) -> list:
         """Detections (n, 6) of each image by NMS, most confident first; `multi_label`: of every class of an anchor."""
-        o = self.options
+        o, decoded = self.options, outputs[0] if isinstance(outputs, tuple) else outputs
         return self.suppress(
-            outputs[0] if isinstance(outputs, tuple) else outputs,
+            decoded,
             o.conf,
             o.iou,
             classes=o.classes,
@@ -74,6 +74,8 @@ class DetectTask(Task):
             multi_label=multi_label,
             max_det=o.max_det,
             nc=nc,
+            # (B, n, 6) of YOLOv10's head, where others have (B, 4 + nc, A)
+            end2end=self.name == "detect" and decoded.shape[2] == 6 and decoded.shape[1] != 4 + nc,
         )
 
     @staticmethod
