@@ -1,10 +1,12 @@
-"""Several processes under torchrun on one CPU: killed at random moments, and started by two calls that meet.
+"""Several processes under torchrun on one CPU: killed at random moments, started by two calls that meet, and as good.
 
 usage: python benchmarks/distributed.py [KILLS] [REFERENCE]     10 kills; the folder with data/bccd, default ../shared
 
-About ten minutes on two CPU cores; prints a table, and the exit code is 1 if something in it is not as it should be.
+About half an hour on two CPU cores; writes benchmarks/distributed.md, and the exit code is 1 if something in it is not
+as it should be.
 """
 
+import json
 import os
 import random
 import signal
@@ -13,11 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.resume import differences  # noqa: E402
@@ -26,22 +30,23 @@ from ultralytics.utils.files import read_csv  # noqa: E402
 EPOCHS = 6
 LIMIT = 30.0  # seconds in which all processes end after one was killed
 SCRIPT = """
-import os, sys
+import json, os, sys
 from pathlib import Path
 from ultralytics import YOLO
-model, folder, data, device = sys.argv[1:]
+model, folder, options = sys.argv[1:]
 Path(folder, "pid " + os.environ.get("RANK", "of none")).write_text(str(os.getpid()))
-options = {"resume": True} if model.endswith(".pt") else {"project": folder, "name": "run", "data": data}
-if not model.endswith(".pt"):
-    options |= {"epochs": 6, "imgsz": 64, "batch": 4, "nbs": 12, "optimizer": "AdamW", "device": device, "workers": 0}
-    options |= {"fraction": 24, "plots": False, "verbose": False}
-YOLO(model).train(**options)
+YOLO(model).train(**json.loads(options))
 Path(folder, "after the run " + os.environ.get("RANK", "of none")).touch()
 """
 MODEL = "yolov8n-DynamicConv.yaml"
+SHORT = {"epochs": EPOCHS, "imgsz": 64, "batch": 4, "nbs": 12, "fraction": 24}  # gradients of three batches make a step
+QUIET = {"optimizer": "AdamW", "workers": 0, "plots": False, "verbose": False, "device": "cpu"}
+LEARN = {"epochs": 10, "imgsz": 160, "batch": 16, "nbs": 16, "lr0": 0.002}
+SEEDS = (0, 1, 2)
+REPORT = Path(__file__).with_suffix(".md")
 
 
-def torchrun(folder: Path, model: str, data: Path, *words: str, device: str = "cpu") -> subprocess.Popen:
+def torchrun(folder: Path, model: str, options: dict[str, object], *words: str) -> subprocess.Popen:
     """Start the script in a folder under torchrun with these words, or by itself without any."""
     folder.mkdir(exist_ok=True)
     script = folder / "script.py"
@@ -49,12 +54,13 @@ def torchrun(folder: Path, model: str, data: Path, *words: str, device: str = "c
     start = [sys.executable, *(["-m", "torch.distributed.run", *words] if words else [])]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     log = (folder / "log.txt").open("a", encoding="utf-8")
-    return subprocess.Popen([*start, script, model, folder, data, device], env=environment, stdout=log, stderr=log)
+    given = options if "resume" in options else QUIET | {"project": str(folder), "name": "run"} | options
+    return subprocess.Popen([*start, script, model, folder, json.dumps(given)], env=environment, stdout=log, stderr=log)
 
 
 def end(*runs: subprocess.Popen) -> bool:
     """Whether all end well."""
-    return [run.wait(600) for run in runs] == [0] * len(runs)
+    return [run.wait(3600) for run in runs] == [0] * len(runs)
 
 
 def free_port() -> int:
@@ -64,9 +70,9 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def kill(folder: Path, data: Path, rng: random.Random) -> tuple[str, float]:
+def kill(folder: Path, options: dict[str, object], rng: random.Random) -> tuple[str, float]:
     """Kill a process of a new run at a random moment, and resume: what was hit, and seconds until all had ended."""
-    run, last = torchrun(folder, MODEL, data, "--nproc-per-node=2"), folder / "run" / "weights" / "last.pt"
+    run, last = torchrun(folder, MODEL, options, "--nproc-per-node=2"), folder / "run" / "weights" / "last.pt"
     table, epochs, victim = folder / "run" / "results.csv", rng.randrange(EPOCHS - 1), rng.randrange(2)
     while not last.exists() or (epochs and not (table.exists() and len(read_csv(table)) >= epochs)):
         if run.poll() is not None:
@@ -78,41 +84,75 @@ def kill(folder: Path, data: Path, rng: random.Random) -> tuple[str, float]:
     run.wait(600)
     seconds = time.monotonic() - killed
     epoch = torch.load(last, weights_only=True)["epoch"] + 1
-    if not end(torchrun(folder, str(last), data, "--nproc-per-node=2")):
+    if not end(torchrun(folder, str(last), {"resume": True}, "--nproc-per-node=2")):
         raise RuntimeError(f"the run could not be resumed, see {folder / 'log.txt'}")
     return f"process {victim} killed after epoch {epoch}", seconds
 
 
+def learn(folder: Path, data: str, *words: str) -> list[float]:
+    """mAP50-95 after the last epoch, with norms that learn, of every seed."""
+    found = []
+    for seed in SEEDS:
+        own = folder / f"{len(words)} seed {seed}"
+        if not end(torchrun(own, "yolov8n.yaml", LEARN | {"data": data, "seed": seed}, *words)):
+            raise RuntimeError(f"the run failed, see {own / 'log.txt'}")
+        found.append(float(read_csv(own / "run" / "results.csv")[-1]["metrics/mAP50-95(B)"]))
+    return found
+
+
+def within_noise(one: Sequence[float], two: Sequence[float]) -> tuple[bool, str]:
+    """Whether the means of two groups of seeds differ by less than two standard errors of their difference."""
+    error = np.sqrt((np.var(one, ddof=1) + np.var(two, ddof=1)) / len(one))
+    difference = np.mean(two) - np.mean(one)
+    values = "; ".join(", ".join(f"{v:.4f}" for v in group) for group in (one, two))
+    return bool(abs(difference) <= 2 * error), f"mAP50-95 {values}: {difference:+.4f}, standard error {error:.4f}"
+
+
 def main(kills: int, reference: Path) -> int:
     """Run all of it; the number of what is not as it should be."""
-    data, rng, wrong = reference / "data" / "bccd" / "data.yaml", random.Random(0), 0
+    data, rng, wrong = str(reference / "data" / "bccd" / "data.yaml"), random.Random(0), 0
+    short = SHORT | {"data": data}
+    lines = [
+        "# Several processes on one machine",
+        "",
+        f"Written by `python benchmarks/distributed.py {kills}`, on CPUs with gloo, beside other load: {MODEL} at 64 "
+        f"px, {EPOCHS} epochs of 24 images; for the last row yolov8n at {LEARN['imgsz']} px, {LEARN['epochs']} epochs "
+        f"of the whole BCCD, batch {LEARN['batch']}, seeds {', '.join(map(str, SEEDS))}, norms that learn from the "
+        "images of their own process.",
+        "",
+        "| what | found | |",
+        "|---|---|---|",
+    ]
 
     def report(what: str, good: bool, found: str) -> None:
         nonlocal wrong
         wrong += not good
-        print(f"| {what} | {found} | {'as it should be' if good else 'WRONG'} |", flush=True)
+        lines.append(f"| {what} | {found} | {'as it should be' if good else 'WRONG'} |")
+        print(lines[-1], flush=True)
+        REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    print("| what | found | |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as name:
         whole, folder = Path(name) / "whole", Path(name)
-        report("torchrun, 2 processes", end(torchrun(whole, MODEL, data, "--nproc-per-node=2")), "trained to the end")
+        report("torchrun, 2 processes", end(torchrun(whole, MODEL, short, "--nproc-per-node=2")), "trained to the end")
         rendezvous = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=1")
         rendezvous += (f"--rdzv-endpoint=127.0.0.1:{free_port()}",)
-        good = end(*(torchrun(folder / "two", MODEL, data, *rendezvous) for _ in range(2)))
+        good = end(*(torchrun(folder / "two", MODEL, short, *rendezvous) for _ in range(2)))
         unlike = differences(whole / "run", folder / "two" / "run")
         report(
             "two calls of torchrun that meet", good and not unlike, "; ".join(unlike) or "the same weights, to the bit"
         )
-        good = end(torchrun(folder / "script", MODEL, data, device="cpu,cpu"))
+        good = end(torchrun(folder / "script", MODEL, short | {"device": "cpu,cpu"}))
         unlike = differences(whole / "run", folder / "script" / "run")
         after = [path.name for path in (folder / "script").glob("after the run *")]
         good = good and not unlike and after == ["after the run of none"]
         report("device=cpu,cpu", good, "; ".join(unlike) or f"the same weights, to the bit; {', '.join(after)}")
         for i in range(kills):
-            hit, seconds = kill(folder / f"kill {i}", data, rng)
+            hit, seconds = kill(folder / f"kill {i}", short, rng)
             unlike = differences(whole / "run", folder / f"kill {i}" / "run")
             found = f"all ended in {seconds:.1f} s, {'; '.join(unlike) or 'resumed to the bit'}"
             report(hit, not unlike and seconds <= LIMIT, found)
+        one, two = learn(folder, data), learn(folder, data, "--nproc-per-node=2")
+        report("one process and two, one seed after the other", *within_noise(one, two))
     return wrong
 
 

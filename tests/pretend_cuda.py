@@ -91,6 +91,8 @@ class GpuTensor(Tensor):
 
     @staticmethod
     def __new__(cls, elem: Tensor, device: torch.device, gpu: "PretendedGpu") -> "GpuTensor":
+        if elem.dtype in gpu.lacks:
+            raise TypeError(f"Cannot convert a tensor to {elem.dtype}, which this device does not have")
         made = Tensor._make_wrapper_subclass(
             cls, elem.size(), strides=elem.stride(), storage_offset=elem.storage_offset(), dtype=elem.dtype,
             layout=elem.layout, device=device,
@@ -143,6 +145,7 @@ class PretendedGpu(TorchDispatchMode):
     def __init__(self, devices: int, memory: float) -> None:
         super().__init__()
         self.devices, self.current, self.memory = devices, 0, Memory(memory)
+        self.lacks: set[torch.dtype] = set()  # types that it refuses, as MPS does float64
         self.waits: Counter[tuple[str, str]] = Counter()  # by reason and place
         self.generators = [torch.Generator().manual_seed(0) for _ in range(devices)]  # stand in for the devices' own
 

@@ -225,14 +225,14 @@ def test_the_second_gpu_is_the_current_one_while_something_runs(tmp_path):
         model.model.model[0].register_forward_hook(lambda *_: seen.append(torch.zeros(1, device="cuda").device))
         (result,) = model.predict(np.zeros((32, 32, 3), np.uint8), device=1, imgsz=32)
         assert seen == [result.probs.data.device] == [torch.device("cuda:1")] and torch.cuda.current_device() == 0
-        with training_on(torch.device("cuda:1"), SimpleNamespace(deterministic=True)):
+        with training_on(torch.device("cuda:1"), SimpleNamespace(deterministic=True), {}):
             assert torch.cuda.current_device() == 1
         assert torch.cuda.current_device() == 0
 
 
 def test_new_tensors_are_not_filled_in_deterministic_training():
     before = torch.utils.deterministic.fill_uninitialized_memory
-    with training_on(torch.device("cpu"), get_options({"deterministic": True})):
+    with training_on(torch.device("cpu"), get_options({"deterministic": True}), {}):
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.utils.deterministic.fill_uninitialized_memory
     assert torch.utils.deterministic.fill_uninitialized_memory is before

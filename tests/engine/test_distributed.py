@@ -315,6 +315,7 @@ def test_a_gpu_is_named_once(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "12.6")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
     distributed.check_devices("0,1")
     with pytest.raises(DeviceError, match="device=1,1: 1 is named twice"):
         distributed.check_devices("1,1")
@@ -325,6 +326,7 @@ def test_processes_of_torchrun_take_a_gpu_each(monkeypatch, device):
     monkeypatch.setattr(torch.version, "cuda", "12.6")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     for rank in (0, 1):
         monkeypatch.setenv("LOCAL_RANK", str(rank))

@@ -10,6 +10,7 @@ import torch
 from ultralytics.comparison.latency import interleaved, machine
 from ultralytics.data.loaders import Frame
 from ultralytics.engine.model import YOLO
+from ultralytics.engine.runtime import normalized
 from ultralytics.models.yolo import task_class
 from ultralytics.utils.errors import ConfigError
 
@@ -54,7 +55,8 @@ def one_pass(model: YOLO, batch: int, options: Mapping[str, object]) -> Callable
     @torch.inference_mode()
     def run() -> list[float]:
         times = [now()]
-        images = task.preprocess(frames, network.max_stride, network.channels).to(network.device, network.dtype)
+        images = task.preprocess(frames, network.max_stride, network.channels)
+        images = normalized(images, network.device, network.dtype)
         times.append(now())
         preds = network(images)
         times.append(now())

@@ -253,6 +253,11 @@ def set_random_states(saved: dict[str, Any]) -> None:
         )
     if rank < len(states):
         set_random_state(states[rank])
+        if len(states[rank]["cuda"]) not in (0, 1, torch.cuda.device_count()) and torch.cuda.is_available():
+            LOGGER.warning(
+                f"the run began with {len(states[rank]['cuda'])} GPUs in sight and goes on with "
+                f"{torch.cuda.device_count()}: blocks that draw random numbers there get others"
+            )
 
 
 # Starting them -------------------------------------------------------------------------------------------------------

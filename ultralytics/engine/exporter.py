@@ -5,6 +5,7 @@ import json
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from datetime import datetime, timezone
 from pathlib import Path
@@ -202,11 +203,21 @@ def to_torchscript(
 ) -> bytes:
     """TorchScript file with the metadata as JSON in `config.txt`; it runs on the kind of device it is made on."""
     script = torch.jit.trace(network, sample, check_trace=False)
+    forget_indices(script)
     buffer = io.BytesIO()
     # Not a key of its own: the public package would take it for the device to compute on.
     config = json.dumps(metadata | {"args": metadata["args"] | {"device": sample.device.type}})
     torch.jit.save(script, buffer, _extra_files={"config.txt": config})
     return buffer.getvalue()
+
+
+def forget_indices(script: torch.jit.ScriptModule) -> None:
+    """Let traced names of devices, such as cuda:0 where a block makes a tensor, mean the current one of their kind."""
+    for module in script.modules():
+        with suppress(RuntimeError):  # a module that the network never calls has no graph
+            for node in module.graph.findAllNodes("prim::Constant", recurse=True):
+                if str(node.output().type()) == "Device":
+                    node.s_("value", torch.device(node.s("value")).type)
 
 
 def verify(path: Path, content: bytes, options: Options, samples: list[Tensor], expected: list[list[Tensor]]) -> str:

@@ -16,9 +16,11 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.runtime import (
     HALF_IS_OFF,
     FusedCopy,
+    Movable,
     computing_on,
     in_batches,
     inference_dtype,
+    normalized,
     wants_channels_last,
 )
 from ultralytics.models.yolo import task_class
@@ -48,7 +50,7 @@ KEPT_OPTIONS = ("data", "imgsz", "single_cls")  # what a checkpoint tells later 
 NOT_IMPLEMENTED = {"benchmark": "a comparison of formats", "track": "tracking", "tune": "tuning"}
 
 
-class YOLO(nn.Module):
+class YOLO(Movable):
     """A network that trains, validates, predicts and is exported; as a module of torch it holds `model`.
 
     `model` is a model YAML (a path, or a bare name such as `yolov8n-DynamicConv.yaml`), which `nc` gives another number
@@ -193,7 +195,8 @@ class YOLO(nn.Module):
 
         task, net = self._task(checked), self.network(checked)
         for frames in in_batches(load_source(checked.source, vid_stride=checked.vid_stride), checked.batch):
-            yield frames, task.preprocess(frames, net.max_stride, net.channels).to(net.device, net.dtype)
+            images = task.preprocess(frames, net.max_stride, net.channels)
+            yield frames, normalized(images, net.device, net.dtype)
 
     def val(self, validator: "type[BaseValidator] | None" = None, **options: object) -> "Metrics":
         """Metrics on a split of `data`, by default that of the data the weights were trained on.
@@ -349,12 +352,6 @@ class YOLO(nn.Module):
         """Move or cast every tensor, as torch's to(), half(), float(), cpu() and cuda() ask."""
         self._layers("to")
         return super()._apply(fn, recurse)
-
-    def to(self, *args: object, **kwargs: object) -> "YOLO":
-        """Move the network to a device, such as "cpu" or 0, or to a float type, as `torch.nn.Module.to`."""
-        if args and isinstance(args[0], str | int):
-            args = (select_device(args[0]), *args[1:])
-        return super().to(*args, **kwargs)
 
     def eval(self) -> "YOLO":
         """Put the network into eval mode; `train(True)` is the way back, as `train()` trains."""

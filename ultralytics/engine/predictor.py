@@ -14,7 +14,7 @@ from ultralytics.data.build import ahead
 from ultralytics.data.loaders import Frame, Source, load_source, stack_if_tensors
 from ultralytics.engine.callbacks import Callbacks, HasCallbacks
 from ultralytics.engine.results import Results
-from ultralytics.engine.runtime import Stopwatch, computing_on, in_batches, speed_line
+from ultralytics.engine.runtime import Stopwatch, computing_on, in_batches, normalized, speed_line
 from ultralytics.engine.setup import Given, explicit_options, resolve_options
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Outputs, Task
@@ -167,7 +167,7 @@ class BasePredictor(HasCallbacks):
         if not isinstance(im, Tensor):
             frames = [Frame(image, "") for image in im]
             im = self.task.preprocess(frames, self.model.max_stride, self.model.channels)
-        return im.to(self.model.device, self.model.dtype)
+        return normalized(im, self.model.device, self.model.dtype)
 
     def inference(self, im: Tensor, *args: object, **kwargs: object) -> Outputs | tuple[Tensor, ...]:
         """Outputs of the network for its input; with the option `embed`, vectors (C,). It gets further arguments."""

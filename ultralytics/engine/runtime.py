@@ -1,5 +1,6 @@
 """Precision and memory format resolved for a device, the fused copy that predicts, clocks: what all loops share."""
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
@@ -12,11 +13,12 @@ from time import perf_counter
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ultralytics.cfg import Options
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DeviceError, TrainingError
+from ultralytics.utils.torch_utils import ModelEMA, select_device
 
 T = TypeVar("T")
 HALF_IS_OFF = "half=True needs CUDA and is off on {}"
@@ -43,6 +45,11 @@ def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
         amp = None
         if "amp" in options.given:
             notes.append(f"amp=True needs CUDA and is off on {device.type}; amp=bf16 works there")
+    if amp is torch.bfloat16 and device.type == "cuda":
+        with current_device(device):
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                gpu = torch.cuda.get_device_name(device)
+                notes.append(f"amp=bf16: {gpu} has no bfloat16 and emulates it, slowly; amp=True is faster there")
     if options.half and device.type != "cuda":
         notes.append(HALF_IS_OFF.format(device.type))
     if device.type == "mps":
@@ -132,10 +139,10 @@ def norm_advice(options: Options) -> Iterator[None]:
 
 
 @contextmanager
-def training_on(device: torch.device, options: Options) -> Iterator[None]:
+def training_on(device: torch.device, options: Options, made: dict[str, object]) -> Iterator[None]:
     """Make a device the current one and, if `deterministic`, ask for reproducible kernels; then restore what was set.
 
-    torch would then also fill every new tensor, a thousand a step, so that reading what nobody wrote is reproducible.
+    At the end what was `made`, attributes of the trainer, goes to the CPU (`release`).
     """
     mode, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
     fill = torch.utils.deterministic.fill_uninitialized_memory
@@ -143,10 +150,12 @@ def training_on(device: torch.device, options: Options) -> Iterator[None]:
         if options.deterministic:
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.backends.cudnn.benchmark = False
+            # Else torch fills every new tensor, a thousand a step, in case somebody reads what nobody wrote.
             torch.utils.deterministic.fill_uninitialized_memory = False
-        with current_device(device):
+        with current_device(device), norm_advice(options):
             yield
     finally:
+        release(device, made)
         torch.set_deterministic_debug_mode(mode)
         torch.backends.cudnn.benchmark = benchmark
         torch.utils.deterministic.fill_uninitialized_memory = fill
@@ -170,6 +179,56 @@ def computing_on(device: torch.device, what: str) -> Iterator[None]:
 def current_device(device: torch.device) -> AbstractContextManager:
     """Context in which a GPU is the current one, which blocks that say "cuda" mean."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def normalized(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Images (B, 3, H, W) on a device in 0..1; bytes are sent as such, and from pinned memory."""
+    if device.type == "cuda" and images.device.type == "cpu":
+        images = images.pin_memory()
+    on_device = images.to(device, non_blocking=device.type == "cuda").to(dtype)
+    return on_device / 255 if images.dtype == torch.uint8 else on_device
+
+
+def release(device: torch.device, made: dict[str, object]) -> None:
+    """Move the networks, tensors and optimizers among attributes to the CPU: their GPU is free for what comes next."""
+    if device.type == "cpu":
+        return
+    for name, value in made.items():
+        if isinstance(value, nn.Module | ModelEMA):
+            (value.ema if isinstance(value, ModelEMA) else value).cpu()
+        elif isinstance(value, Tensor):  # the loss, without its graph
+            made[name] = value.detach().cpu()
+    for value in made.values():
+        if isinstance(value, torch.optim.Optimizer):
+            value.load_state_dict(value.state_dict())  # to where the parameters are
+    if device.type == "cuda":
+        gc.collect()  # hooks and the like refer to each other
+        torch.cuda.empty_cache()
+
+
+class Movable(nn.Module):
+    """Module that keeps in `overrides`, options of later calls, which device it was moved to."""
+
+    overrides: dict[str, object]
+
+    def to(self, *args: object, **kwargs: object) -> "Movable":
+        """Move the network to a device, such as "cpu" or 0, or to a float type, as `torch.nn.Module.to`.
+
+        Later calls that name no device compute there.
+        """
+        if args and isinstance(args[0], str | int):
+            args = (select_device(args[0]), *args[1:])
+        if (device := torch._C._nn._parse_to(*args, **kwargs)[0]) is not None:
+            self.overrides["device"] = str(device)
+        return super().to(*args, **kwargs)
+
+    def cpu(self) -> "Movable":
+        """Move the network to the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: int | str | torch.device | None = None) -> "Movable":
+        """Move the network to a GPU, the first one if none is named."""
+        return self.to("cuda" if device is None else device)
 
 
 class FusedCopy:

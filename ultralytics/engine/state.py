@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils.errors import CheckpointError
-from ultralytics.utils.processes import process_rank
 
 
 def seed_all(seed: int) -> None:
@@ -26,12 +25,9 @@ def random_state() -> dict[str, object]:
     """State of the generators that a user's block may draw from: torch's, numpy's and Python's; tensors and numbers."""
     _, keys, position, has_gauss, cached = np.random.get_state()
     version, words, gauss = random.getstate()
-    cuda: list[Tensor] = []
-    if torch.cuda.is_initialized():  # all GPUs, or where several processes train one run the one that this process has
-        cuda = torch.cuda.get_rng_state_all() if process_rank()[1] == 1 else [torch.cuda.get_rng_state()]
     return {
         "torch": torch.get_rng_state(),
-        "cuda": cuda,
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],  # of the GPU that computes
         "numpy": {"keys": torch.from_numpy(keys.astype(np.int64)), "rest": [position, has_gauss, cached]},
         "python": {"words": torch.tensor(words), "version": version, "gauss": gauss},
     }
@@ -43,7 +39,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     cuda = [s.cpu() for s in state["cuda"]]
     if len(cuda) == 1 and torch.cuda.is_available():
         torch.cuda.set_rng_state(cuda[0])
-    elif cuda and len(cuda) == torch.cuda.device_count():  # they mean nothing on another number of GPUs
+    elif cuda and len(cuda) == torch.cuda.device_count():  # an earlier version has kept those of all GPUs
         torch.cuda.set_rng_state_all(cuda)
     keys = state["numpy"]["keys"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", keys, *state["numpy"]["rest"]))

@@ -20,13 +20,7 @@ from ultralytics.engine import distributed, loggers
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.hooks import TrainerHooks
 from ultralytics.engine.optim import Schedule, describe_optimizer, keep_proportions, resolve_optimizer, scaled_decay
-from ultralytics.engine.runtime import (
-    inference_dtype,
-    norm_advice,
-    resolve_runtime,
-    training_on,
-    use_channels_last,
-)
+from ultralytics.engine.runtime import inference_dtype, resolve_runtime, training_on, use_channels_last
 from ultralytics.engine.setup import (
     Given,
     ResumePoint,
@@ -131,7 +125,7 @@ class BaseTrainer(TrainerHooks):
     def train(self) -> Metrics:
         """Train to the end; metrics of the best weights, or with save=False of the last epoch's EMA ones."""
         try:
-            with training_on(self.device, self.args), loggers.quiet(not self.args.verbose), norm_advice(self.args):
+            with training_on(self.device, self.args, vars(self)), loggers.quiet(not self.args.verbose):
                 LOGGER.info(loggers.run_header(self.device))
                 self.run_callbacks("on_pretrain_routine_start")
                 self.setup()

@@ -1,6 +1,7 @@
 """Measures a network on a split of a dataset."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.callbacks import Callbacks, HasCallbacks
-from ultralytics.engine.runtime import Stopwatch, computing_on, cost_note, speed_line, speed_note
+from ultralytics.engine.runtime import Stopwatch, computing_on, cost_note, normalized, speed_line, speed_note
 from ultralytics.engine.setup import Given, explicit_options, load_data, with_images
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Criterion, Evaluator, Metrics, Outputs, Task
@@ -71,7 +72,10 @@ class BaseValidator(HasCallbacks):
         if trainer is not None:
             self.args = self.args if isinstance(self.args, Options) else trainer.args
             self.task, self.data = type(trainer.task)(self.args, trainer.data), trainer.data
-            return self.run(trainer.ema.ema, trainer.criterion, final=False)
+            runtime = trainer.runtime
+            # float16 as in training and as in the public package; bfloat16 would move boxes by pixels.
+            autocast = runtime.autocast if runtime.amp is torch.float16 else nullcontext
+            return self.run(trainer.ema.ema, trainer.criterion, autocast, final=False)
         if not isinstance(self.args, Options):  # it runs by itself
             from ultralytics.engine.model import YOLO
 
@@ -107,13 +111,28 @@ class BaseValidator(HasCallbacks):
         if self.save_dir is None:
             self.save_dir = increment_path(Path(self.args.project) / self.args.name, self.args.exist_ok)
 
-    def run(self, model: nn.Module, criterion: Criterion | None = None, final: bool = True) -> dict[str, float]:
-        """Measure `model`, which is put into eval mode and otherwise used as it is; with `criterion` its loss, too."""
+    def run(
+        self,
+        model: nn.Module,
+        criterion: Criterion | None = None,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        final: bool = True,
+    ) -> dict[str, float]:
+        """Measure `model`, which is put into eval mode and otherwise used as it is; with `criterion` its loss, too.
+
+        Its passes are made in `autocast()`.
+        """
         batch = getattr(self.dataloader.dataset, "batch", self.args.batch)
         with torch.no_grad(), computing_on(model.device, f"validation at batch={batch}, imgsz={self.args.imgsz}"):
-            return self._measure(model, criterion, final)
+            return self._measure(model, criterion, autocast, final)
 
-    def _measure(self, model: nn.Module, criterion: Criterion | None, final: bool) -> dict[str, float]:
+    def _measure(
+        self,
+        model: nn.Module,
+        criterion: Criterion | None,
+        autocast: Callable[[], AbstractContextManager],
+        final: bool,
+    ) -> dict[str, float]:
         watch = Stopwatch(model.device, STAGES)
         self.device, self.dtype = model.device, model.dtype
         self.evaluator = self.task.evaluator(self.dataloader.dataset, self.save_dir, model.nc, final)
@@ -130,7 +149,7 @@ class BaseValidator(HasCallbacks):
             self.run_callbacks("on_val_batch_start")
             with watch("preprocess"):
                 batch = self.preprocess(loaded)
-            with watch("inference"):
+            with watch("inference"), autocast():
                 # The loss takes the outputs of one pass.
                 outputs = model(batch["img"]) if criterion else self.task.infer(model, batch["img"])
             if criterion is not None:
@@ -181,8 +200,7 @@ class BaseValidator(HasCallbacks):
 
     def preprocess(self, batch: Batch) -> Batch:
         """Images (B, 3, H, W) uint8 to 0..1 on the network's device, in its precision."""
-        images = batch["img"].to(self.device, non_blocking=self.device.type == "cuda")
-        return batch | {"img": images.to(self.dtype) / 255}
+        return batch | {"img": normalized(batch["img"], self.device, self.dtype)}
 
     def postprocess(self, preds: Outputs) -> list:
         """Outputs of the network to one prediction an image, for detection by NMS."""

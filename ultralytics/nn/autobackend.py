@@ -276,7 +276,7 @@ class TorchScriptNetwork(ExportedNetwork):
             self.batch, self.size = self.metadata.get("batch"), as_shape(self.metadata["imgsz"])
 
     def on(self, device: torch.device) -> "TorchScriptNetwork":
-        """Get ready on a device of the kind the file was made on (DeviceError), whose name is traced into it."""
+        """Get ready on a device of the kind the file was made on (DeviceError), which is traced into it."""
         if device.type != self.made_on:
             raise DeviceError(
                 f"device={device}: {self.path} is made for {self.made_on}; export it again with device={device}"

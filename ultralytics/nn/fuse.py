@@ -39,7 +39,12 @@ def foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
 
 
 def fold_all(model: nn.Module) -> None:
-    """Fold every norm that can be, in place; the norms disappear, and of parallel branches one convolution remains."""
+    """Fold every norm that can be, in place; the norms disappear, and of parallel branches one convolution remains.
+
+    That is done on the CPU, as blocks need float64 for it, which MPS does not have.
+    """
+    device = next(model.parameters(), torch.empty(0)).device
+    model.cpu()
     merge_branches(model)  # first: they need their norms for it
     for parent, conv_name, norm_name in list(foldable(model)):
         fold(getattr(parent, conv_name), getattr(parent, norm_name))
@@ -50,6 +55,7 @@ def fold_all(model: nn.Module) -> None:
                 parent.act = IN_PLACE_SILU  # on the output of its convolution, which nobody else has
         else:
             setattr(parent, norm_name, nn.Identity())  # the places of the others in the Sequential stay
+    model.to(device)
 
 
 def merge_branches(module: nn.Module) -> None:
@@ -73,6 +79,6 @@ def fold(conv: nn.Module, norm: nn.BatchNorm2d) -> None:
         conv.fold_affine(scale, shift)
         return
     trains, weight = conv.weight.requires_grad, conv.weight
-    bias = shift if conv.bias is None else conv.bias.double() * scale + shift
-    conv.weight = nn.Parameter((weight.double() * scale.view(-1, 1, 1, 1)).to(weight.dtype), trains)
-    conv.bias = nn.Parameter(bias.to(weight.dtype), trains)
+    bias = shift if conv.bias is None else conv.bias.to(scale) * scale + shift
+    conv.weight = nn.Parameter((weight.to(scale) * scale.view(-1, 1, 1, 1)).to(weight), trains)
+    conv.bias = nn.Parameter(bias.to(weight), trains)

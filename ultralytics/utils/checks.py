@@ -3,17 +3,21 @@
 import math
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ultralytics.utils import LOGGER, PYTHON_VERSION, ROOT, refused
-from ultralytics.utils.errors import ConfigError, DependencyError
+from ultralytics.utils.errors import ConfigError, DependencyError, DeviceError, NoGPUError
 from ultralytics.utils.files import nearest, parse_value
+
+if TYPE_CHECKING:
+    import torch
 
 MIN_TORCH = "2.7.1"  # as in requirements.txt
 
@@ -223,3 +227,36 @@ def cuda_device_count() -> int:
     import torch  # here, as checks come before heavy imports
 
     return torch.cuda.device_count()
+
+
+# Devices --------------------------------------------------------------------------------------------------------------
+
+
+def check_gpu(index: int) -> "torch.device":
+    """The GPU; DeviceError for one that is not there, NoGPUError for one for which this torch has no kernels."""
+    import torch  # here, as checks come before heavy imports
+
+    if index >= (count := torch.cuda.device_count()):
+        available = "only device 0 is" if count == 1 else f"devices 0 to {count - 1} are"
+        raise DeviceError(f"device={index}: there is no such GPU; {available} there")
+    built = [] if torch.version.hip else torch.cuda.get_arch_list()  # such as sm_86, and compute_90 for GPUs to come
+    major, minor = torch.cuda.get_device_capability(index) if built else (0, 0)
+    for name in built:
+        kind, _, digits = name.rstrip("af").partition("_")
+        same_family = int(digits) // 10 == major and int(digits) % 10 <= minor
+        if same_family if kind == "sm" else int(digits) <= 10 * major + minor:
+            break
+    else:
+        if built:
+            raise NoGPUError(
+                f"device={index}: torch {torch.__version__} has no kernels for {torch.cuda.get_device_name(index)} "
+                f"(compute capability {major}.{minor}), but for {', '.join(built)}; install a torch that has, or use "
+                "device=cpu"
+            )
+    return torch.device("cuda", index)
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning the first time."""
+    LOGGER.warning(message)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.checkpoint import load_checkpoint, save_checkpoint
+from ultralytics.utils.checks import check_gpu, warn_once
 from ultralytics.utils.errors import CheckpointError, DeviceError, NoGPUError
 from ultralytics.utils.ops import make_divisible  # noqa: F401 (published here as well)
 from ultralytics.utils.processes import process_rank
@@ -66,9 +67,12 @@ def select_device(device: Device = None, batch: int = 0, newline: bool = False, 
         name = parts[local]
     elif processes > 1 and (not parts or name.isdecimal()):
         name = str(int(name or 0) + local) if parts or torch.cuda.is_available() else "cpu"
-    if not name:
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if name == "cpu":
+    if not name and torch.cuda.is_available():
+        try:
+            return check_gpu(0)
+        except NoGPUError as exc:
+            warn_once(f"{exc}. Continuing with device=cpu.")
+    if name in ("", "cpu"):
         return torch.device("cpu")
 
     if name in ("mps", "mps:0"):
@@ -90,11 +94,7 @@ def select_device(device: Device = None, batch: int = 0, newline: bool = False, 
             f"device={name}: torch {torch.__version__} finds no usable GPU; "
             "check the driver (nvidia-smi) and CUDA_VISIBLE_DEVICES, or use device=cpu"
         )
-    count = torch.cuda.device_count()
-    if int(name) >= count:
-        available = "only device 0 is" if count == 1 else f"devices 0 to {count - 1} are"
-        raise DeviceError(f"device={name}: there is no such GPU; {available} there")
-    return torch.device("cuda", int(name))
+    return check_gpu(int(name))
 
 
 def init_seeds(seed: int = 0, deterministic: bool = False) -> None:
@@ -297,11 +297,11 @@ def _profile(op: nn.Module, x: Tensor, n: int, device: torch.device) -> tuple | 
 
 
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """(scale, shift), both (C,) float64, with norm(x) = x * scale + shift in eval mode."""
-    scale = torch.rsqrt(norm.running_var.double() + norm.eps)
-    scale = scale if norm.weight is None else scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.double()
+    """(scale, shift), both (C,) float64 on the CPU, as MPS has none, with norm(x) = x * scale + shift in eval mode."""
+    scale = torch.rsqrt(norm.running_var.cpu().double() + norm.eps)
+    scale = scale if norm.weight is None else scale * norm.weight.to(scale)
+    shift = -norm.running_mean.to(scale) * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.to(scale)
 
 
 def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
@@ -322,10 +322,10 @@ def fuse_deconv_and_bn(deconv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.Con
 def _rescaled(conv: nn.Module, weight_scale: Tensor, scale: Tensor, shift: Tensor) -> nn.Module:
     """Frozen copy of a convolution whose output is multiplied by `scale` and moved by `shift`, (c2,) each."""
     fused, like = copy.deepcopy(conv), conv.weight
-    bias = shift if conv.bias is None else conv.bias.double() * scale + shift
+    bias = shift if conv.bias is None else conv.bias.to(scale) * scale + shift
     # Computed in float64, so that weights and bias are rounded once.
-    fused.weight = nn.Parameter((like.double() * weight_scale).to(like.dtype))
-    fused.bias = nn.Parameter(bias.to(like.dtype))
+    fused.weight = nn.Parameter((like.to(scale) * weight_scale).to(like))
+    fused.bias = nn.Parameter(bias.to(like))
     return fused.requires_grad_(False)
 
 
@@ -408,15 +408,17 @@ class ModelEMA:
         if not self.enabled:
             return
         self.updates += 1
-        current = unwrap_model(model).state_dict()
-        floating = {}  # by address: a tensor that two modules share moves once
-        for name, average in self.ema.state_dict().items():
-            if average.is_floating_point():
-                floating[average.data_ptr()] = average, current[name]
-            else:
-                average.copy_(current[name])
-        averages, values = zip(*floating.values(), strict=True)
+        moved, copied = {}, {}  # by address: a tensor that two modules share moves once
+        for own, other in zip(self.ema.modules(), unwrap_model(model).modules(), strict=True):  # as state_dict() does
+            current = other._parameters | other._buffers
+            for name, average in (own._parameters | own._buffers).items():
+                if average is not None and name not in own._non_persistent_buffers_set:
+                    part = moved if average.is_floating_point() else copied
+                    part[average.data_ptr()] = average, current[name]
+        averages, values = zip(*moved.values(), strict=True)
         torch._foreach_lerp_(averages, values, 1 - self.decay(self.updates))
+        if copied:
+            torch._foreach_copy_(*zip(*copied.values(), strict=True))
 
     def update_attr(
         self, model: nn.Module, include: Collection[str] = (), exclude: Collection[str] = ("process_group", "reducer")

@@ -186,16 +186,16 @@ class Task(ABC):
     # Prediction --------------------------------------------------------------------------------------------------
 
     def preprocess(self, frames: list[Frame], stride: int, channels: int = 3) -> Tensor:
-        """Frames of a source to the network's input, (B, C, H, W) 0..1 float: RGB, or gray where it has 1 channel.
+        """Frames of a source to the network's input, (B, C, H, W) uint8: RGB, or gray where it has 1 channel.
 
-        Letterboxed to `imgsz`, but tensors of one shape that fits the stride stay as they are.
+        Letterboxed to `imgsz`, but tensors of one shape that fits the stride stay as they are, 0..1.
         """
         if (tensors := stack_if_tensors(frames, stride, channels)) is not None:
             return tensors
         images = [with_channels(frame.image, channels) for frame in frames]
         stacked = letterbox_batch(images, self.options.imgsz, stride, self.options.rect)  # (B, H, W, C) BGR uint8
         rgb = stacked[..., ::-1] if channels == 3 else stacked
-        return torch.from_numpy(np.ascontiguousarray(rgb.transpose(0, 3, 1, 2))).float() / 255
+        return torch.from_numpy(np.ascontiguousarray(rgb.transpose(0, 3, 1, 2)))
 
     def infer(self, model: nn.Module, images: Tensor) -> Outputs:
         """Outputs of a network in eval mode, or of an exported one, for images (B, 3, H, W) of its own input."""

@@ -210,8 +210,8 @@ class RepConv(nn.Module):
             # a norm is a convolution whose kernel has one weight in the center, from each channel to itself
             scale, shift = affine(self.bn)
             channels = torch.arange(len(scale))
-            conv.weight[channels, channels % conv.weight.shape[1], 1, 1] += scale.to(conv.weight.dtype)
-            conv.bias += shift.to(conv.bias.dtype)
+            conv.weight[channels, channels % conv.weight.shape[1], 1, 1] += scale.to(conv.weight)
+            conv.bias += shift.to(conv.bias)
         del self.conv1, self.conv2, self.bn
         self.conv = conv
         self.forward = self.forward_fuse

@@ -140,12 +140,12 @@ class ClassifyTask(Task):
         return build_class_dataset(self.data[split], self.data["names"], self.options, desc=split, **shape)
 
     def preprocess(self, frames: list[Frame], stride: int, channels: int = 3) -> Tensor:
-        """Middle squares of frames, (B, C, s, s) RGB or gray, 0..1 float; tensors of one fitting shape as they are."""
+        """Middle squares of frames, (B, C, s, s) RGB or gray, uint8; tensors of one fitting shape stay 0..1."""
         if (tensors := stack_if_tensors(frames, stride, channels)) is not None:
             return tensors
         crop = center_crop(self.options.imgsz)
         squares = [crop_to_tensor(with_channels(frame.image, channels), crop) for frame in frames]
-        return torch.stack(squares).float() / 255
+        return torch.stack(squares)
 
     def logits(self, outputs: Outputs) -> Tensor:
         """Logits (B, nc, 1) of the image."""
