@@ -27,10 +27,6 @@ def image_id(file: str | Path) -> int | str:
     return int(stem) if stem.isdecimal() else stem
 
 
-def _category(cls: float, category_ids: Sequence[int] | None) -> int:
-    return int(cls) + 1 if category_ids is None else category_ids[int(cls)]
-
-
 def to_coco_predictions(
     file: str | Path, detections: torch.Tensor, category_ids: Sequence[int] | None = None
 ) -> list[Row]:
@@ -38,12 +34,12 @@ def to_coco_predictions(
 
     `category_ids` holds COCO's category of each class; without it categories are numbered from 1.
     """
-    path = Path(file)
+    path, categories = Path(file), range(1, 2**31) if category_ids is None else category_ids
     return [
         {
             "image_id": image_id(path),
             "file_name": path.name,
-            "category_id": _category(cls, category_ids),
+            "category_id": categories[int(cls)],
             "bbox": [round(v, 3) for v in (x1, y1, x2 - x1, y2 - y1)],
             "score": round(score, 5),
         }
@@ -93,6 +89,7 @@ def coco_ground_truth(
     A fifth entry may be k mappings of further or replaced entries of the annotations, as `mask_annotation` makes.
     """
     entries, annotations, files = [], [], {}
+    numbers = range(1, 2**31) if category_ids is None else category_ids  # of the classes
     for file, (height, width), classes, boxes, *further in images:
         number = image_id(file)
         if number in files:
@@ -106,14 +103,14 @@ def coco_ground_truth(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
-                    "category_id": _category(cls, category_ids),
+                    "category_id": numbers[int(cls)],
                     "bbox": [cx - w / 2, cy - h / 2, w, h],
                     "area": w * h,
                     "iscrowd": 0,
                     **rest,
                 }
             )
-    categories = [{"id": _category(c, category_ids), "name": name} for c, name in names.items()]
+    categories = [{"id": numbers[c], "name": name} for c, name in names.items()]
     return {"images": entries, "annotations": annotations, "categories": categories}
 
 
