@@ -49,16 +49,6 @@ class Heatmap:
         return write_image(filename, self.plot())
 
 
-def layercam(maps: Tensor, grads: Tensor) -> Tensor:
-    """LayerCAM (IEEE TIP 2021): every place of a channel weighted by its own positive gradient."""
-    return (grads.relu() * maps).sum(1)
-
-
-def gradcam(maps: Tensor, grads: Tensor) -> Tensor:
-    """Grad-CAM (arXiv 1610.02391): every channel weighted by the mean of its gradient."""
-    return (grads.mean((2, 3), keepdim=True) * maps).sum(1)
-
-
 def gradcam_plus_plus(maps: Tensor, grads: Tensor) -> Tensor:
     """Grad-CAM++ (arXiv 1710.11063): positive gradients of a channel weighted by how alone they are, equation 19."""
     below = 2 * grads**2 + maps.sum((2, 3), keepdim=True) * grads**3
@@ -80,8 +70,10 @@ def eigencam(maps: Tensor, grads: Tensor) -> Tensor:
 
 
 METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # maps (B, C, h, w) and their gradients to (B, h, w)
-    "layercam": layercam,
-    "gradcam": gradcam,
+    # LayerCAM (IEEE TIP 2021): every place of a channel weighted by its own positive gradient.
+    "layercam": lambda maps, grads: (grads.relu() * maps).sum(1),
+    # Grad-CAM (arXiv 1610.02391): every channel weighted by the mean of its gradient.
+    "gradcam": lambda maps, grads: (grads.mean((2, 3), keepdim=True) * maps).sum(1),
     "gradcam++": gradcam_plus_plus,
     "eigencam": eigencam,
 }
