@@ -6,6 +6,8 @@ python compare.py models="{cold: yolov8n.yaml, warm: yolov8n.yaml+best.pt}" data
 python compare.py models="{ciou: yolov8n.yaml, wiou: {model: yolov8n.yaml, iou_loss: wiou3}}" data=[a.yaml,b.yaml]
 python compare.py train=False                         report on the finished runs, while others train
 python compare.py only=[yolov8n]                      train only these labels of the models; report on all
+python compare.py ray=True                            several runs at a time, on all GPUs of this machine; ray=ADDRESS:
+                                                      of a Ray cluster (docs/machines.md)
 
 Writes compare.md, compare.csv, compare.png and compare.html, a page to send, into the folder `project`.
 
@@ -30,6 +32,7 @@ COMPARISON = {
     "drop_after": None,  # 1: what stays below 90 % of the first variant with the first seed gets no more seeds
     "train": True,  # False: only report on the finished runs
     "results": "runs/compare/results.csv",  # one line per finished run; their epochs are in a folder beside it
+    "ray": None,  # True: spread the runs over the GPUs of this machine; or the address of a Ray cluster
 }
 SETTINGS = {  # options of every run, as in train.py
     "data": "shapes.yaml",  # or several: ["shapes.yaml", "mine.yaml"]

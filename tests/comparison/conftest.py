@@ -6,14 +6,18 @@ import pytest
 
 from tests.training import data, network, settings, train
 from ultralytics.comparison import latency
+from ultralytics.comparison.details import Details
 from ultralytics.comparison.ledger import Ledger, Record
 from ultralytics.comparison.variants import plan_runs, read_variants
+from ultralytics.utils.ap import RECALL_POINTS
+from ultralytics.utils.paper.sizes import SIZES
 
 __all__ = ["data", "network", "settings", "train"]
 RECORD = Record(
     "net", "net.yaml", "", "bccd", "64", 2, 4, 4, "SGD", 0.01, "", 0, 0.5, 0.25, 0.75, 0.5, 0.625, 1, 12.5, 1000, 0.5,
     "cpu 1 threads", "0.1.0", "2026-01-01", "0123abcd",
 )  # fmt: skip
+DETAILS = Details(0.5, 0.25, dict.fromkeys(SIZES, 0.5), (0.5,) * len(RECALL_POINTS))
 
 
 @pytest.fixture

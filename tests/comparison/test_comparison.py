@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.comparison.conftest import RECORD
+from tests.comparison.conftest import DETAILS, RECORD
 from tests.engine.runs import assert_same_weights, untimed
 from ultralytics import YOLO
 from ultralytics.comparison import latency, report, sources, statistics, training
-from ultralytics.comparison.ledger import COLUMNS, Ledger, Records
-from ultralytics.comparison.variants import choose, plan_runs, read_variants, run_name
+from ultralytics.comparison.ledger import COLUMNS, Ledger, Records, run_name
+from ultralytics.comparison.variants import choose, plan_runs, read_variants
 from ultralytics.engine.loggers import ResultsTable
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.files import load_yaml, parse_value
@@ -253,6 +253,7 @@ def test_what_another_process_is_at_is_left_to_it(planned, study, tmp_path, monk
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     child.stdout.readline()
     monkeypatch.setattr(YOLO, "train", None)
+    monkeypatch.setattr(training, "PATIENCE", 0.1)
     assert training.train_missing([run], Ledger(tmp_path / "study.csv"), study) == []
     assert not (tmp_path / "study.csv").exists()
     child.communicate()
@@ -271,10 +272,10 @@ def test_a_mistake_in_one_does_not_stop_the_others(planned, network, study, tmp_
 def test_whatever_goes_wrong_in_one_costs_the_others_nothing(planned, network, tmp_path, monkeypatch, caplog):
     """Errors of a block or of torch, too: the others are trained, measured and reported on."""
 
-    def finish(run, folder, ledger, settings):
+    def finish(run, folder, settings):
         if run.variant.label == "wrong":
             raise RuntimeError("out of memory")
-        ledger.append(replace(RECORD, name=run.variant.label, seed=run.seed, key=run.key))
+        return training.Finished(replace(RECORD, name=run.variant.label, seed=run.seed, key=run.key), b"", DETAILS)
 
     monkeypatch.setattr(training, "finish", finish)
     monkeypatch.setattr(latency, "ROUNDS", 1)
@@ -379,8 +380,9 @@ def test_results_of_an_edited_block_are_not_its_own(planned, tmp_path):
     assert mine.sources == run.sources and not RECORD.sources
     before = replace(mine, version="0.1.0 code 00000000", map=0.1)
     ledger.append(before)
-    assert not ledger.has(run)
-    ledger.append(mine)
+    assert ledger.read().of(run) is None
+    for _ in range(2):  # a line each
+        ledger.append(mine)
     assert ledger.read().of(run) == mine and len(ledger.read()) == 2
     assert (
         Records([before, replace(mine, version="0.1.0 torch 2")]).of(run).version == "0.1.0 torch 2"

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.comparison.conftest import RECORD
+from tests.comparison.conftest import DETAILS, RECORD
 from ultralytics import YOLO
 from ultralytics.cfg.command import parse_words
 from ultralytics.comparison import latency, report, statistics, training
 from ultralytics.comparison.details import read_details
-from ultralytics.comparison.ledger import Ledger
+from ultralytics.comparison.ledger import Ledger, dropped_variants
 from ultralytics.comparison.run import DEFAULTS, command_line, compare_variants
 from ultralytics.comparison.variants import read_variants
 from ultralytics.utils.ap import RECALL_POINTS
@@ -84,22 +84,22 @@ def test_a_dropped_variant_gets_no_more_seeds_and_no_verdict(planned, network, t
     entries = [{"label": label, "model": str(network), "lr0": 0.01 + i / 100} for i, label in enumerate(scores)]
     runs, ledger = planned(*entries, seeds=[3, 1, 2]), Ledger(tmp_path / "study.csv")
 
-    def finish(run, folder, ledger, settings):
+    def finish(run, folder, settings):
         end = scores[run.variant.label] + run.seed / 1000
-        ledger.append(replace(RECORD, name=run.variant.label, seed=run.seed, map=end, key=run.key))
+        record = replace(RECORD, name=run.variant.label, seed=run.seed, map=end, key=run.key)
+        return training.Finished(record, b"", DETAILS)
 
     monkeypatch.setattr(training, "finish", finish)
     for _ in range(2):  # the same again finds nothing to do
-        dropped = lambda records: report.dropped_variants(runs, 1, records)  # noqa: E731
-        assert training.train_missing(runs, ledger, {"project": str(tmp_path)}, dropped) == []
+        assert training.train_missing(runs, ledger, {"project": str(tmp_path)}, drop_after=1) == []
         assert [(r.name, r.seed) for r in ledger.read() if r.name == "bad"] == [("bad", 3)]
         assert len(ledger.read()) == 7
         assert "bad on data, seed 1: not trained, its variant is dropped" in caplog.text
     text = report.write_report(runs, ledger, tmp_path, drop_after=1).read_text(encoding="utf-8")
     assert "| bad | 3 (1 2 dropped) | 0.4430 | 0.7500 | -0.0600 | dropped |" in text
     assert "| good | 3 1 2 |" in text and "Not there yet" not in text and statistics.drop_rule(1) in text
-    assert report.dropped_variants(runs, None, ledger.read()) == set()
-    assert report.dropped_variants(runs, 1, ledger.read()) == {("data", "bad")}
+    assert dropped_variants(runs, None, ledger.read()) == set()
+    assert dropped_variants(runs, 1, ledger.read()) == {("data", "bad")}
     text = report.write_report(runs, ledger, tmp_path).read_text(encoding="utf-8")
     assert "Not there yet: bad on data, seed 1; bad on data, seed 2." in text and "| one seed: unknown |" in text
 

@@ -26,17 +26,21 @@ class Details:
     precision: tuple[float, ...]  # over the recall 0, 0.01, … 1, at IoU 0.50
 
 
-def measure_details(weights: Path, path: Path, **options: Any) -> None:
-    """Validate the weights of a finished run once more, in full, and write what it adds into a JSON file."""
+def measure_details(weights: Path, **options: Any) -> Details:
+    """Details of the weights of a finished run, which are validated once more, in full."""
     metrics = YOLO(weights).val(**options, plots=False, verbose=False)
     curve = metrics.box.prec_values.mean(0) if len(metrics.box.prec_values) else np.zeros(len(CURVE_POINTS))
     found = metrics.further
-    details = Details(
+    return Details(
         f1=round(found["metrics/F1(B)"], DIGITS),
         map75=round(found["metrics/mAP75(B)"], DIGITS),
         by_size={size: round(found[f"metrics/mAP50-95-{size}(B)"], DIGITS) for size in SIZES},
         precision=tuple(np.interp(RECALL_POINTS, CURVE_POINTS, curve).round(DIGITS).tolist()),
     )
+
+
+def write_details(path: Path, details: Details) -> None:
+    """Write details into a JSON file."""
     text = json.dumps(asdict(details), indent=1) + "\n"
     atomic_write(path, lambda file: file.write(text.encode()))
 

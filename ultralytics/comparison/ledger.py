@@ -4,18 +4,20 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from ultralytics.comparison.statistics import hopeless
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, YOLOError
 
 if TYPE_CHECKING:
-    from ultralytics.comparison.variants import Run
+    from ultralytics.comparison.variants import Place, Run
 
 
 CODE = " code "  # what stands in `version` before the digest of the code
@@ -59,6 +61,11 @@ class Record:
         """Digest of the code it was trained with, the last word of `version`; empty in records of earlier versions."""
         return self.version.partition(CODE)[2]
 
+    @property
+    def identity(self) -> tuple[str, int, str]:
+        """What no two runs share."""
+        return self.key, self.seed, self.sources
+
 
 COLUMN_NAMES = {"precision": "P", "recall": "R", "map50": "mAP50", "map": "mAP50-95", "best_map": "best_mAP50-95"}
 COLUMNS = [COLUMN_NAMES.get(field.name, field.name) for field in fields(Record)]
@@ -78,6 +85,24 @@ class Records(list[Record]):
         """Record of a run: of the code as it is now, or one that does not know its code."""
         own = self.by_run.get((run.key, run.seed), {})
         return own.get(run.sources) or own.get("")
+
+
+def dropped_variants(runs: Sequence["Run"], drop_after: int | None, records: Records) -> set["Place"]:
+    """Variants that are hopeless by their first `drop_after` seeds on a dataset; none without it."""
+    scores: dict[Place, dict[int, float]] = {}
+    for run in runs if drop_after else ():
+        own = scores.setdefault(run.place, {})
+        if record := records.of(run):
+            own[run.seed] = record.map
+    first = list(dict.fromkeys(run.seed for run in runs))[:drop_after]
+    base = {data: own for (data, _), own in reversed(scores.items())}  # of each dataset the first variant's
+    return {place for place, own in scores.items() if hopeless(own, base[place[0]], first)}
+
+
+def run_name(label: str, seed: int, key: str, sources: str = "") -> str:
+    """File name that shows the label of a run, and that no other run has; older ones do not know their `sources`."""
+    readable = re.sub(r"[^\w.+-]", "_", label)
+    return "-".join(filter(None, (readable, f"seed{seed}", key, sources)))
 
 
 class Ledger:
@@ -122,7 +147,7 @@ class Ledger:
                     LOGGER.warning(f"{self.path}, line {rows.line_num}: not a complete record ({exc}): skipped")
                     continue
                 record = Record(*values)
-                records.setdefault((record.key, record.seed, record.sources), record)
+                records.setdefault(record.identity, record)
         return Records(records.values())
 
     def check_data(self, runs: Iterable["Run"]) -> None:
@@ -136,26 +161,32 @@ class Ledger:
                     "another results= and project="
                 )
 
-    def has(self, run: "Run") -> bool:
-        """Whether there is a record of this run."""
-        return self.read().of(run) is not None
+    def curve_file(self, record: Record) -> Path:
+        """File with the epochs of a run; its details are beside it, a .json."""
+        return self.curves / f"{run_name(record.name, record.seed, record.key, record.sources)}.csv"
 
     def append(self, record: Record) -> None:
-        """Add a line, which is on the disk on return; lines of other processes are neither lost nor broken."""
+        """Add a line, which is on the disk on return; lines of other processes are neither lost nor broken.
+
+        A run that has one gets no other: two processes may have measured it one after the other.
+        """
         line = io.StringIO()
         writer = csv.writer(line, lineterminator="\n")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.path.with_name(f".{self.path.name}.lock")), self.path.open("ab+") as file:
-                if file.tell() == 0:
-                    writer.writerow(COLUMNS)
-                else:
-                    file.seek(-1, os.SEEK_END)
-                    if file.read(1) != b"\n":  # a killed process left half a line
-                        line.write("\n")
-                writer.writerow([f"{v:.{DIGITS}g}" if isinstance(v, float) else v for v in astuple(record)])
-                file.write(line.getvalue().encode())
-                file.flush()
-                os.fsync(file.fileno())
+            with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+                if any(other.identity == record.identity for other in self.read()):
+                    return
+                with self.path.open("ab+") as file:
+                    if file.tell() == 0:
+                        writer.writerow(COLUMNS)
+                    else:
+                        file.seek(-1, os.SEEK_END)
+                        if file.read(1) != b"\n":  # a killed process left half a line
+                            line.write("\n")
+                    writer.writerow([f"{v:.{DIGITS}g}" if isinstance(v, float) else v for v in astuple(record)])
+                    file.write(line.getvalue().encode())
+                    file.flush()
+                    os.fsync(file.fileno())
         except OSError as exc:
             raise YOLOError(f"{self.path} cannot be written: {exc.strerror or exc}; give another results=") from exc

@@ -10,11 +10,11 @@ import numpy as np
 from ultralytics.comparison.chart import Trial, plot_variants
 from ultralytics.comparison.details import Details, read_details
 from ultralytics.comparison.latency import BATCHES, Times, latencies, machine
-from ultralytics.comparison.ledger import Ledger, Record, Records
+from ultralytics.comparison.ledger import Ledger, Record, Records, dropped_variants
 from ultralytics.comparison.page import write_page
-from ultralytics.comparison.statistics import RULE, Difference, Summary, compare, drop_rule, hopeless, summarize
+from ultralytics.comparison.statistics import RULE, Difference, Summary, compare, drop_rule, summarize
 from ultralytics.comparison.training import Failure
-from ultralytics.comparison.variants import RANKED_BY, Place, Run, Variant, run_name
+from ultralytics.comparison.variants import RANKED_BY, Place, Run, Variant
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import atomic_write, read_csv, write_csv
 from ultralytics.utils.paper.sizes import SIZES
@@ -54,18 +54,6 @@ class Row:
 
 
 Groups = dict[str, list[Row]]  # by dataset
-
-
-def dropped_variants(runs: Sequence[Run], drop_after: int | None, records: Records) -> set[Place]:
-    """Variants that are hopeless by their first `drop_after` seeds on a dataset; none without it."""
-    scores: dict[Place, dict[int, float]] = {}
-    for run in runs if drop_after else ():
-        own = scores.setdefault(run.place, {})
-        if record := records.of(run):
-            own[run.seed] = record.map
-    first = list(dict.fromkeys(run.seed for run in runs))[:drop_after]
-    base = {data: own for (data, _), own in reversed(scores.items())}  # of each dataset the first variant's
-    return {place for place, own in scores.items() if hopeless(own, base[place[0]], first)}
 
 
 def write_report(
@@ -116,7 +104,7 @@ def collect(
         row = rows.setdefault(run.place, Row(run.variant))
         if record := records.of(run):
             row.records.append(record)
-            if details := read_details(curve_file(record, ledger).with_suffix(".json")):
+            if details := read_details(ledger.curve_file(record).with_suffix(".json")):
                 row.details.append(details)
         elif run.place in dropped:
             row.dropped.append(run.seed)
@@ -149,16 +137,11 @@ def measure_latency(runs: Sequence[Run], groups: Groups, ledger: Ledger) -> None
             row.times = {batch: times[row.variant.label, batch] for batch in BATCHES if row.records}
 
 
-def curve_file(record: Record, ledger: Ledger) -> Path:
-    """File with the epochs of a run; its details are beside it."""
-    return ledger.curves / f"{run_name(record.name, record.seed, record.key, record.sources)}.csv"
-
-
 def trial(row: Row, ledger: Ledger) -> Trial:
     """Curves of a variant, as far as their files exist, its final scores and costs, for the charts."""
     curves = []
     for record in row.records:
-        path = curve_file(record, ledger)
+        path = ledger.curve_file(record)
         if path.exists():
             epochs = read_csv(path)
             scores = [float(epoch[RANKED_BY] or "nan") for epoch in epochs]  # empty: not validated

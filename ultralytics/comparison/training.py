@@ -1,8 +1,10 @@
-"""Training of the runs that a results file lacks, each in a folder that one process at a time claims."""
+"""Training of the runs that a results file lacks, each in a folder that one process at a time holds the lock of."""
 
 import platform
 import subprocess
-from collections.abc import Callable, Container, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,9 +14,9 @@ import torch
 from filelock import FileLock, Timeout
 
 import ultralytics
-from ultralytics.comparison.details import measure_details
-from ultralytics.comparison.ledger import CODE, Ledger, Record, Records
-from ultralytics.comparison.variants import RANKED_BY, Place, Run, dataset_name
+from ultralytics.comparison.details import Details, measure_details, write_details
+from ultralytics.comparison.ledger import CODE, Ledger, Record, dropped_variants
+from ultralytics.comparison.variants import RANKED_BY, Run, Variant, dataset_name
 from ultralytics.engine.model import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import load_checkpoint
@@ -22,6 +24,16 @@ from ultralytics.utils.errors import CheckpointError, YOLOError
 from ultralytics.utils.files import atomic_write, load_yaml, read_csv
 
 MEASURED_WITH = ("classes", "iou", "conf", "max_det", "agnostic_nms")  # options of a run that its validations follow
+PATIENCE = 10.0  # seconds, in which the loader processes of a killed run end, which hold its lock as well
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run, for the results file and the files beside it."""
+
+    record: Record
+    curve: bytes  # its results.csv
+    details: Details
 
 
 @dataclass(frozen=True)
@@ -30,63 +42,106 @@ class Failure:
 
     run: Run
     reason: str
+    trace: str = ""  # of an error that no sentence explains
+
+    @classmethod
+    def of(cls, run: Run, exc: Exception) -> "Failure":
+        """Failure by an error."""
+        if isinstance(exc, YOLOError):
+            return cls(run, str(exc))
+        return cls(run, f"{type(exc).__name__}: {exc}", "".join(traceback.format_exception(exc)))
 
     def __str__(self) -> str:
         return f"{self.run}: {self.reason}"
+
+
+Outcome = Finished | Failure | None  # None: another process is training it
+# From runs, settings and the seconds to wait for each run's lock to the outcomes, as they come.
+Attempts = Callable[[Iterable[Run], Mapping[str, Any], float], Iterator[tuple[Run, Outcome]]]
+
+
+def attempts_here(
+    runs: Iterable[Run], settings: Mapping[str, Any], patience: float = 0
+) -> Iterator[tuple[Run, Outcome]]:
+    """Outcomes of runs, one after another, in this process."""
+    for run in runs:
+        yield run, attempt(run, settings, patience)
 
 
 def train_missing(
     runs: Sequence[Run],
     ledger: Ledger,
     settings: Mapping[str, Any],
-    dropped: Callable[[Records], Container[Place]] = lambda records: (),
+    chosen: Sequence[Variant] | None = None,
+    drop_after: int | None = None,
+    attempts: Attempts = attempts_here,
 ) -> list[Failure]:
-    """Train every run that the ledger lacks and no other process is training; returns those that failed.
+    """Train the runs, of the `chosen` variants or of all, that the ledger lacks; returns those that failed.
 
-    A killed run is resumed from its last.pt; an error in one run does not keep the others from being trained.
-    `dropped(records)`: variants of which no further run is begun, by `Run.place`.
+    What another process is training is left to it, a killed run is resumed, and an error in one run does not keep the
+    others from being trained. Of variants that `drop_after` seeds decide against, no further run is begun.
     """
-    failures, claimed_elsewhere = [], list(runs)
-    for second_pass in (False, True):  # another process may have died or been stopped since the first pass
-        pending, claimed_elsewhere = claimed_elsewhere, []
-        for run in pending:
-            try:
-                records = ledger.read()
-                if records.of(run) is None:
-                    if run.place in dropped(records):
-                        LOGGER.info(f"{run}: not trained, its variant is dropped")
-                    else:
-                        claim_and_finish(run, ledger, settings)
-            except Timeout:  # noqa: PERF203 (a run takes minutes)
-                claimed_elsewhere.append(run)
-                if second_pass:
+
+    def missing(stage: Iterable[Run]) -> Iterator[Run]:
+        for run in stage:
+            records = ledger.read()
+            if records.of(run) is None and run.place in dropped_variants(runs, drop_after, records):
+                LOGGER.info(f"{run}: not trained, its variant is dropped")
+            elif records.of(run) is None:
+                if (run.key, run.seed) in records.by_run:
+                    LOGGER.info(f"{run}: a layer or the loss was edited since it was trained, so it is trained again")
+                yield run
+
+    failures: list[Failure] = []
+    deciding = list(dict.fromkeys(run.seed for run in runs))[: drop_after or 0]
+    wanted = [run for run in runs if chosen is None or run.variant in chosen]
+    first, others = ([run for run in wanted if (run.seed in deciding) == decides] for decides in (True, False))
+    claimed: list[Run] = []  # by other processes, which may have died or been stopped once the rest is done
+    for stage in (first, others, claimed):
+        with closing(attempts(missing(stage), settings, PATIENCE if stage is claimed else 0)) as outcomes:
+            for run, outcome in outcomes:
+                if outcome is None and stage is not claimed:
+                    claimed.append(run)
+                elif outcome is None:
                     LOGGER.info(f"{run}: another process is training it, skipped")
-            except Exception as exc:  # a custom block may raise anything
-                expected = isinstance(exc, YOLOError)
-                failures.append(Failure(run, str(exc) if expected else f"{type(exc).__name__}: {exc}"))
-                LOGGER.error(str(failures[-1]), exc_info=not expected)
+                elif failure := outcome if isinstance(outcome, Failure) else keep(run, outcome, ledger):
+                    failures.append(failure)
+                    LOGGER.error("\n".join(filter(None, (str(failure), failure.trace))))
     return failures
 
 
-def claim_and_finish(run: Run, ledger: Ledger, settings: Mapping[str, Any]) -> None:
-    """Finish a run unless another process has done so meanwhile; Timeout while another process is training it."""
+def keep(run: Run, finished: Finished, ledger: Ledger) -> Failure | None:
+    """Write the curve and the details of a run, and last of all its line; a failure where they cannot be written."""
+    record, curve = finished.record, ledger.curve_file(finished.record)
+    try:
+        atomic_write(curve, lambda file: file.write(finished.curve))
+        write_details(curve.with_suffix(".json"), finished.details)
+        ledger.append(record)
+    except YOLOError as exc:
+        return Failure.of(run, exc)
+    LOGGER.info(f"{run}: mAP50-95 {record.map:.4f}, {record.seconds:.0f} s")
+
+
+def attempt(run: Run, settings: Mapping[str, Any], patience: float = 0) -> Outcome:
+    """Train a run to its end; None where another process holds the lock of its folder for so many seconds."""
     folder = Path(settings["project"]) / run.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        claim = FileLock(folder / ".claim.lock").acquire(timeout=0)  # the system releases it when a process dies
+        lock = FileLock(folder / ".claim.lock").acquire(timeout=patience)  # the system releases it when a process dies
     except Timeout:  # is an OSError, too
-        raise
+        return None
     except OSError as exc:
-        raise YOLOError(f"{folder} cannot be written: {exc.strerror or exc}; give another project=") from exc
-    with claim:
-        if not ledger.has(run):
-            finish(run, folder, ledger, settings)
+        reason = f"{folder} cannot be written: {exc.strerror or exc}; give another project="
+        return Failure.of(run, YOLOError(reason))
+    with lock:
+        try:
+            return finish(run, folder, settings)
+        except Exception as exc:  # a custom block may raise anything
+            return Failure.of(run, exc)
 
 
-def finish(run: Run, folder: Path, ledger: Ledger, settings: Mapping[str, Any]) -> None:
-    """Train from the start or resume, then keep the curve, and last of all write the line."""
-    if (run.key, run.seed) in ledger.read().by_run:
-        LOGGER.info(f"{run}: a layer or the loss was edited since it was trained, so it is trained again")
+def finish(run: Run, folder: Path, settings: Mapping[str, Any]) -> Finished:
+    """Train from the start or resume, and measure."""
     LOGGER.info(f"{run}: in {folder}")
     last, data, device = folder / "weights" / "last.pt", run.options.data, settings.get("device")
     trained_on = load_yaml(folder / "args.yaml").get("data") if (folder / "args.yaml").exists() else None
@@ -99,14 +154,9 @@ def finish(run: Run, folder: Path, ledger: Ledger, settings: Mapping[str, Any]) 
     elif state == "new":
         own = {**run.variant.own, "data": data, "pretrained": run.variant.pretrained or False, "seed": run.seed}
         YOLO(run.variant.model).train(**{**settings, **own, "name": folder.name, "exist_ok": True})
-    table = folder / "results.csv"
-    atomic_write(ledger.curves / f"{run.name}.csv", lambda file: file.write(table.read_bytes()))
-    details = ledger.curves / f"{run.name}.json"
     own = {name: getattr(run.options, name) for name in MEASURED_WITH if name in run.options.given}
-    measure_details(last, details, data=data, device=device, workers=run.options.workers, **own)
-    record = measure(run, folder)
-    ledger.append(record)
-    LOGGER.info(f"{run}: mAP50-95 {record.map:.4f}, {record.seconds:.0f} s")
+    details = measure_details(last, data=data, device=device, workers=run.options.workers, **own)
+    return Finished(measure(run, folder), (folder / "results.csv").read_bytes(), details)
 
 
 def status(last: Path) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from ultralytics.cfg import Options, get_options, resolve_yaml
 from ultralytics.cfg.options import check_values
+from ultralytics.comparison.ledger import run_name
 from ultralytics.comparison.sources import sources
 from ultralytics.data.labels.files import list_images
 from ultralytics.data.utils import load_data_yaml
@@ -78,12 +78,6 @@ class Run:
     def name(self) -> str:
         """Name of its folder and of its curve."""
         return run_name(self.variant.label, self.seed, self.key, self.sources)
-
-
-def run_name(label: str, seed: int, key: str, sources: str = "") -> str:
-    """File name that shows the label of a run, and that no other run has; older ones do not know their `sources`."""
-    readable = re.sub(r"[^\w.+-]", "_", label)
-    return "-".join(filter(None, (readable, f"seed{seed}", key, sources)))
 
 
 def read_variants(models: Any) -> list[Variant]:

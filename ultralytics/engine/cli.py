@@ -37,7 +37,8 @@ def run(
             settings = settings_for(task, settings)
         options = settings | given
         try:
-            check_devices(options.get("device"))
+            if not (own | own_given).get("ray"):  # a cluster has devices of its own
+                check_devices(options.get("device"))
         except NoGPUError as exc:
             if is_first():
                 print(f"{exc}. Continuing with device=cpu.")
