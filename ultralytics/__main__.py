@@ -72,7 +72,7 @@ def print_checks() -> None:
     print(f"ultralytics {ultralytics.__version__} in {Path(ultralytics.__file__).parent}")
     print(f"Python {platform.python_version()} on {platform.platform()}")
     needed = ("torch", "torchvision", "timm", "opencv-python", "matplotlib", "pyyaml")
-    for name in (*needed, "onnx", "onnxruntime", "onnxslim", "tensorboard", "faster-coco-eval"):
+    for name in (*needed, "onnx", "onnxruntime", "onnxslim", "tensorboard", "faster-coco-eval", "ray"):
         try:
             print(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:  # noqa: PERF203 (a dozen of them)
