@@ -1,11 +1,13 @@
 """Runs as tasks of a Ray cluster: the same results file whatever dies meanwhile, and sentences for what is missing."""
 
 import csv
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,10 +45,16 @@ if __name__ == "__main__":
 """
 
 
-def test_without_ray_one_sentence_says_how_to_get_it(network, study, monkeypatch):
+def test_without_ray_one_sentence_says_how_to_get_it(planned, network, study, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(DependencyError, match=r'^ray cannot be imported .*: run `pip install "\.\[ray\]"`'):
         compare_variants(study | {"models": [str(network)], "ray": True, "results": "s.csv"})
+    with socket.socket() as free:  # nobody listens there
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False))
+        with pytest.raises(ConfigError, match=rf"ray={address}: no Ray cluster can be reached there: .*refused"):
+            next(cluster.attempts_on_ray(address, planned(), study))
     with pytest.raises(ConfigError, match=r"ray=3: expected True, or the address of a Ray cluster"):
         compare_variants(study | {"models": [str(network)], "ray": 3})
 

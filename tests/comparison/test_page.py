@@ -2,13 +2,12 @@
 
 import contextlib
 import csv
-import json
 import re
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from dataclasses import asdict, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,10 +16,9 @@ import pytest
 
 from tests.comparison.conftest import RECORD
 from ultralytics.comparison import latency, report, training
-from ultralytics.comparison.details import Details
+from ultralytics.comparison.details import Details, write_details
 from ultralytics.comparison.ledger import Ledger
 from ultralytics.comparison.run import compare_variants
-from ultralytics.utils.files import atomic_write
 
 ROOT = Path(__file__).parents[2]
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -63,16 +61,10 @@ def details(i):
     return Details(0.5 + i / 100, 0.25, sizes, tuple(np.linspace(1, i / 100, 101)))
 
 
-def keep(found, run, ledger):
-    """Write details beside the curve of a run, as `measure_details` does."""
-    text = json.dumps(asdict(found)).encode()
-    atomic_write(ledger.curves / f"{run.name}.json", lambda file: file.write(text))
-
-
 def test_the_page_needs_nothing_else_and_is_valid(reported):
     runs, ledger, folder = reported
     for run in runs:
-        keep(details(run.seed), run, ledger)
+        write_details(ledger.curves / f"{run.name}.json", details(run.seed))
     report.write_report(runs, ledger, folder, command="python compare.py 'models=[a]'")
     text = (folder / "compare.html").read_text(encoding="utf-8")
     page = Page(text)
@@ -94,7 +86,7 @@ def test_the_page_needs_nothing_else_and_is_valid(reported):
 def test_numbers_of_the_page_are_those_of_the_other_reports(reported):
     runs, ledger, folder = reported
     for run in runs:
-        keep(details(run.seed), run, ledger)
+        write_details(ledger.curves / f"{run.name}.json", details(run.seed))
     lines = report.write_report(runs, ledger, folder).read_text(encoding="utf-8").splitlines()
     table, records = Page((folder / "compare.html").read_text(encoding="utf-8")).tables
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
@@ -141,17 +133,15 @@ def test_a_comparison_that_was_killed_ends_in_the_same_page(planned, network, da
     assert len(runs) == 16 == len({run.name for run in runs})
     done = []
 
-    def finish(run, folder, ledger, settings):
-        if len(ledger.read()) == stop:
+    def finish(run, folder, settings):
+        if len(Ledger(folder.parent / "study.csv").read()) == stop:
             raise KeyboardInterrupt
         done.append(run)
         score = int(run.key, 16) % 1000 / 1000
-        keep(details(int(100 * score)), run, ledger)
-        atomic_write(
-            ledger.curves / f"{run.name}.csv", lambda f: f.write(f"epoch,metrics/mAP50-95(B)\n1,{score}\n".encode())
-        )
         own = {"name": run.variant.label, "seed": run.seed, "data": run.data, "key": run.key}
-        ledger.append(replace(RECORD, **own, map=score, version=f"1 code {run.sources}"))
+        record = replace(RECORD, **own, map=score, version=f"1 code {run.sources}")
+        curve = f"epoch,metrics/mAP50-95(B)\n1,{score}\n".encode()
+        return training.Finished(record, curve, details(int(100 * score)))
 
     monkeypatch.setattr(training, "finish", finish)
     pages = []

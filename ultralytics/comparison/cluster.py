@@ -2,6 +2,7 @@
 
 import os
 import platform
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing import spawn
@@ -41,14 +42,14 @@ def attempts_on_ray(
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # which Ray sends otherwise
     if started := not ray.is_initialized():
         try:
-            ray.init(
-                None if address is True else address,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
-        except (ConnectionError, RuntimeError, ValueError) as exc:
-            raise ConfigError(f"ray={address}: no Ray cluster can be reached: {str(exc).splitlines()[0]}") from exc
+            host, _, port = str(address).rpartition(":")
+            if port.isdecimal() and "/" not in host:
+                socket.create_connection((host, int(port)), 10).close()  # Ray would try for minutes
+            quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+            ray.init(None if address is True else address, **quiet)
+        except (OSError, RuntimeError, ValueError) as exc:
+            reason = str(exc).splitlines()[0]
+            raise ConfigError(f"ray={address}: no Ray cluster can be reached there: {reason}") from exc
     tasks = {}
     try:
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
