@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import json
 import re
 import subprocess
 import sys
