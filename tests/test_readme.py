@@ -35,6 +35,7 @@ TEST_COMMAND = 'python -m pip install -e ".[dev]" && python -m pytest'
 HEADINGS = {
     "YOLOv8, as a source tree to edit": "一份供你修改的 YOLOv8 源码",
     "Two commands": "两条命令",
+    "One GPU, several, several machines": "一块 GPU、多块 GPU、多台机器",
     "Train on your own data": "训练自己的数据",
     "Add a block": "加入自己的模块",
     "Where do I change …": "想改什么，看哪里",
