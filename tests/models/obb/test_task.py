@@ -14,6 +14,7 @@ from tests.models.runs import assert_killed_equals_whole, assert_left, tiny_run
 from tests.steps import reference_arrays
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
+from ultralytics.models.yolo.obb import OBBValidator
 from ultralytics.models.yolo.obb.task import OBBTask
 from ultralytics.utils.errors import DatasetError
 
@@ -53,6 +54,19 @@ def test_outputs_of_the_reference(trained, golden):
     for part in ("boxes", "scores", "angle"):
         torch.testing.assert_close(raw[part], expected[f"eval.1.{part}"], atol=1e-3, rtol=0)
         torch.testing.assert_close(in_training[part], expected[f"train.{part}"], atol=1e-3, rtol=0)
+
+
+def test_losses_of_validation_between_epochs(golden, dataset, tmp_path):
+    """As the public package's trainer has them with these weights, at imgsz 128 and one batch of all images."""
+    yolo = YOLO(golden / "weights" / "obb.pt")
+    given = {"data": str(dataset("nuclei_obb") / "data.yaml"), "imgsz": 128, "batch": 24, "rect": True, "workers": 0}
+    options = yolo.resolve("val", given | {"verbose": False, "plots": False})
+    validator = OBBValidator(args=options, save_dir=tmp_path)
+    validator.prepare(yolo.model)
+    yolo.model.args = options  # the gains
+    results = validator.run(yolo.model, validator.task.criterion(yolo.model), final=False)
+    assert validator.loss.tolist() == pytest.approx([1.88468, 0.87502, 1.30513, 0.26696], rel=5e-4)
+    assert results["metrics/mAP50(B)"] == pytest.approx(0.63754, abs=1e-3)
 
 
 def test_predictions_of_the_reference(trained, golden, dataset):
