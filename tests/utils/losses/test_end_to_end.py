@@ -6,6 +6,7 @@ import torch
 from tests.tiny import NETWORK, draw_split
 from tests.training import rectangle
 from ultralytics import YOLO
+from ultralytics.engine.exporter import aligned
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import E2EDetectLoss, v8DetectionLoss
 
@@ -76,6 +77,18 @@ def test_without_nms(model, tmp_path):
     assert len(file.predict(picture, **options)[0]) == len(found)
     with pytest.raises(ConfigError, match="augment=True: passes are joined by NMS"):
         alone.predict(picture, augment=True, **options)
+
+
+def test_boxes_of_an_exported_file_may_change_places_where_scores_are_equal():
+    rows = torch.rand(2, 9, 6) * 50
+    rows[..., 4] = torch.tensor([0.9, 0.7, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.2])
+    moved = rows[:, [0, 2, 1, 3, 4, 5, 6, 7, 8]]
+    moved[:, 8, :4] += 20  # another box of the lowest score
+    assert not torch.equal(rows, moved) and torch.equal(aligned(moved, rows), moved)
+    for place, number in ((3, 4), (2, 0), (0, 5)):  # a score, a coordinate, a class
+        wrong = moved.clone()
+        wrong[0, place, number] += 5
+        assert not torch.allclose(aligned(wrong, rows), wrong, atol=1)
 
 
 def key_of(model):
