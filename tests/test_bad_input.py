@@ -277,6 +277,15 @@ def test_the_content_of_a_resumed_checkpoint_is_checked_at_the_door(stopped, nam
         assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda _: b""], ids=["half", "empty"])
+def test_a_damaged_last_checkpoint_leads_to_the_best_one(stopped, damage):
+    last = stopped()
+    last.write_bytes(damage(last.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"last\.pt.*; .*best\.pt holds the best weights of the run"):
+        YOLO(last)
+    load_checkpoint(last.with_name("best.pt"))
+
+
 @pytest.mark.public("engine::resume_invalid_checkpoint_args")
 @pytest.mark.parametrize("args", [{"epochs": "x"}, {"nonsense": 1}, {"lr0": {}}], ids=str)
 def test_options_of_a_resumed_checkpoint_are_checked(stopped, args):

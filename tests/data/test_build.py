@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ultralytics.data import dataset as D
 from ultralytics.data.build import ahead, build_loader
 from ultralytics.data.cache import loading as pictures
-from ultralytics.utils.errors import DatasetError, SourceError
+from ultralytics.utils.errors import DatasetError, SourceError, TrainingError
 
 MIXED = {"mosaic": 0.7, "mixup": 0.3, "cutmix": 0.3, "scale": 0.4, "hsv_v": 0.4, "fliplr": 0.5, "epochs": 3}
 
@@ -143,6 +143,16 @@ def test_validation_needs_no_buffer(numbered, build) -> None:
     values = [int(v) for batch in loader for v in batch["img"][:, 0, 0, 0]]
     assert values == list(range(9))
     assert len(next(iter(loader))["ratio_pad"]) == 4
+
+
+def test_a_worker_that_is_killed_ends_in_one_sentence(numbered, build) -> None:
+    loader = build_loader(build(numbered(9), batch=1), 2)
+    batches = iter(loader)
+    next(batches)
+    for worker in loader._iterator._workers:
+        worker.kill()
+    with pytest.raises(TrainingError, match=r"a process that loads images was ended \(.*\), often for lack of memory"):
+        list(batches)
 
 
 @pytest.mark.public("python::predict_prefetch")

@@ -25,7 +25,7 @@ from ultralytics.data.labels.rows import parse_box_rows
 from ultralytics.data.loaders import Batches, LoadImagesAndVideos, LoadPilAndNumpy, LoadTensor
 from ultralytics.data.utils import dataset_info
 from ultralytics.utils import refused
-from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.errors import ConfigError, DatasetError, TrainingError
 from ultralytics.utils.processes import process_rank, share_of
 
 T = TypeVar("T")
@@ -102,6 +102,13 @@ class Loader(DataLoader):
                     whole = range(min(size, images - i * size))
                     batch |= {"whole": len(whole), "counts": bool(whole[share_of(len(whole), rank, processes)])}
                 yield batch
+        except RuntimeError as exc:
+            if "DataLoader worker" not in str(exc):  # torch has no type for it
+                raise
+            raise TrainingError(
+                f"a process that loads images was ended ({exc}), often for lack of memory: use fewer workers, or "
+                "workers=0; a run goes on from its last.pt"
+            ) from exc
         except DatasetError as exc:
             # From a worker it comes with a traceback in its text, and the sentence at the end.
             raise DatasetError(str(exc).strip().rpartition(f"{DatasetError.__name__}: ")[2]) from None

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.data.labels.cache import content_digest
+from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils.errors import CheckpointError
 
 
@@ -45,6 +47,14 @@ def set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state(("MT19937", keys, *state["numpy"]["rest"]))
     python = state["python"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
+
+
+def data_digest(dataset: object) -> str:
+    """Digest of the shapes and labels of a dataset's images, wherever they are; "" where it has no label store."""
+    store = getattr(dataset, "labels", None)
+    if not isinstance(store, LabelStore):
+        return ""
+    return content_digest({name: array for name, array in store.arrays.items() if not name.startswith("name")})
 
 
 _TENSORS, _NUMBER = "tensors by name", (int, float)

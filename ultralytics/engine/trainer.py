@@ -33,7 +33,7 @@ from ultralytics.engine.setup import (
     set_train_mode,
     start_run_dir,
 )
-from ultralytics.engine.state import restoring, seed_all
+from ultralytics.engine.state import data_digest, restoring, seed_all
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Criterion, Metrics, Task
@@ -182,6 +182,7 @@ class BaseTrainer(TrainerHooks):
         )
         distributed.check(self.batch_size, self.save_dir)
         self.train_loader = self.get_dataloader(self.data["train"], self.batch_size, mode="train")
+        self.data_digest = data_digest(self.train_loader.dataset)
         val_batch = self.batch_size * self.task.val_batch_factor
         self.test_loader = self.get_dataloader(self.data["val"], val_batch, mode="val")
         self.batches = len(self.train_loader)
@@ -450,12 +451,15 @@ class BaseTrainer(TrainerHooks):
             "nonfinite_since_step": self.nonfinite_since_step,
             "rollbacks": self.rollbacks,
             "given": sorted(self.args.given),  # read by resume_point()
+            "data": self.data_digest,
             **distributed.random_states(),
         }
 
     def load_state_dict(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint whose `training` is what `state_dict` gave; setup() has built the rest."""
         saved = checkpoint.training
+        if saved.get("data", self.data_digest) != self.data_digest:
+            LOGGER.warning(f"{self.args.data} has other training images or labels than when the run was stopped")
         self.restore_weights(checkpoint)
         for name, parameter in self.model.named_parameters():
             gradient = saved["gradients"].get(name)  # accumulated since the last optimizer step

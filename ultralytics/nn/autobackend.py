@@ -67,18 +67,20 @@ def check_metadata(metadata: object, path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} does not tell its {', '.join(missing)}: write it with model.export(), which stores them"
         )
-    names, args = known["names"], known.get("args") or {}
+    known, names, args = dict(known), known["names"], known.get("args") or {}
     names = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(names, dict) or not names or list(map(str, names)) != list(map(str, range(len(names)))):
         raise CheckpointError(f"{path}: its names are not a text for each number from 0 on; export the network again")
     if not isinstance(args, dict):
         raise CheckpointError(f"{path}: its args are a {type(args).__name__}; export the network again")
+    args = dict(args)
     for values, types in ((known, _METADATA), (args, _ARGS)):
-        for name, option_type in types.items():
-            if name in values and option_type.read(values[name]) is INVALID:
+        for name in types.keys() & values.keys():
+            found, values[name] = values[name], types[name].read(values[name])
+            if values[name] is INVALID:
                 raise CheckpointError(
-                    f"{path}: its metadata have {name}={values[name]!r:.60}, expected {option_type.expected}; export "
-                    "the network again"
+                    f"{path}: its metadata have {name}={found!r:.60}, expected {types[name].expected}; export the "
+                    "network again"
                 )
     if known["task"] == "pose" and not known.get("kpt_shape"):
         raise CheckpointError(f"{path} does not tell its kpt_shape, the number of keypoints: export the network again")

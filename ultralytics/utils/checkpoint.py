@@ -55,6 +55,8 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(_missing(path))
+    best = path.with_name("best.pt")
+    hint = f"; {best} holds the best weights of the run" if path.name == "last.pt" and best.is_file() else ""
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -63,10 +65,10 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
         else:
             checkpoint = _load_archive(path)
     except CheckpointError as exc:
-        raise CheckpointError(f"{path}: {exc}") from exc
+        raise CheckpointError(f"{path}: {exc}{hint}") from exc
     except Exception as exc:  # what zipfile, torch and safetensors make of damaged bytes has no common type
         reason = " ".join(str(exc).split())[:120]
-        raise CheckpointError(f"{path} is damaged or cut short ({reason}); copy or download it again") from exc
+        raise CheckpointError(f"{path} is damaged or cut short ({reason}); copy or download it again{hint}") from exc
     check_content(checkpoint, path)
 
     weights = checkpoint.state_dict
