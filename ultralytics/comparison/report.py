@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ultralytics.comparison.chart import Trial, plot_variants
 from ultralytics.comparison.details import Details, read_details
@@ -16,8 +17,10 @@ from ultralytics.comparison.statistics import RULE, Difference, Summary, compare
 from ultralytics.comparison.training import Failure
 from ultralytics.comparison.variants import RANKED_BY, Place, Run, Variant
 from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.files import atomic_write, read_csv, write_csv
 from ultralytics.utils.paper.sizes import SIZES
+from ultralytics.utils.torch_utils import select_device
 
 DETAILS = ("F1", "mAP75", *(f"AP-{size}" for size in SIZES))
 CSV_COLUMNS = (
@@ -72,8 +75,12 @@ def write_report(
     records = ledger.read()
     dropped = dropped_variants(runs, drop_after, records)
     groups, missing = collect(runs, records, dropped, [failure.run for failure in failures], ledger)
+    try:
+        device = select_device(runs[0].options.device)
+    except DeviceError:  # the runs were trained elsewhere
+        device = torch.device("cpu")
     if not missing:
-        measure_latency(runs, groups, ledger)
+        measure_latency(runs, groups, ledger, device)
     trials = {data: [trial(row, ledger) for row in rows] for data, rows in groups.items()}
     write_csv(
         folder / "compare.csv", [csv_row(data, row) for data, rows in groups.items() for row in rows], CSV_COLUMNS
@@ -82,7 +89,7 @@ def write_report(
     names = ("imgsz", "epochs", "batch", "nbs", "optimizer", "lr0")
     title = f"{', '.join(groups)}: {', '.join(f'{name} {getattr(runs[0].options, name)}' for name in names)}"
     tables = {data: table(rows) for data, rows in groups.items()}
-    paragraphs = notes(list(groups.values()), drop_after)
+    paragraphs = notes(list(groups.values()), drop_after, machine(device))
     if failures:
         paragraphs.append(f"Could not be trained: {'; '.join(map(str, failures))}.")
     if missing:
@@ -122,7 +129,7 @@ def collect(
     return groups, missing
 
 
-def measure_latency(runs: Sequence[Run], groups: Groups, ledger: Ledger) -> None:
+def measure_latency(runs: Sequence[Run], groups: Groups, ledger: Ledger, device: torch.device) -> None:
     """Fill in `times` of the rows that have records; the number of classes decides what a network computes."""
     for data, rows in groups.items():
         own = {run.variant.label: run for run in runs if run.data == data}
@@ -132,7 +139,7 @@ def measure_latency(runs: Sequence[Run], groups: Groups, ledger: Ledger) -> None
                 imgsz = own[row.variant.label].options.imgsz
                 networks[row.variant.label] = row.variant.model, imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
         classes = next(iter(own.values())).classes
-        times: Times = latencies(networks, classes, ledger.curves / "latency.csv") if networks else {}
+        times: Times = latencies(networks, classes, ledger.curves / "latency.csv", device) if networks else {}
         for row in rows:
             row.times = {batch: times[row.variant.label, batch] for batch in BATCHES if row.records}
 
@@ -199,8 +206,8 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     return lines
 
 
-def notes(groups: Sequence[Sequence[Row]], drop_after: int | None) -> list[str]:
-    """What a reader needs to know to trust the tables, a paragraph each."""
+def notes(groups: Sequence[Sequence[Row]], drop_after: int | None, place: str) -> list[str]:
+    """Conditions that a reader needs to trust the tables, a paragraph each; `place`: where latency was measured."""
     rows = [row for group in groups for row in group]
     paragraphs = [
         "mAP is that of the EMA weights after the last epoch: to pick the best epoch by the validation images "
@@ -217,9 +224,7 @@ def notes(groups: Sequence[Sequence[Row]], drop_after: int | None) -> list[str]:
             "is saved, in float16; all are means over the classes."
         )
     if any(row.times for row in rows):
-        paragraphs.append(
-            f"Latency: fused, float32, medians of rounds in which every network runs once, on {machine()}."
-        )
+        paragraphs.append(f"Latency: fused, float32, medians of rounds in which every network runs once, on {place}.")
     records = [record for row in rows for record in row.records]
     for name, title in (("device", "Trained on"), ("version", "Versions")):
         if values := sorted({getattr(record, name) for record in records}):

@@ -1,18 +1,19 @@
 """Speed of networks from their files, .pt and exported ones, measured in interleaved rounds: `yolo speed`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import torch
 
-from ultralytics.comparison.latency import interleaved, machine
+from ultralytics.comparison.latency import interleaved, machine, seconds
 from ultralytics.data.loaders import Frame
 from ultralytics.engine.model import YOLO
 from ultralytics.engine.runtime import normalized
 from ultralytics.models.yolo import task_class
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.torch_utils import select_device
 
 STAGES = ("pre", "network", "post")
 COLUMNS = ("file", "batch", *(f"{stage} {of}" for stage in (*STAGES, "all") for of in ("median", "p90")), "FPS")
@@ -30,8 +31,8 @@ def measure_speed(
     rows = []
     for batch in batches:
         passes = {file: one_pass(model, batch, options) for file, model in models.items()}
-        for file, seconds in interleaved(passes).items():  # (rounds, stages)
-            ms = 1e3 * np.column_stack((seconds, seconds.sum(1))) / batch
+        for file, taken in interleaved(passes).items():  # (rounds, stages)
+            ms = 1e3 * np.column_stack((taken, taken.sum(1))) / batch
             median, p90 = np.median(ms, axis=0), np.percentile(ms, 90, axis=0)
             values = [value for pair in zip(median.tolist(), p90.tolist(), strict=True) for value in pair]
             cells = [Path(file).name, batch, *(round(value, 3) for value in values), round(1e3 / median[-1].item(), 1)]
@@ -47,10 +48,7 @@ def one_pass(model: YOLO, batch: int, options: Mapping[str, object]) -> Callable
     noise = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), np.uint8)
     frames = [Frame(image, f"{i}.png") for i, image in enumerate(noise)]
 
-    def now() -> float:
-        if network.device.type == "cuda":  # kernels run behind Python's back
-            torch.cuda.synchronize(network.device)
-        return perf_counter()
+    now = partial(seconds, network.device)
 
     @torch.inference_mode()
     def run() -> list[float]:
@@ -77,11 +75,12 @@ def speed_report(words: Mapping[str, object], options: Mapping[str, object]) -> 
     if not sizes or not all(size.strip().isdecimal() and int(size) for size in sizes):
         raise ConfigError(f"batch={words['batch']}: expected integers of at least 1, such as batch=1,8")
     rows = measure_speed(files, [int(size) for size in sizes], options)
+    place = machine(select_device(options.get("device")))
     lines = [COLUMNS, ["---"] * len(COLUMNS), *(row.values() for row in rows)]
     table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
     return (
         f"{table}\n\nMilliseconds per image; FPS is 1000 by the median of all. Rounds in which every file runs once on "
-        f"the same noise, after a warm-up; networks fused. On {machine()}; options: {dict(options) or 'defaults'}."
+        f"the same noise, after a warm-up; networks fused. On {place}; options: {dict(options) or 'defaults'}."
     )
 
 

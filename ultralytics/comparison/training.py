@@ -18,10 +18,12 @@ from ultralytics.comparison.details import Details, measure_details, write_detai
 from ultralytics.comparison.ledger import CODE, Ledger, Record, dropped_variants
 from ultralytics.comparison.variants import RANKED_BY, Run, Variant, dataset_name
 from ultralytics.engine.model import YOLO
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import load_checkpoint
-from ultralytics.utils.errors import CheckpointError, YOLOError
+from ultralytics.utils.errors import CheckpointError, DeviceError, YOLOError
 from ultralytics.utils.files import atomic_write, load_yaml, read_csv
+from ultralytics.utils.torch_utils import select_device
 
 MEASURED_WITH = ("classes", "iou", "conf", "max_det", "agnostic_nms")  # options of a run that its validations follow
 PATIENCE = 10.0  # seconds, in which the loader processes of a killed run end, which hold its lock as well
@@ -34,6 +36,12 @@ class Finished:
     record: Record
     curve: bytes  # its results.csv
     details: Details
+
+
+class ComparedTrainer(BaseTrainer):
+    """Trainer whose batch is that of all variants: where a GPU has no room for it, the run fails and says so."""
+
+    halves_batch = False
 
 
 @dataclass(frozen=True)
@@ -150,10 +158,10 @@ def finish(run: Run, folder: Path, settings: Mapping[str, Any]) -> Finished:
     state = status(last)  # "finished": killed between the last epoch and the line
     if state == "interrupted":
         LOGGER.info(f"resuming {last}")
-        YOLO(last).train(resume=True, data=data, device=device, workers=run.options.workers)
+        YOLO(last).train(ComparedTrainer, resume=True, data=data, device=device, workers=run.options.workers)
     elif state == "new":
         own = {**run.variant.own, "data": data, "pretrained": run.variant.pretrained or False, "seed": run.seed}
-        YOLO(run.variant.model).train(**{**settings, **own, "name": folder.name, "exist_ok": True})
+        YOLO(run.variant.model).train(ComparedTrainer, **{**settings, **own, "name": folder.name, "exist_ok": True})
     own = {name: getattr(run.options, name) for name in MEASURED_WITH if name in run.options.given}
     details = measure_details(last, data=data, device=device, workers=run.options.workers, **own)
     return Finished(measure(run, folder), (folder / "results.csv").read_bytes(), details)
@@ -198,11 +206,20 @@ def measure(run: Run, folder: Path) -> Record:
         seconds=float(last["time"]),
         parameters=parameters,
         gflops=gflops,
-        device=f"{args['device'] or 'auto'} {torch.get_num_threads()} threads {platform.machine()}",
+        device=f"{args['device'] or 'auto'} {torch.get_num_threads()} threads {platform.machine()}{gpu_name(args)}",
         version=f"{version()}{CODE}{run.sources}",
         date=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%MZ"),
         key=run.key,
     )
+
+
+def gpu_name(args: Mapping[str, Any]) -> str:
+    """Name of the GPU that a run with these options was trained on, behind a comma; empty for the CPU."""
+    try:
+        device = select_device(args["device"])
+    except DeviceError:  # the run is finished here by a machine that has no such GPU
+        return ""
+    return f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
 
 
 def version() -> str:

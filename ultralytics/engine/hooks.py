@@ -26,6 +26,8 @@ from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 class TrainerHooks(HasCallbacks):
     """The methods of BaseTrainer that decide what a run is made of; their defaults ask the task."""
 
+    halves_batch = True  # and begins again, where the memory of a GPU runs out in the first epoch
+
     def get_dataset(self) -> DatasetInfo:
         """Describe the dataset: `train` and `val`, `names` and `nc`, and what else its YAML says."""
         with first_of_machine():

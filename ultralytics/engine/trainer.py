@@ -225,7 +225,7 @@ class BaseTrainer(TrainerHooks):
                 self.train_one_epoch()
                 break
             except torch.cuda.OutOfMemoryError:
-                if self.epoch > 0 or self.batch_size == 1 or distributed.started():
+                if self.epoch > 0 or self.batch_size == 1 or not self.halves_batch or distributed.started():
                     raise
             # After the except block, as the exception keeps tensors alive, and so do the last graph and what was built.
             self.loss = self.loss_items = self.tloss = self.model = self.network = self.ema = self.optimizer = None
