@@ -39,10 +39,12 @@ def write_page(
             f"<section>\n<h2>{escape(data)}</h2>\n<p>{escape(verdicts(lines))}</p>\n{html_table(lines)}\n"
             f'<div class="charts">\n{charts}</div>\n</section>'
         )
-    parts.append("<section>\n<h2>How the numbers were made</h2>\n" + "\n".join(map(paragraph, paragraphs)))
+    emphasized = [re.sub(r"[*]([a-z ]+)[*]", r"<em>\1</em>", escape(text)) for text in paragraphs]
+    parts.append("<section>\n<h2>How the numbers were made</h2>\n" + "\n".join(f"<p>{text}</p>" for text in emphasized))
     if command:
         parts.append(f"<p>The comparison again, or what is missing of it:</p>\n<pre>{escape(command)}</pre>")
-    rows = [[run_cell(getattr(record, name)) for name in RUN_COLUMNS] for record in records]
+    values = [[getattr(record, name) for name in RUN_COLUMNS] for record in records]
+    rows = [[f"{v:.{DIGITS}f}" if isinstance(v, float) else str(v) for v in row] for row in values]
     header = [COLUMN_NAMES.get(name, name) for name in RUN_COLUMNS]
     runs = html_table([header, *rows])
     parts.append(f"<details><summary>All {len(rows)} finished runs</summary>\n{runs}\n</details>\n</section>")
@@ -76,11 +78,6 @@ def html_cell(cell: str) -> str:
     return f'<td class="verdict {known[1] or ""}">{escape(cell)}</td>' if known else f"<td>{escape(cell)}</td>"
 
 
-def paragraph(text: str) -> str:
-    """Paragraph of compare.md, with its *emphasis*."""
-    return "<p>" + re.sub(r"[*]([a-z ]+)[*]", r"<em>\1</em>", escape(text)) + "</p>"
-
-
 def verdicts(lines: Table) -> str:
     """Sentence that says which variants are better, worse and so on than the first."""
     header, base, *others = lines
@@ -90,8 +87,3 @@ def verdicts(lines: Table) -> str:
         by_verdict.setdefault(line[column] or "not there yet", []).append(line[0])
     parts = [f"{', '.join(names)} ({verdict})" for verdict, names in by_verdict.items()]
     return f"Against {base[0]}: {'; '.join(parts)}." if parts else "One variant: nothing to compare it with."
-
-
-def run_cell(value: object) -> str:
-    """Value of a record as a cell."""
-    return f"{value:.{DIGITS}f}" if isinstance(value, float) else str(value)
