@@ -23,6 +23,7 @@ from time import process_time
 import cv2
 import numpy as np
 import torch
+from matplotlib.ticker import NullFormatter
 
 from ultralytics.cfg import get_options
 from ultralytics.comparison import report
@@ -163,7 +164,7 @@ def validations(count: int, curves: dict[str, Curve]) -> None:
             evaluator.finish({})
 
         for key, per_image in (("images", 50), ("crowds", count // 50)):
-            curves[key].costs[count] = seconds(partial(validate, list(detections(count, per_image))), 2)
+            curves[key].costs[count] = seconds(partial(validate, list(detections(count, per_image))), 5)
 
 
 def suppression(count: int, curves: dict[str, Curve]) -> None:
@@ -210,7 +211,7 @@ def write(curves: Sequence[Curve], out: Path) -> None:
         costs = ", ".join(f"{cost:.3g}" for cost in curve.costs.values())
         lines[-1] += f"\n| {curve.name} | {sizes} {curve.size} | {costs} {curve.unit} | {curve.exponent:.2f} |"
     Path(f"{out}.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    fig = new_figure(8, 5)
+    fig = new_figure(10, 5)
     ax = fig.subplots()
     for i, curve in enumerate(curves):
         sizes, costs = (np.array(list(part)) for part in (curve.costs, curve.costs.values()))
@@ -221,7 +222,10 @@ def write(curves: Sequence[Curve], out: Path) -> None:
     ax.plot([1, 25], [1, 25], color="black", linewidth=0.8, label="linear")
     style_axes(ax, "Cost against size, both as multiples of the smallest", "size", "cost")
     ax.set(xscale="log", yscale="log")
-    ax.legend(fontsize=8, frameon=False)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(NullFormatter())
+    ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     save_figure(fig, Path(f"{out}.png"))
 
 
