@@ -265,16 +265,18 @@ def fingerprint(modules: Iterable[nn.Module]) -> tuple[object, ...]:
     torch counts writes in `_version`, but not those through `.data`: the tensors' norms and sums tell of these.
     """
     tensors = [
-        tensor.detach()
+        tensor
         for module in modules
         for tensor in chain(module._parameters.values(), module._buffers.values())
         if tensor is not None
     ]
-    measures = [t.sum(dtype=torch.float32) for t in tensors if not t.is_floating_point()]
-    # One call for all of them, as this is done before every prediction.
-    norms = torch._foreach_norm([t for t in tensors if t.is_floating_point()])
-    written = ((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
-    return (*written, torch.stack([*measures, *(norm.float() for norm in norms)]).cpu().numpy().tobytes())
+    with torch.no_grad():
+        measures = [t.sum(dtype=torch.float32) for t in tensors if not t.is_floating_point()]
+        # One call for all of them, as this is done before every prediction.
+        norms = torch._foreach_norm([t for t in tensors if t.is_floating_point()])
+        measures += (norm if norm.dtype == torch.float32 else norm.float() for norm in norms)
+        values = torch.stack(measures).cpu().numpy().tobytes()
+    return (*((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors), values)
 
 
 class Stopwatch:
