@@ -19,7 +19,7 @@ from ultralytics.engine.runtime import normalized, resolve_runtime
 from ultralytics.engine.state import random_state, set_random_state
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checks import warn_once
-from ultralytics.utils.errors import NoGPUError
+from ultralytics.utils.errors import ConfigError, NoGPUError
 from ultralytics.utils.torch_utils import ModelEMA, fuse_conv_and_bn, select_device
 
 IMAGE = np.full((40, 60, 3), 90, np.uint8)
@@ -190,3 +190,25 @@ def test_a_traced_file_names_the_kind_of_its_device_alone():
     with zipfile.ZipFile(file) as archive:
         code = "".join(archive.read(name).decode() for name in archive.namelist() if name.endswith(".py"))
     assert 'torch.device("cuda")' in code and "cuda:1" not in code
+
+
+def test_norms_are_synchronized_on_gpus_alone(gpu):
+    """By torch's own, which keep weights and statistics; in eval mode they compute what the norms did."""
+    net = DetectionModel("yolov8n.yaml", verbose=False).eval()
+    with pytest.raises(ConfigError, match="torch synchronizes norms between GPUs alone, leave it out on device=cpu"):
+        distributed.synchronize_norms(net)
+    net.to(GPU)
+    parameters, expected = {id(p) for p in net.parameters()}, net(images := torch.rand(1, 3, 64, 64, device=GPU))[0]
+    names = list(net.state_dict())
+    distributed.synchronize_norms(net)
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert len(norms) == 57 and all(type(norm) is nn.SyncBatchNorm for norm in norms)
+    assert list(net.state_dict()) == names and {id(p) for p in net.parameters()} == parameters
+    torch.testing.assert_close(net(images)[0].cpu(), expected.cpu())
+
+    class Clipped(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).clamp(max=1)
+
+    with pytest.raises(ConfigError, match="1 is a Clipped, which does more than a norm; leave sync_bn out"):
+        distributed.synchronize_norms(nn.Sequential(nn.Conv2d(3, 4, 1), Clipped(4)).to(GPU))
