@@ -1,9 +1,9 @@
 """Growth: what the work costs as datasets, detections and comparisons grow. Nothing may be worse than linear.
 
-usage: python benchmarks/growth.py [--out benchmarks/growth]
+usage: python benchmarks/growth.py
 
 Processor time of one thread, whatever else the machine does. Images are links to one file, detections and scores are
-drawn at random. Writes growth.md and growth.png. The exponent is the slope of the cost over the size, both logarithms,
+drawn at random. Writes growth.md and docs/growth.png. The exponent is the slope of the cost over the size, both logarithms,
 between the two largest sizes: 1 is linear.
 """
 
@@ -196,21 +196,21 @@ def comparisons(count: int, curves: dict[str, Curve]) -> None:
         curves["report"].costs[count] = seconds(lambda: report.write_report(runs, ledger, Path(name)), 1)
 
 
-def write(curves: Sequence[Curve], out: Path) -> None:
+def write(curves: Sequence[Curve], table: Path, plot: Path) -> None:
     """Table and plot."""
     lines = [
         "# Growth",
         "What the work costs as datasets, detections and comparisons grow, by `python benchmarks/growth.py`: processor "
         "time of one thread. The exponent is the slope of the cost over the size, both logarithms, between the two "
         f"largest sizes: 1 is linear, and nothing may be above {LIMIT}.",
-        "![growth](growth.png)",
+        "![cost against size](../docs/growth.png)",
         "| work | sizes | cost | exponent |\n|---|---|---|---|",
     ]
     for curve in curves:
         sizes = ", ".join(f"{size:,}" for size in curve.costs)
         costs = ", ".join(f"{cost:.3g}" for cost in curve.costs.values())
         lines[-1] += f"\n| {curve.name} | {sizes} {curve.size} | {costs} {curve.unit} | {curve.exponent:.2f} |"
-    Path(f"{out}.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    table.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     fig = new_figure(10, 5)
     ax = fig.subplots()
     for i, curve in enumerate(curves):
@@ -226,14 +226,13 @@ def write(curves: Sequence[Curve], out: Path) -> None:
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(NullFormatter())
     ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    save_figure(fig, Path(f"{out}.png"))
+    save_figure(fig, plot)
 
 
 def main() -> None:
     """Measure all curves; exit with 1 where one is worse than linear."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(""))
-    out = parser.parse_args().out
+    parser.parse_args()
     logging.disable(logging.WARNING)
     os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(1)
@@ -255,7 +254,8 @@ def main() -> None:
     for measure, sizes in steps:
         for size in sizes:
             measure(size, curves)
-    write(list(curves.values()), out)
+    root = Path(__file__).parents[1]
+    write(list(curves.values()), root / "benchmarks" / "growth.md", root / "docs" / "growth.png")
     for curve in curves.values():
         costs = ", ".join(f"{cost:.3g}" for cost in curve.costs.values())
         print(f"{curve.name}: {costs} {curve.unit}, {curve.exponent:.2f}")
