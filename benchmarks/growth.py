@@ -3,8 +3,8 @@
 usage: python benchmarks/growth.py
 
 Processor time of one thread, whatever else the machine does. Images are links to one file, detections and scores are
-drawn at random. Writes growth.md and docs/growth.png. The exponent is the slope of the cost over the size, both logarithms,
-between the two largest sizes: 1 is linear.
+drawn at random. Writes growth.md and docs/growth.png. The exponent is the slope of the cost over the size, both
+logarithms, between the two largest sizes: 1 is linear.
 """
 
 import argparse
