@@ -2,6 +2,9 @@
 
 import json
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -140,3 +143,33 @@ def test_named_pipes_are_not_waited_for(tmp_path):
 
     with pytest.raises(DatasetError, match="not a regular file"):
         read_rows(tmp_path / "a.jpg")
+
+
+OFFLINE = """
+import sys
+def hook(event, args):
+    remote = event == "socket.connect" and args[0].family != socket.AF_UNIX  # which processes of one machine use
+    if remote or event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        raise SystemExit(f"{event} {args}")
+import socket
+sys.addaudithook(hook)
+import numpy as np
+from pathlib import Path
+from benchmarks.fuzz_options import task_run
+from ultralytics import YOLO
+options = task_run(Path(sys.argv[1]), "detect")
+model = YOLO(options.pop("model"))
+model.train(**options)
+model.val(data=options["data"], plots=False)
+model.predict(np.zeros((64, 64, 3), np.uint8))
+YOLO(model.export(format="torchscript", imgsz=64)).predict(np.zeros((64, 64, 3), np.uint8))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="processes of this system talk to each other by the network")
+def test_nothing_asks_for_a_connection(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE, str(tmp_path)], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
