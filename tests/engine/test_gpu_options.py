@@ -137,6 +137,9 @@ def test_a_training_leaves_nothing_on_the_gpu(gpu, tmp_path):
         del moments
         gc.collect()
         assert gpu.memory.now - before < 2000  # scalars, and buffers of the loss
+        # The user's network is where it was, and later calls still take the GPU.
+        assert model.predict(IMAGE, imgsz=32)[0].probs.data.device == GPU
+        del model, trainer
 
 
 def test_epochs_are_measured_in_half_precision_and_the_best_weights_in_full(gpu, tmp_path):

@@ -194,7 +194,7 @@ def release(device: torch.device, made: dict[str, object]) -> None:
     if device.type == "cpu":
         return
     for name, value in made.items():
-        if isinstance(value, nn.Module | ModelEMA):
+        if isinstance(value, nn.Module | ModelEMA) and not isinstance(value, Movable):  # the user's YOLO stays
             (value.ema if isinstance(value, ModelEMA) else value).cpu()
         elif isinstance(value, Tensor):  # the loss, without its graph
             made[name] = value.detach().cpu()
