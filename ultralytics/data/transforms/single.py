@@ -60,15 +60,10 @@ class RandomPerspective(BaseTransform):
     """
 
     def __init__(
-        self,
-        degrees: float = 0.0,
-        translate: float = 0.1,
-        scale: float | tuple[float, float] = 0.5,
-        shear: float = 0.0,
-        perspective: float = 0.0,
-        size: tuple[int, int] | None = None,
+        self, degrees: float = 0.0, translate: float = 0.1, scale: float | tuple[float, float] = 0.5,
+        shear: float = 0.0, perspective: float = 0.0, size: tuple[int, int] | None = None,
         preserve_obb: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if preserve_obb:
             raise ConfigError("preserve_obb=True: instances of obb stay rectangles by themselves, so leave it out")
         scale = list(scale) if isinstance(scale, tuple) else scale
@@ -93,17 +88,10 @@ class Format(BaseTransform):
     FORMATS: ClassVar = {"xywh": xyxy2xywh, "xyxy": np.copy, "ltwh": xyxy2ltwh}
 
     def __init__(
-        self,
-        bbox_format: str = "xywh",
-        normalize: bool = True,
-        return_mask: bool = False,
-        return_keypoint: bool = False,
-        return_obb: bool = False,
-        mask_ratio: int = 4,
-        mask_overlap: bool = True,
-        batch_idx: bool = True,
-        bgr: float = 0.0,
-    ) -> None:
+        self, bbox_format: str = "xywh", normalize: bool = True, return_mask: bool = False,
+        return_keypoint: bool = False, return_obb: bool = False, mask_ratio: int = 4, mask_overlap: bool = True,
+        batch_idx: bool = True, bgr: float = 0.0,
+    ) -> None:  # fmt: skip
         if bbox_format not in self.FORMATS:
             raise ConfigError(f"bbox_format={bbox_format!r}: expected one of {', '.join(self.FORMATS)}")
         self.bbox_format, self.normalize, self.batch_idx, self.bgr = bbox_format, normalize, batch_idx, bgr
