@@ -64,9 +64,9 @@ def test_what_a_run_takes_of_a_machine(monkeypatch, caplog):
     machines = [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 8.0}]
     assert cluster.share_of_run(machines, 0, 2) == ("0", {"GPU": 1, "CPU": 2})
     assert cluster.share_of_run(machines, "cuda:3", 0) == ("0", {"GPU": 1, "CPU": 1})
-    assert cluster.share_of_run(machines, None, 0) == (None, {"GPU": 1, "CPU": 1})
+    assert cluster.share_of_run(machines, None, 0) == ("0", {"GPU": 1, "CPU": 1})
     assert cluster.share_of_run(machines, "cpu", 9) == ("cpu", {"CPU": 4})
-    assert cluster.share_of_run(machines[:1], None, 9) == (None, {"CPU": 4}) and not caplog.text
+    assert cluster.share_of_run(machines[:1], None, 9) == ("cpu", {"CPU": 4}) and not caplog.text
     assert cluster.share_of_run(machines[:1], "0", 9) == ("cpu", {"CPU": 4})
     assert "device=0: no machine of the Ray cluster has a GPU. Continuing with device=cpu." in caplog.text
     with pytest.raises(

@@ -1,5 +1,7 @@
 """Every option of training changes what it says it changes; those of the augmentations have theirs in tests/data."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -205,7 +207,9 @@ def plan(device: torch.device, **options):
     return resolve_runtime(get_options(options).resolve("train"), device)
 
 
-def test_plans_for_cuda():
+def test_plans_for_cuda(monkeypatch):
+    monkeypatch.setattr("ultralytics.engine.runtime.current_device", lambda device: nullcontext())  # it is not there
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     fast = plan(CUDA, amp=True)
     assert (fast.amp, fast.scale_gradients) == (torch.float16, True)
     assert (plan(CUDA, amp="bf16").amp, plan(CUDA, amp="bf16").scale_gradients) == (torch.bfloat16, False)

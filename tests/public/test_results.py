@@ -159,8 +159,8 @@ def test_in_class_mode_the_points_of_an_object_can_be_told_apart():
 
 
 def test_every_keyword_of_plot_draws(tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr("ultralytics.utils.display.show_image", lambda title, im, wait: shown.append((title, im.shape)))
+    shown, show = [], "ultralytics.utils.display.show_image"
+    monkeypatch.setattr(show, lambda title, im, wait=0: shown.append((title, im.shape)))
     found = result(boxes=BOXES, masks=MASKS, keypoints=POINTS)
     file = tmp_path / "out.png"
     drawn = found.plot(

@@ -72,7 +72,9 @@ def _close_brackets(word: str, pending: list[str]) -> str:
 def _flag(word: str) -> str:
     """The word, or `name=True` where it is the bare name of an option that may be True."""
     can_be_true = word in OPTIONS and word != "source" and OPTIONS[word].read(True) is not INVALID
-    can_be_true = can_be_true or (word in NAMES and word != "mode")  # which are refused with the reason, or renamed
+    can_be_true = can_be_true or (
+        word in NAMES and word not in ("mode", "save_dir")
+    )  # which are refused with the reason, or renamed
     return f"{word}=True" if can_be_true else word
 
 

@@ -81,9 +81,7 @@ def attempts_on_ray(
             ray.shutdown()
 
 
-def share_of_run(
-    machines: Sequence[Mapping[str, float]], device: Any, workers: int
-) -> tuple[str | None, dict[str, int]]:
+def share_of_run(machines: Sequence[Mapping[str, float]], device: Any, workers: int) -> tuple[str, dict[str, int]]:
     """Device of every run, and its share of a machine: a GPU and a CPU per worker, or a CPU for each thread of torch.
 
     `machines` are what Ray counts on each. Raises ConfigError where none has as much.
@@ -96,8 +94,7 @@ def share_of_run(
     if not any(all(machine.get(kind, 0) >= count for kind, count in share.items()) for machine in machines):
         lower = "workers=" if on_gpu else "OMP_NUM_THREADS in the environment, the threads of a run"
         raise ConfigError(f"ray=: a run takes {in_words(share)}, which no machine of the cluster has: lower {lower}")
-    own = "0" if on_gpu else "cpu"  # of the GPUs, a task sees its own alone
-    return own if names else None, share
+    return "0" if on_gpu else "cpu", share  # of the GPUs, a task sees its own alone
 
 
 def in_words(share: Mapping[str, int]) -> str:

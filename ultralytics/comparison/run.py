@@ -39,6 +39,8 @@ def compare_variants(settings: Mapping[str, Any]) -> None:
     )
     if models is None:
         raise ConfigError("models= is missing: name the networks, such as models=[yolov8n.yaml,mine.yaml]")
+    if ray and not started() and len(device_names(options.get("device"))) > 1:
+        raise ConfigError("ray= shares out the GPUs itself: leave device= out")
     if started() or len(device_names(options.get("device"))) > 1:
         raise ConfigError(
             "a comparison trains on one device, without torchrun: ray=True trains a run on each, or start it once for "

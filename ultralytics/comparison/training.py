@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 import ultralytics
 from ultralytics.comparison.details import Details, measure_details, write_details
 from ultralytics.comparison.ledger import CODE, Ledger, Record, dropped_variants
-from ultralytics.comparison.variants import RANKED_BY, Run, Variant, dataset_name
+from ultralytics.comparison.variants import ALIKE, RANKED_BY, Run, Variant, dataset_name
 from ultralytics.engine.model import YOLO
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER
@@ -153,15 +153,18 @@ def finish(run: Run, folder: Path, settings: Mapping[str, Any]) -> Finished:
     LOGGER.info(f"{run}: in {folder}")
     last, data, device = folder / "weights" / "last.pt", run.options.data, settings.get("device")
     trained_on = load_yaml(folder / "args.yaml").get("data") if (folder / "args.yaml").exists() else None
-    if trained_on and dataset_name(Path(trained_on)) != run.data:  # folds of one size have the same key
-        raise YOLOError(f"{folder} is a run on {dataset_name(Path(trained_on))}: give another project=")
+    other = trained_on and dataset_name(Path(trained_on).absolute())
+    if other and other != run.data:  # folds of one size have the same key
+        raise YOLOError(f"{folder} is a run on {other}: give another project=")
     state = status(last)  # "finished": killed between the last epoch and the line
     if state == "interrupted":
         LOGGER.info(f"resuming {last}")
         YOLO(last).train(ComparedTrainer, resume=True, data=data, device=device, workers=run.options.workers)
     elif state == "new":
         own = {**run.variant.own, "data": data, "pretrained": run.variant.pretrained or False, "seed": run.seed}
-        YOLO(run.variant.model).train(ComparedTrainer, **{**settings, **own, "name": folder.name, "exist_ok": True})
+        YOLO(run.variant.model).train(
+            ComparedTrainer, **{**ALIKE, **settings, **own, "name": folder.name, "exist_ok": True}
+        )
     own = {name: getattr(run.options, name) for name in MEASURED_WITH if name in run.options.given}
     details = measure_details(last, data=data, device=device, workers=run.options.workers, **own)
     return Finished(measure(run, folder), (folder / "results.csv").read_bytes(), details)

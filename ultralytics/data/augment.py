@@ -316,7 +316,7 @@ def hsv(sample: Sample, options: Options, rng: np.random.Generator) -> Sample:
     hue = (levels + shift * 180) % 180  # OpenCV counts hue from 0 to 179
     saturation, value = (np.clip(levels * (1 + factor), 0, 255) for factor in factors)
     tables = [table.astype(np.uint8) for table in (hue, saturation, value)]
-    out, width = np.empty_like(sample.img), sample.size[1]
+    out, width = np.empty(sample.img.shape, np.uint8), sample.size[1]
     rows = max(BAND_PIXELS // width, 1)
     colors, planes = np.empty((rows, width, 3), np.uint8), list(np.empty((3, rows, width), np.uint8))
     for y in range(0, len(out), rows):

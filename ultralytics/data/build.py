@@ -103,7 +103,7 @@ class Loader(DataLoader):
                     batch |= {"whole": len(whole), "counts": bool(whole[share_of(len(whole), rank, processes)])}
                 yield batch
         except RuntimeError as exc:
-            if "DataLoader worker" not in str(exc):  # torch has no type for it
+            if not str(exc).startswith("DataLoader worker (pid"):  # torch has no type for it; other errors are users'
                 raise
             raise TrainingError(
                 f"a process that loads images was ended ({exc}), often for lack of memory: use fewer workers, or "

@@ -229,11 +229,12 @@ class YOLODataset(Dataset):
         A dataset that fits into the ring as a whole is decoded once for all epochs.
         """
         index = int(self.order(epoch)[position])
-        if not keep or self.images.in_memory:
+        whole = len(self) <= self.reuse_window
+        if self.images.in_memory or not (keep or (whole and self.buffer)):
             return self._with_labels(*self._read_image(index))
         if self.buffer is None:
             self.buffer = DecodeBuffer(self.reuse_window, self.images.imgsz, self.images.channels)
-        key = (0, index) if len(self) <= self.reuse_window else (epoch, position)
+        key = (0, index) if whole else (epoch, position)
         decoded = self.buffer.get(*key)
         if decoded is None:
             img, index = self._read_image(index)

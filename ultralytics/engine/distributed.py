@@ -383,4 +383,5 @@ def unchanged() -> Iterator[None]:
         os.environ.clear()
         os.environ.update(environment)
         for number, handler in handlers.items() if current_thread() is main_thread() else ():
-            signal.signal(number, handler)
+            if handler is not None:  # else it was not set by Python
+                signal.signal(number, handler)

@@ -140,7 +140,7 @@ def describe(model: BaseModel, options: Options, name: str, known: Metadata) -> 
         "imgsz": list(as_shape(options.imgsz)),
         "names": dict(getattr(model, "names", None) or {i: f"class{i}" for i in range(model.nc)}),
         "channels": model.yaml["channels"],
-        **({"end2end": True} if model.yaml.get("end2end") else {}),
+        **({"end2end": True} if getattr(model.model[-1], "end2end", False) else {}),
         **extra,
         "args": made_with | known,
     }

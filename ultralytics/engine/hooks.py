@@ -3,6 +3,7 @@
 from copy import deepcopy
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -15,6 +16,7 @@ from ultralytics.engine.callbacks import HasCallbacks
 from ultralytics.engine.distributed import first_of_machine
 from ultralytics.engine.loggers import Row, named_losses, progress_columns, quiet
 from ultralytics.engine.optim import build_optimizer
+from ultralytics.engine.runtime import normalized
 from ultralytics.engine.setup import check_unchanged, choose_batch, load_data, varied_shape, with_images
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.task import Criterion, Outputs
@@ -99,8 +101,8 @@ class TrainerHooks(HasCallbacks):
         return BaseValidator(self.test_loader, self.save_dir, self.args, self.callbacks)
 
     def preprocess_batch(self, batch: Batch) -> Batch:
-        """Images (B, 3, H, W) uint8 to 0..1 float on the device, with `multi_scale` in another size each iteration."""
-        images = batch["img"].to(self.device, non_blocking=self.device.type == "cuda").float() / 255
+        """Images (B, 3, H, W) on the device, uint8 as 0..1, with `multi_scale` in another size each iteration."""
+        images = normalized(batch["img"], self.device, torch.float32)
         if self.args.multi_scale:
             shape = varied_shape(self.args, self.iteration, images.shape[2:], self.model.max_stride)
             images = F.interpolate(images, shape, mode="bilinear", align_corners=False)

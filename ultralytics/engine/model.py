@@ -99,15 +99,17 @@ class YOLO(Movable):
             raise ConfigError(f"task={task} was asked for, but {model} has a head for {self.task}")
 
     def _open(self, path: Path) -> None:
+        moved = {name: value for name, value in self.overrides.items() if name == "device"}
         if is_exported(path):
             self.model = FORMATS[path.suffix[1:]](path)
             self._task = task_class(self.model.task)
-            self.overrides = self.model.saved_options | {"model": str(path)}
+            self.overrides = self.model.saved_options | moved | {"model": str(path)}
             return
         self.ckpt, self.ckpt_path, self.loaded = load_checkpoint(path), path, None
         self._task = task_class(checkpoint_task(self.ckpt, path))
         self.model = model_from_checkpoint(self.ckpt, path, self._task.model_class)
-        self.overrides = {k: v for k, v in self.ckpt.args.items() if k in KEPT_OPTIONS} | {"model": str(path)}
+        self.overrides = {k: v for k, v in self.ckpt.args.items() if k in KEPT_OPTIONS} | moved
+        self.overrides |= {"model": str(path)}
         self.has_weights = True
 
     def __call__(self, source: object = None, stream: bool = False, **options: object) -> Predicted:
@@ -264,7 +266,8 @@ class YOLO(Movable):
             # An option that is None was chosen as well, though it does not count as given; older names are translated.
             chosen = {name: None for name, value in options.items() if value is None}
             whole = self.overrides | chosen | {name: getattr(own, name) for name in own.given}
-            given = options if own.resume else whole  # a resumed run has its own, of which `options` may change a few
+            # A resumed run has its own, of which `options` may change a few.
+            given = {k: v for k, v in self.overrides.items() if k == "device"} | options if own.resume else whole
             overrides = given | {"task": self.task, "model": str(self.ckpt_path or own.model)}
             self.trainer = (trainer or BaseTrainer)(overrides=overrides, _callbacks=self.callbacks)
             self.trainer.source, self.trainer.transforms = self, augmentations

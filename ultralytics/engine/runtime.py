@@ -155,10 +155,13 @@ def training_on(device: torch.device, options: Options, made: dict[str, object])
         with current_device(device), norm_advice(options):
             yield
     finally:
-        release(device, made)
         torch.set_deterministic_debug_mode(mode)
         torch.backends.cudnn.benchmark = benchmark
         torch.utils.deterministic.fill_uninitialized_memory = fill
+        try:
+            release(device, made)
+        except Exception as exc:  # a GPU that failed, an optimizer of the user's own: no reason to lose the result
+            LOGGER.warning(f"not all of the training could be moved off {device}: {exc}")
 
 
 @contextmanager
@@ -218,9 +221,10 @@ class Movable(nn.Module):
         """
         if args and isinstance(args[0], str | int):
             args = (select_device(args[0]), *args[1:])
+        super().to(*args, **kwargs)
         if (device := torch._C._nn._parse_to(*args, **kwargs)[0]) is not None:
             self.overrides["device"] = str(device)
-        return super().to(*args, **kwargs)
+        return self
 
     def cpu(self) -> "Movable":
         """Move the network to the CPU."""

@@ -135,7 +135,7 @@ class BaseTrainer(TrainerHooks):
                 while epoch < self.epochs and not distributed.any_process(self.stop):  # callbacks may change both
                     self.epoch = epoch
                     self.try_one_epoch()
-                    self.validate()
+                    self.metrics, self.fitness = self.validate() or (self.metrics, self.fitness)
                     self.log_and_save()
                     epoch += 1
                 returned = self.final_eval()

@@ -15,7 +15,7 @@ def predict_augmented(model: nn.Module, images: Tensor) -> Tensor:
     Objects look smaller from pass to pass: the first leaves out the coarsest level of the head, which the smaller ones
     cover, the last the finest.
     """
-    if getattr(model, "yaml", {}).get("end2end"):
+    if any(getattr(module, "end2end", False) for module in model.modules()):
         raise ConfigError("augment=True: passes are joined by NMS, which a head with `end2end: True` does without")
     parts = []
     for ratio, mirrored in PASSES:

@@ -55,8 +55,8 @@ def failing_line(exc: BaseException) -> str:
 
 def check_keys(d: Mapping[str, Any]) -> None:
     """Refuse keys of newer public YAMLs that the head does not know, and numbers that no network has."""
-    for key, value in d.items():
-        check_sizes(value, f"{source(d)}: `{key}:`")
+    for key in ("nc", "ch", "channels", "kpt_shape", "backbone", "head"):
+        check_sizes(d.get(key), f"{source(d)}: `{key}:`")
     if type(d.get("channels", 3)) is not int or d.get("channels", 3) < 1:
         raise ModelError(
             f"{source(d)}: `channels: {d['channels']}` is not the number of an image's channels, such as 3"

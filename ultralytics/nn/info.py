@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ultralytics.utils.errors import ModelError, YOLOError
 from ultralytics.utils.torch_utils import flop_counter
@@ -61,14 +61,8 @@ def check_folder(folder: Path, imgsz: int | Sequence[int] | None = None, scale: 
             model = build(file, scale)
             side = max(64, model.max_stride * 2)
             output = model.train()(torch.rand(2, model.yaml["channels"], side, side))
-            parts = (
-                output.values()
-                if isinstance(output, dict)
-                else output
-                if isinstance(output, list | tuple)
-                else [output]
-            )
-            sum(part.float().mean() for part in parts if isinstance(part, Tensor) and part.requires_grad).backward()
+            parts = [part for part in tree_leaves(output) if isinstance(part, Tensor) and part.requires_grad]
+            sum(part.float().mean() for part in parts).backward()
             _, params, _, gflops = model.info(verbose=False, imgsz=imgsz)
             result = f"{params:>12,} parameters {gflops:>9.2f} GFLOPs  scale {model.yaml.get('scale', '-')}"
         except YOLOError as exc:

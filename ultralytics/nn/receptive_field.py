@@ -62,10 +62,16 @@ def receptive_fields(
     layers: list[nn.Module] = []
     totals: dict[nn.Module, np.ndarray] = {}
     outputs: dict[nn.Module, object] = {}
+
+    def keep(one: nn.Module, _: object, output: object) -> None:
+        outputs[one] = output.clone() if isinstance(output, Tensor) else output  # what follows may work in place
+
     for batch in batches:
         images = F.interpolate(batch, size, mode="bilinear").requires_grad_()
-        layers = layers or (default_layers(network, images) if layer is None else find_layers(network, layer))
-        with torch.enable_grad(), watching(layers, lambda one, _, output: outputs.update({one: output})):
+        if not layers:
+            found = default_layers(network, images) if layer is None else find_layers(network, layer)
+            layers = list(dict.fromkeys(found))
+        with torch.enable_grad(), watching(layers, keep):
             network(images)
         for one in layers:
             output = outputs[one]

@@ -74,8 +74,8 @@ class DetectTask(Task):
             multi_label=multi_label,
             max_det=o.max_det,
             nc=nc,
-            # (B, n, 6) of YOLOv10's head, where others have (B, 4 + nc, A)
-            end2end=self.name == "detect" and decoded.shape[2] == 6 and decoded.shape[1] != 4 + nc,
+            # (B, n, 6) of YOLOv10's head, where others have (B, 4 + nc, A): three levels have 21 anchor points or more
+            end2end=self.name == "detect" and decoded.shape[2] == 6,
         )
 
     @staticmethod
