@@ -275,6 +275,8 @@ def can_pretend() -> str:
         return "a pretended GPU needs Linux"
     if torch.version.cuda is None:
         return "a pretended GPU needs a torch that is built with CUDA"
+    if not hasattr(torch._C, "_ensureCUDADeviceGuardSet"):
+        return f"a pretended GPU needs a newer torch than {torch.__version__}"
     return "there is a real GPU" if torch.cuda.is_available() else ""
 
 
