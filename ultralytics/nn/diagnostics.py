@@ -20,6 +20,7 @@ from .rows import OUT, WORDS, parameters, positional
 
 TAKE_ONE = "take one with a row such as [-1, 1, Index, [0]], or name the row and write name.0 for its `from`"
 MAX_SIZE = 65_536  # layers, channels, classes or pixels in a model YAML
+SIZING = ("nc", "ch", "channels", "kpt_shape", "scales", "depth_multiple", "width_multiple", "backbone", "head")
 # Where classes come from whose training mode no build has to try: those of the tree are tested.
 TESTED = ("torch.nn.", "ultralytics.nn.modules.")
 # Names of parameters that are no repeat count, whatever an integer in their place might mean.
@@ -55,8 +56,10 @@ def failing_line(exc: BaseException) -> str:
 
 def check_keys(d: Mapping[str, Any]) -> None:
     """Refuse keys of newer public YAMLs that the head does not know, and numbers that no network has."""
-    for key in ("nc", "ch", "channels", "kpt_shape", "backbone", "head"):
-        check_sizes(d.get(key), f"{source(d)}: `{key}:`")
+    named = str([d.get("backbone"), d.get("head")])
+    for key, value in d.items():
+        if key in SIZING or str(key) in named:  # others, such as `version: 20260101`, make no layer
+            check_sizes(value, f"{source(d)}: `{key}:`")
     if type(d.get("channels", 3)) is not int or d.get("channels", 3) < 1:
         raise ModelError(
             f"{source(d)}: `channels: {d['channels']}` is not the number of an image's channels, such as 3"
