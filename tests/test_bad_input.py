@@ -319,6 +319,11 @@ def test_numbers_that_no_network_has(network, change, reason):
         YOLO(network)
 
 
+def test_a_number_that_makes_no_layer_may_be_large(network):
+    network.write_text(network.read_text(encoding="utf-8") + "version: 20260101\n", encoding="utf-8")
+    assert YOLO(network).model.yaml["version"] == 20260101
+
+
 @pytest.mark.parametrize("row", ["path: {}", "train: [{}]", "val: {}"])
 @pytest.mark.parametrize("text", ["ä" * 200, '"\\0"', '"\\ud800"'], ids=["long", "null", "half"])
 def test_places_of_a_dataset_that_no_path_can_be(tmp_path, row, text):
