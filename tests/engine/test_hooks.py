@@ -294,8 +294,8 @@ class Further(DetectionTrainer):
         torch.save({}, self.last.with_name("mine.pt"))
 
     def validate(self):
-        self.returned = super().validate()
-        return self.returned
+        self.returned = metrics, fitness = super().validate()
+        return metrics | {"metrics/mine": 3}, fitness
 
     def get_validator(self):
         return Extra(self.test_loader, self.save_dir, self.args, self.callbacks)
@@ -326,7 +326,7 @@ def test_optimizer_columns_and_files_of_a_trainer(run):
     for kind in ("train", "val"):
         parts = [float(value) for name, value in row.items() if name.startswith(f"{kind}/")]
         assert parts[-1] == pytest.approx(sum(parts[:-1]), rel=1e-4)
-    assert float(row["mine"]) == 7 and float(row["metrics/images"]) == 4
+    assert float(row["mine"]) == 7 and float(row["metrics/images"]) == 4 and float(row["metrics/mine"]) == 3
     assert trainer.last.with_name("mine.pt").is_file() and trainer.best.is_file()
     assert trainer.returned[1] == pytest.approx(trainer.final.fitness, abs=0.01)
     assert {"on_train_start", "on_model_save", "optimizer_step", "teardown"} <= set(trainer.events)

@@ -51,6 +51,29 @@ GRAD_CAM = {
 }
 
 
+V10 = """nc: 2
+{}
+backbone: [[-1, 1, Conv, [8, 3, 8]], [-1, 1, Conv, [8, 3, 2]], [-1, 1, Conv, [8, 3, 2]]]
+head: [[[0, 1, 2], 1, v10Detect, [nc]]]
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "predicts", "other"), [("", "cv3", "one2one_cv3"), ("end2end: True", "one2one_cv3", "cv3")]
+)
+def test_heads_of_two_sets_are_explained_by_the_one_that_predicts(tmp_path, line, predicts, other):
+    """A map is empty where the branches that predict are zero, and only there."""
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    (tmp_path / "v10.yaml").write_text(V10.format(line), encoding="utf-8")
+    for branch, empty in ((predicts, True), (other, False)):
+        model = YOLO(tmp_path / "v10.yaml")
+        for name, parameter in model.model.named_parameters():
+            if f".{branch}." in name:
+                parameter.data.zero_()
+        (heat,) = model.heatmap(image, layer=0, imgsz=64)
+        assert empty != heat.map.any()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_are_those_of_the_package_grad_cam(method):
     image = (sines(1, 3, 3, 4) + 1) / 2

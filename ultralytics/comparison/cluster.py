@@ -50,6 +50,8 @@ def attempts_on_ray(
         except (OSError, RuntimeError, ValueError) as exc:
             reason = str(exc).splitlines()[0]
             raise ConfigError(f"ray={address}: no Ray cluster can be reached there: {reason}") from exc
+    elif address is not True:
+        LOGGER.warning(f"ray={address}: this process is on a Ray cluster already, which trains the runs")
     tasks = {}
     try:
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]

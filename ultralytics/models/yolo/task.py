@@ -203,7 +203,10 @@ class Task(ABC):
 
     def logits(self, outputs: Outputs) -> Tensor:
         """Class logits (B, nc, A) of all predictions in the outputs of a network in eval mode, for heat maps."""
-        return outputs[1].get("one2many", outputs[1])["scores"]  # YOLOv10's head has two sets
+        raw = outputs[1]
+        if "one2one" in raw:  # YOLOv10's head has two sets, and with `end2end` predicts by this one, (B, n, 6)
+            raw = raw["one2one" if outputs[0].shape[2] == 6 else "one2many"]
+        return raw["scores"]
 
     @abstractmethod
     def postprocess(self, outputs: Outputs, nc: int) -> list:

@@ -120,7 +120,7 @@ class v10Detect(Detect):
 
     def raw(self, feats: list[Tensor]) -> dict[str, dict[str, Tensor]]:
         """Outputs of both sets of branches."""
-        alone = [feat.detach() for feat in feats]
+        alone = [feat.detach() for feat in feats] if self.training else feats
         return {
             "one2many": self.outputs({"boxes": self.cv2, "scores": self.cv3}, feats),
             "one2one": self.outputs({"boxes": self.one2one_cv2, "scores": self.one2one_cv3}, alone),

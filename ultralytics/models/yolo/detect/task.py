@@ -17,6 +17,7 @@ from ultralytics.models.yolo.detect.evaluator import PLOT_CONF, DetectEvaluator
 from ultralytics.models.yolo.task import USUAL_LOSSES, Outputs, Task
 from ultralytics.nn.augmented import predict_augmented
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.checks import warn_once
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.losses.iou import similarity
@@ -65,6 +66,10 @@ class DetectTask(Task):
     def postprocess(self, outputs: Outputs, nc: int, multi_label: bool = False) -> list:
         """Detections (n, 6) of each image by NMS, most confident first; `multi_label`: of every class of an anchor."""
         o, decoded = self.options, outputs[0] if isinstance(outputs, tuple) else outputs
+        # (B, n, 6) of YOLOv10's head, where others have (B, 4 + nc, A): three levels have 21 anchor points or more
+        end2end = self.name == "detect" and decoded.shape[2] == 6
+        if end2end and 300 <= decoded.shape[1] < o.max_det:
+            warn_once(f"max_det={o.max_det}: the head has chosen {decoded.shape[1]} boxes of each image, and no more")
         return self.suppress(
             decoded,
             o.conf,
@@ -74,8 +79,7 @@ class DetectTask(Task):
             multi_label=multi_label,
             max_det=o.max_det,
             nc=nc,
-            # (B, n, 6) of YOLOv10's head, where others have (B, 4 + nc, A): three levels have 21 anchor points or more
-            end2end=self.name == "detect" and decoded.shape[2] == 6,
+            end2end=end2end,
         )
 
     @staticmethod
