@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import signal
 import threading
 
 import cv2
@@ -145,14 +146,37 @@ def test_validation_needs_no_buffer(numbered, build) -> None:
     assert len(next(iter(loader))["ratio_pad"]) == 4
 
 
-def test_a_worker_that_is_killed_ends_in_one_sentence(numbered, build) -> None:
+def test_a_worker_that_is_killed_ends_in_one_sentence(numbered, build, monkeypatch):
+    # Told by the next look at the workers: torch's handler would raise wherever the process, pytest's, is just then.
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
     loader = build_loader(build(numbered(9), batch=1), 2)
     batches = iter(loader)
     next(batches)
-    for worker in loader._iterator._workers:
-        worker.kill()
-    with pytest.raises(TrainingError, match=r"a process that loads images was ended \(.*\), often for lack of memory"):
-        list(batches)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        for worker in loader._iterator._workers:
+            worker.kill()
+        reason = r"a process that loads images was ended \(.*\), often for lack of memory"
+        with pytest.raises(TrainingError, match=reason):
+            list(batches)
+    finally:
+        loader._iterator._shutdown_workers()
+        signal.signal(signal.SIGCHLD, before)
+
+
+class Failing(D.YOLODataset):
+    """Its images end in an error of a user's own code."""
+
+    def __getitem__(self, item):
+        raise self.error("mine")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, EOFError])
+def test_an_error_of_ones_own_in_a_worker_is_no_ended_process(numbered, build, error):
+    dataset = build(numbered(4), batch=2)
+    dataset.__class__, dataset.error = Failing, error
+    with pytest.raises(error, match="mine"):
+        list(build_loader(dataset, 1))
 
 
 @pytest.mark.public("python::predict_prefetch")

@@ -102,11 +102,15 @@ class Loader(DataLoader):
                     whole = range(min(size, images - i * size))
                     batch |= {"whole": len(whole), "counts": bool(whole[share_of(len(whole), rank, processes)])}
                 yield batch
-        except RuntimeError as exc:
-            if not str(exc).startswith("DataLoader worker (pid"):  # torch has no type for it; other errors are users'
+        except (RuntimeError, EOFError, ConnectionError) as exc:
+            # torch has no type for it: it says so, or what the process was sending breaks off. Errors of a user's code
+            # in a worker begin with "Caught".
+            reason = str(exc) or type(exc).__name__
+            said = reason.startswith("DataLoader worker (pid") or not isinstance(exc, RuntimeError)
+            if not self.num_workers or not said or reason.startswith("Caught"):
                 raise
             raise TrainingError(
-                f"a process that loads images was ended ({exc}), often for lack of memory: use fewer workers, or "
+                f"a process that loads images was ended ({reason}), often for lack of memory: use fewer workers, or "
                 "workers=0; a run goes on from its last.pt"
             ) from exc
         except DatasetError as exc:
