@@ -1,14 +1,19 @@
 """A run that was interrupted, at any moment, ends like one that was not."""
 
+import errno
 import random
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.resume import differences, kill_again_and_again, run
+from benchmarks.resume import CHILDREN, differences, kill_again_and_again, run, wait
 from tests.engine.runs import assert_same_weights, rows_of, untimed
 from ultralytics import YOLO
+from ultralytics.engine import setup
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.metrics import DetMetrics
@@ -132,6 +137,66 @@ def test_killed_at_any_moment(network, settings):
     assert any("half-written" in hit for hit in hits)
     runs = Path(settings["project"])
     assert differences(runs / "whole", runs / "killed") == []
+
+
+def train_and_wait(options: dict[str, Any]) -> None:
+    """Train one epoch, begin to write a file, and wait to be killed."""
+
+    def stay(trainer):
+        if trainer.epoch == 1:
+            (trainer.save_dir / ".results.csv.0.tmp").touch()
+            time.sleep(600)
+
+    model = YOLO(options.pop("model"))
+    model.add_callback("on_train_epoch_start", stay)
+    model.train(**options)
+
+
+def test_a_folder_has_one_process_that_trains_in_it(network, settings, train, monkeypatch):
+    """Whoever comes second is told and changes nothing there; one that was killed is in nobody's way."""
+    monkeypatch.setattr(setup, "PATIENCE", 0.01)
+    folder = Path(settings["project"]) / "exp"
+    last, named = folder / "weights" / "last.pt", {"name": "exp", "exist_ok": True}
+    child = CHILDREN.Process(target=train_and_wait, args=(settings | named | {"model": str(network)},))
+    child.start()
+
+    def contents():
+        return {path.name: hash(path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+    try:
+        wait(child, (folder / ".results.csv.0.tmp").exists)
+        before = contents()
+        sentence = rf"exp: process {child.pid} on .* is training in this folder: wait for its end, end it, or give a n"
+        for start in (lambda: train(**named), lambda: YOLO(last).train(resume=True)):
+            with pytest.raises(ConfigError, match=sentence):
+                start()
+        assert contents() == before
+        assert train(name="exp", epochs=1).trainer.save_dir.name == "exp2"
+    finally:
+        child.kill()
+        child.join()
+    resumed = YOLO(last).train(resume=True)
+    assert len(rows_of(folder)) == 2 and resumed.results_dict
+    assert not [path for path in folder.rglob(".*") if path.is_file()]
+    assert train(**named, epochs=1).trainer.save_dir == folder  # and in one process after another
+
+
+def test_what_another_process_has_trained_meanwhile_is_not_trained_again(train, network):
+    """The first of two that resume has ended when the second one gets the folder."""
+    last = interrupted(train, network, 1, 0)
+    trainer = BaseTrainer(overrides={"resume": str(last)})
+    YOLO(last).train(resume=True)
+    with pytest.raises(ConfigError, match=r"last\.pt was written by another process meanwhile: start this one again"):
+        trainer.train()
+    assert load_checkpoint(last).training is None
+
+
+def test_a_file_system_without_locks(train, monkeypatch):
+    def acquire(lock, timeout):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(setup.FileLock, "acquire", acquire)
+    assert rows_of(train(epochs=1).trainer.save_dir)
 
 
 def test_a_finished_run_cannot_be_resumed(train):

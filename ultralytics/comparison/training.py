@@ -18,6 +18,7 @@ from ultralytics.comparison.details import Details, measure_details, write_detai
 from ultralytics.comparison.ledger import CODE, Ledger, Record, dropped_variants
 from ultralytics.comparison.variants import ALIKE, RANKED_BY, Run, Variant, dataset_name
 from ultralytics.engine.model import YOLO
+from ultralytics.engine.setup import PATIENCE
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import load_checkpoint
@@ -26,7 +27,6 @@ from ultralytics.utils.files import atomic_write, load_yaml, read_csv
 from ultralytics.utils.torch_utils import select_device
 
 MEASURED_WITH = ("classes", "iou", "conf", "max_det", "agnostic_nms")  # options of a run that its validations follow
-PATIENCE = 10.0  # seconds, in which the loader processes of a killed run end, which hold its lock as well
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ Functions of their arguments alone: none knows the trainer. `train_each` begins 
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -46,6 +50,7 @@ Scores = dict[str, dict[str, float] | None]  # final metrics by dataset
 CHANGEABLE = ("data", "device", "workers", "cache", "plots", "verbose", "save_period", "patience", "val")
 RESUME_ADVICE = "resume it with the data it was started on, or start a new run from its weights"
 UNDECIDED = (None, "auto", -1)  # values that leave a decision to the run, which has made it
+PATIENCE = 10.0  # seconds, in which the loader processes of a killed run end, which hold its locks as well
 
 
 # Options, the dataset and the run folder -------------------------------------------------------------------------
@@ -104,6 +109,52 @@ def init_run_dir(options: Options) -> Path:
             raise ConfigError(f"{path} cannot be made: {exc.strerror or exc}; give another project=") from exc
 
 
+@contextmanager
+def claim_run_dir(run_dir: Path, resumed: "ResumePoint | None" = None) -> Iterator[None]:
+    """Keep other processes from training in a run folder meanwhile; the first process of a run does.
+
+    ConfigError where one does so already, or has written last.pt since `resumed` was read. The system releases the lock
+    of a process that dies; where a file system has no locks, nothing is locked.
+    """
+    file = run_dir / ".train.lock"
+    lock = FileLock(file)
+    try:
+        if distributed.is_first():
+            take_lock(lock, file)
+            if resumed and resumed.path.stat().st_mtime_ns != resumed.written:
+                raise ConfigError(f"{resumed.path} was written by another process meanwhile: start this one again")
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):  # of Windows, which removes it with the lock
+                file.unlink()
+            lock.release()
+
+
+def take_lock(lock: FileLock, file: Path) -> None:
+    """Take the lock of a run folder and leave in its file who holds it; ConfigError where another process does."""
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            LOGGER.info(f"{file.parent}: waiting {PATIENCE:.0f} s for what is left of another run there")
+            lock.acquire(timeout=PATIENCE)
+        with file.open("r+b", buffering=0) as holder:
+            holder.seek(1)  # Windows locks the first byte, for reading, too
+            holder.write(f"process {os.getpid()} on {platform.node()}\n".encode())
+    except Timeout as exc:
+        name = "another process"
+        with suppress(OSError), file.open("rb", buffering=0) as holder:
+            holder.seek(1)
+            name = holder.readline().decode(errors="replace").strip() or name
+        raise ConfigError(
+            f"{file.parent}: {name} is training in this folder: wait for its end, end it, or give a new run another "
+            "name="
+        ) from exc
+    except (OSError, NotImplementedError) as exc:
+        LOGGER.debug(f"{file.parent} is not locked: {exc}")
+
+
 def start_run_dir(run_dir: Path, options: Options) -> None:
     """Write args.yaml, which `cfg` takes again, and remove what a killed run was writing; the first process does."""
     if not distributed.is_first():
@@ -144,11 +195,17 @@ def check_unchanged(model: BaseModel, source: BaseModel) -> None:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Interrupted run: its last checkpoint, its options and its folder."""
+    """Interrupted run: its last.pt, when that was written (ns), what it held, and the options of the run."""
 
+    path: Path
+    written: int
     checkpoint: Checkpoint
     options: Options
-    run_dir: Path
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the run."""
+        return self.path.parent.parent
 
     def check(self, data: DatasetInfo, model: BaseModel) -> None:
         """Refuse data of another number of classes, or for which another `model` is built, as for other keypoints."""
@@ -177,8 +234,7 @@ def resume_point(path: Path, given: dict[str, object]) -> ResumePoint:
             f"{path} holds weights only, as best.pt and the last.pt of a finished run do: resume an interrupted run "
             f"from its last.pt, or train on from these weights with YOLO('{path}').train() without resume"
         )
-    folder = path.resolve().parent
-    if folder.name != "weights":
+    if path.resolve().parent.name != "weights":
         raise CheckpointError(f"{path} is not in the folder weights of a run, where its results would go: move it back")
 
     try:
@@ -196,7 +252,7 @@ def resume_point(path: Path, given: dict[str, object]) -> ResumePoint:
                 "leave it out, or start a new run from these weights"
             )
     changes = {name: values[name] for name in CHANGEABLE if values.get(name) is not None}
-    return ResumePoint(checkpoint, before.replace(**changes), folder.parent)
+    return ResumePoint(path.resolve(), path.stat().st_mtime_ns, checkpoint, before.replace(**changes))
 
 
 def freeze(model: BaseModel, layers: int | list | str | None) -> None:
@@ -302,7 +358,7 @@ def train_each(options: Options, make_trainer: "Callable[[Options], BaseTrainer]
         raise ConfigError("resume: give the last.pt of one run, as resume=runs/train/multitrain/NAME/weights/last.pt")
     name = options.name if "name" in options.given else "multitrain"
     distributed.join(options, select_device(options.device))
-    folder = distributed.first(lambda: increment_path(Path(options.project) / name, options.exist_ok))
+    folder = distributed.first(lambda: init_run_dir(options.replace(name=name)))
     scores: Scores = {}
     taken: set[str] = set()
     for number, data in enumerate(options.data, 1):

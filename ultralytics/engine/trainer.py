@@ -24,6 +24,7 @@ from ultralytics.engine.runtime import inference_dtype, resolve_runtime, trainin
 from ultralytics.engine.setup import (
     Given,
     ResumePoint,
+    claim_run_dir,
     explicit_options,
     freeze,
     init_run_dir,
@@ -125,7 +126,8 @@ class BaseTrainer(TrainerHooks):
     def train(self) -> Metrics:
         """Train to the end; metrics of the best weights, or with save=False of the last epoch's EMA ones."""
         try:
-            with training_on(self.device, self.args, vars(self)), loggers.quiet(not self.args.verbose):
+            claim = claim_run_dir(self.save_dir, self._resume)
+            with claim, training_on(self.device, self.args, vars(self)), loggers.quiet(not self.args.verbose):
                 LOGGER.info(loggers.run_header(self.device))
                 self.run_callbacks("on_pretrain_routine_start")
                 self.setup()
