@@ -1,6 +1,7 @@
 """What a training run does and leaves behind."""
 
 import gc
+import math
 import multiprocessing
 import os
 import subprocess
@@ -18,7 +19,7 @@ from ultralytics.engine import loggers
 from ultralytics.engine.loggers import LogSink
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils.checkpoint import load_checkpoint
-from ultralytics.utils.errors import ModelError
+from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.files import load_yaml
 from ultralytics.utils.metrics import DetMetrics
 
@@ -213,6 +214,29 @@ def test_time_counts_instead_of_epochs(train, monkeypatch):
     times = [float(row["time"]) for row in rows_of(model.trainer.save_dir)]
     assert 1 < len(times) < 20 and times[-2] <= 2 <= times[-1] + 0.5
     assert model.trainer.epochs == len(times)
+
+
+def test_a_callback_changes_how_many_epochs_there_are(train):
+    def fewer(trainer):
+        if trainer.epoch == 1:
+            trainer.epochs = 4
+
+    model = train(
+        epochs=50, cos_lr=True, lrf=0.1, warmup_epochs=0, close_mosaic=1, callbacks={"on_train_epoch_end": fewer}
+    )
+    rates = [float(row["lr/pg1"]) for row in rows_of(model.trainer.save_dir)]
+    lr0 = model.trainer.args.lr0
+    assert len(rates) == 4
+    assert rates[2:] == pytest.approx([lr0 * (0.1 + 0.9 * (1 + math.cos(math.pi * i / 4)) / 2) for i in (2, 3)])
+
+
+def test_a_callback_replaces_options_that_the_run_has_not_begun_with(train):
+    def replacing(**values):
+        return {"on_pretrain_routine_start": lambda trainer: setattr(trainer, "args", trainer.args.replace(**values))}
+
+    assert train(epochs=1, callbacks=replacing(box=0.0)).trainer.loss_items[0] == 0
+    with pytest.raises(ConfigError, match=r"has changed epochs=2 to 9 in trainer.args, .*: set trainer.epochs"):
+        train(callbacks=replacing(epochs=9))
 
 
 def test_tensorboard_gets_the_numbers_of_every_epoch(train):

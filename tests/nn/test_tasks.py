@@ -163,6 +163,16 @@ def test_layers_further_back():
     assert model.train()(torch.rand(2, 3, 32, 32))["boxes"].shape == (2, 64, 256)
 
 
+def test_a_head_may_count_its_maps_backwards():
+    yaml = yaml_model_load("yolov8n.yaml")
+    backwards = yaml | {"head": [*yaml["head"][:-1], [[-7, -4, -1], *yaml["head"][-1][1:]]]}
+    found, expected = DetectionModel(backwards, verbose=False).eval(), DetectionModel(yaml, verbose=False).eval()
+    assert found.stride.tolist() == [8, 16, 32]
+    found.load_state_dict(expected.state_dict())
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(found(images)[0], expected(images)[0])
+
+
 def test_batch_norms_of_add_ons_too_have_the_familys_settings():
     for m in DetectionModel("yolov8n-C2f-DynamicConv.yaml", verbose=False).modules():
         if isinstance(m, nn.BatchNorm2d):

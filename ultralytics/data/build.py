@@ -100,11 +100,12 @@ class Loader(DataLoader):
             for i, batch in enumerate(batches if self.num_workers else ahead(batches)):
                 if processes > 1 and isinstance(batch, dict):  # a pasted dataset may have others
                     whole = range(min(size, images - i * size))
-                    batch |= {"whole": len(whole), "counts": bool(whole[share_of(len(whole), rank, processes)])}
+                    is_counted = len(whole[share_of(len(whole), rank, processes)]) > 0
+                    batch |= {"images_in_batch": len(whole), "is_counted": is_counted}
                 yield batch
         except (RuntimeError, EOFError, ConnectionError) as exc:
-            # torch has no type for it: it says so, or what the process was sending breaks off. Errors of a user's code
-            # in a worker begin with "Caught".
+            # A worker that was killed has no exception type of its own: torch raises a RuntimeError that begins like
+            # this, or its pipe breaks. Errors of a user's code in a worker begin with "Caught".
             reason = str(exc) or type(exc).__name__
             said = reason.startswith("DataLoader worker (pid") or not isinstance(exc, RuntimeError)
             if not self.num_workers or not said or reason.startswith("Caught"):
@@ -192,7 +193,7 @@ def build_dataloader(
     drop_last: bool = False,
     pin_memory: bool = True,
 ) -> Loader:
-    """Loader of a dataset of any kind, which `collate_fn` of the dataset, if it has one, puts into batches.
+    """Loader of a dataset of any kind, batched by its `collate_fn` if it has one.
 
     A dataset of this tree shuffles by itself, in training and with its own seed; another one by torch's seed. `batch`
     is that of all processes together, of which this one loads its share.

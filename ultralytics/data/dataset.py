@@ -31,7 +31,9 @@ from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
 # How far back, in batches and at most in images, a mosaic takes its partners from; as in the public package.
 REUSE_BATCHES, MAX_REUSE = 8, 1000
 
-Batch = dict[str, Tensor | tuple]  # as `YOLODataset.collate` makes it
+# As `YOLODataset.collate` makes it; where processes share one, the loader in build.py adds `images_in_batch`, that of
+# all together, and `is_counted`, False for an image that only fills up a share.
+Batch = dict[str, Tensor | tuple | int]
 Key = int | tuple[int, int]  # position in epoch 0, or (epoch, position)
 Attach = Callable[[Instances, np.ndarray, Size], Instances]  # (instances, `extra` numbers (k, m), image size)
 Targets = Callable[[Sequence[Sample]], dict[str, Tensor]]  # samples of a batch -> its entries for the loss
@@ -67,7 +69,7 @@ class BatchDataset(Protocol):
     options: Options
     labels: LabelStore  # what is drawn as labels.jpg and measured against
     collate: Callable[[Sequence], Batch]  # samples -> batch
-    mix_probs: Callable[[int], MixProbs]  # epoch -> probabilities of mosaic and the like; without it none are mixed
+    mix_probs: Callable[[int], MixProbs]  # epoch -> probabilities of mosaic and the like; a user's may lack it
     share_memory: Callable[[int, AbstractContextManager], None]  # (positions in work, lock), before workers start
 
 
@@ -136,7 +138,7 @@ class YOLODataset(Dataset):
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} is not in 0..{len(self) - 1}")
         if not self.augment:  # letterboxed into the shape of its batch
-            sample = self._with_labels(*self._read_image(position))
+            sample = self._with_labels(*self._read_image(position))  # of this index: nothing is shuffled
             img, (left, top) = pad_to(sample.img, self._batch_shape(position))
             gain = (sample.size[0] / sample.ori_shape[0], sample.size[1] / sample.ori_shape[1])
             instances = sample.instances.translate(left, top)
@@ -214,7 +216,7 @@ class YOLODataset(Dataset):
                 self.buffer = DecodeBuffer(slots, side, channels, lock)
                 return
         LOGGER.warning(
-            f"there are no {needed / 1e6:.0f} MB of shared memory for decoded images (docker sets it with --shm-size): "
+            f"decoded images need {needed / 1e6:.0f} MB of shared memory, which is not free (docker: --shm-size): "
             "each worker decodes for itself, which is slower"
         )
 
@@ -226,7 +228,7 @@ class YOLODataset(Dataset):
     def _sample_at(self, epoch: int, position: int, keep: bool) -> Sample:
         """The sample at a position, its image decoded once while it may be drawn again (`keep`).
 
-        A dataset that fits into the ring as a whole is decoded once for all epochs.
+        A dataset no larger than the window of mosaic partners is decoded once for all epochs.
         """
         index = int(self.order(epoch)[position])
         whole = len(self) <= self.reuse_window
@@ -275,7 +277,7 @@ def image_channels(data: DatasetInfo) -> int:
     if (channels := data.get("channels", 3)) not in (1, 3):
         raise ConfigError(
             f"the network takes images of {channels} channels, and files are read with 3 (color) or 1 (gray): replace "
-            "build_dataset of a trainer (engine/hooks.py) by one that reads yours, or mend `channels` in the model YAML"
+            "build_dataset of a trainer (engine/hooks.py) by one that reads yours, or correct `channels` in its YAML"
         )
     return channels
 

@@ -28,7 +28,7 @@ from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 class TrainerHooks(HasCallbacks):
     """The methods of BaseTrainer that decide what a run is made of; their defaults ask the task."""
 
-    halves_batch = True  # and begins again, where the memory of a GPU runs out in the first epoch
+    halves_batch = True  # if a GPU runs out of memory in the first epoch, start again with half the batch
 
     def get_dataset(self) -> DatasetInfo:
         """Describe the dataset: `train` and `val`, `names` and `nc`, and what else its YAML says."""

@@ -83,7 +83,7 @@ class YOLO(Movable):
         self._fused = FusedCopy()
         self.has_weights = False
         self.loaded: Checkpoint | dict | nn.Module | None = None  # what load() was given last
-        self._initial: int | None = None  # `writes` of a network that was just built
+        self._initial: int | None = None  # writes() of the network when it was built: the same now means untrained
         self._warned: set[str] = set()  # what is said once, not at every image
         if self.cfg is not None:
             architecture = yaml_model_load(self.cfg)
@@ -99,7 +99,7 @@ class YOLO(Movable):
             raise ConfigError(f"task={task} was asked for, but {model} has a head for {self.task}")
 
     def _open(self, path: Path) -> None:
-        moved = {name: value for name, value in self.overrides.items() if name == "device"}
+        moved = {k: v for k, v in self.overrides.items() if k == "device"}  # that of to() outlives what is opened
         if is_exported(path):
             self.model = FORMATS[path.suffix[1:]](path)
             self._task = task_class(self.model.task)
@@ -251,7 +251,7 @@ class YOLO(Movable):
 
         `train(True)` and `train(False)` are those of an nn.Module: they set the network's mode, and give this back.
         """
-        if isinstance(trainer, bool):  # as its nn.Module.train asks every part
+        if isinstance(trainer, bool):  # nn.Module.train(mode), which torch calls on every module
             self._layers("train").train(trainer)
             self.training = trainer
             return self
@@ -263,10 +263,10 @@ class YOLO(Movable):
         checked = self.resolve("train", options)
 
         def make_trainer(own: Options) -> BaseTrainer:
-            # An option that is None was chosen as well, though it does not count as given; older names are translated.
+            # `own.given` has older names translated, but leaves out options that are None: these were chosen as well.
             chosen = {name: None for name, value in options.items() if value is None}
             whole = self.overrides | chosen | {name: getattr(own, name) for name in own.given}
-            # A resumed run has its own, of which `options` may change a few.
+            # A resumed run brings its own options: only those of this call, and the device of to(), may change them.
             given = {k: v for k, v in self.overrides.items() if k == "device"} | options if own.resume else whole
             overrides = given | {"task": self.task, "model": str(self.ckpt_path or own.model)}
             self.trainer = (trainer or BaseTrainer)(overrides=overrides, _callbacks=self.callbacks)

@@ -108,7 +108,7 @@ class Schedule:
         """
         o = self.options
         if o.cos_lr:
-            return o.lr0 * ((1 - math.cos(math.pi * epoch / o.epochs)) / 2 * (o.lrf - 1) + 1)
+            return o.lr0 * ((1 - math.cos(math.pi * min(epoch / o.epochs, 1))) / 2 * (o.lrf - 1) + 1)
         return o.lr0 * (max(1 - epoch / o.epochs, 0) * (1 - o.lrf) + o.lrf)
 
     def at(self, iteration: int) -> Settings:

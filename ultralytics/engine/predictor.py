@@ -170,7 +170,7 @@ class BasePredictor(HasCallbacks):
         return normalized(im, self.model.device, self.model.dtype)
 
     def inference(self, im: Tensor, *args: object, **kwargs: object) -> Outputs | tuple[Tensor, ...]:
-        """Outputs of the network for its input; with the option `embed`, vectors (C,). It gets further arguments."""
+        """Outputs of the network for its input; with the option `embed`, vectors (C,). The rest goes to its forward."""
         if self.args.embed is not None:
             return self.model.predict(im, embed=self.args.embed)
         if self.args.visualize:

@@ -189,7 +189,7 @@ def normalized(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tens
     if device.type == "cuda" and images.device.type == "cpu":
         images = images.pin_memory()
     on_device = images.to(device, non_blocking=device.type == "cuda").to(dtype)
-    return on_device / 255 if images.dtype == torch.uint8 else on_device
+    return on_device.div_(255) if images.dtype == torch.uint8 else on_device  # in place, as these floats are a copy
 
 
 def release(device: torch.device, made: dict[str, object]) -> None:

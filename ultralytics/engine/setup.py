@@ -96,6 +96,18 @@ def load_data(task: type[Task], options: Options, splits: Sequence[str] = ("trai
     return data
 
 
+def check_replaced(before: Options, after: Options) -> None:
+    """Raise ConfigError where a callback has replaced options that the run has begun with."""
+    begun = ("model", "data", "single_cls", "device", "epochs", "amp", "compile", "channels_last", "deterministic")
+    for name in (*begun, "project", "name", "exist_ok", "resume"):
+        if getattr(before, name) != getattr(after, name):
+            advice = "set trainer.epochs" if name == "epochs" else f"give {name}= to train()"
+            raise ConfigError(
+                f"a callback has changed {name}={getattr(before, name)} to {getattr(after, name)} in trainer.args, "
+                f"but the run has begun with it: {advice}"
+            )
+
+
 def init_run_dir(options: Options) -> Path:
     """Create and return the folder of a new run; of runs that start together each gets its own."""
     while True:

@@ -24,6 +24,7 @@ from ultralytics.engine.runtime import inference_dtype, resolve_runtime, trainin
 from ultralytics.engine.setup import (
     Given,
     ResumePoint,
+    check_replaced,
     claim_run_dir,
     explicit_options,
     freeze,
@@ -57,7 +58,8 @@ NUM_PLOTTED_BATCHES = 3  # as in the public package
 class BaseTrainer(TrainerHooks):
     """One training run. Callbacks receive it and may read every attribute without a leading underscore.
 
-    They may change `args` before setup(), `epochs`, `stop` any time; schedule and loaders keep the options of setup().
+    Those of `on_pretrain_routine_start` may replace `args`: `trainer.args = trainer.args.replace(box=5.0)`. Any may set
+    `epochs` and `stop`; the schedule follows after the epoch.
 
     A subclass, of this or of one for a task such as DetectionTrainer, changes what a run does by replacing methods of
     TrainerHooks. YOLO(...).train(trainer=MyTrainer) runs it.
@@ -87,27 +89,25 @@ class BaseTrainer(TrainerHooks):
         """Options are those of `cfg`, a file or a namespace, and of `overrides`, which win; `model` is among them."""
         refused.warn_never_called(type(self), "train")
         given = explicit_options(cfg, overrides)
-        chosen = self.task_class or task_class(given.get("task") or "detect")
+        task = self.task_class or task_class(given.get("task") or "detect")
         self._resume: ResumePoint | None = None
-        if resume := given.get("resume"):
+        if resume := given.get("resume"):  # True: the last.pt that YOLO() was given, which is the option `model`
             self._resume = resume_point(Path(resume if isinstance(resume, str) else given.get("model") or ""), given)
-        self.args = self._resume.options if self._resume else resolve_options(chosen, "train", given)
+        self.args = self._resume.options if self._resume else resolve_options(task, "train", given)
         self.callbacks = Callbacks.of(_callbacks)
         self.device = select_device(self.args.device)
         self.args = distributed.join(self.args, self.device)
         self.runtime = resolve_runtime(self.args, self.device)
-        self.task_class, self.data = chosen, {}  # no data until get_dataset(), which a subclass may replace
+        self.task_class, self.data = task, {}  # no data until get_dataset(), which a subclass may replace
         self.data = dataset_info(self.get_dataset())
-        self.task = chosen(self.args, self.data)
+        self.task = task(self.args, self.data)
         self.batch_size = self.args.batch
         self.save_dir = self._resume.run_dir if self._resume else distributed.first(lambda: init_run_dir(self.args))
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))
         self.table = loggers.ResultsTable(self.save_dir / "results.csv")
         self.sinks = [self.table, loggers.EpochTimes(self.table), loggers.TensorBoard(self.save_dir)]
         self.epoch = self.start_epoch = self.best_epoch = 0
-        self.epochs = self.args.epochs
-        self.stop = False
-        self.seconds = 0.0
+        self.epochs, self.stop, self.seconds = self.args.epochs, False, 0.0
         self.iteration = 0  # batches since the start of the run
         self.last_step = -1  # iteration at which an optimizer step was last due
         self.skipped = 0  # batches and steps without effect, as a loss or a gradient was not finite
@@ -116,9 +116,9 @@ class BaseTrainer(TrainerHooks):
         self.fitness: float | None = None
         self.best_fitness: float | None = None
         self.loss: Tensor | None = None
-        self.loss_names = chosen.loss_names  # columns of results.csv
+        self.loss_names = task.loss_names  # columns of results.csv
         self.loss_items: Tensor | None = None  # components of the last loss
-        self.tloss: Tensor | None = None  # their mean over the epoch so far
+        self.tloss: Tensor | None = None  # mean of `loss_items` over the epoch so far
         self.transforms: Sequence[Callable] = ()  # the user's augmentations
         self.source: YOLO | None = None  # what trains; by itself a trainer opens what the option `model` names
 
@@ -134,19 +134,19 @@ class BaseTrainer(TrainerHooks):
                 self.run_callbacks("on_pretrain_routine_end")
                 self.run_callbacks("on_train_start")
                 epoch = self.start_epoch
-                while epoch < self.epochs and not distributed.any_process(self.stop):  # callbacks may change both
+                while not self.ended(epoch):
                     self.epoch = epoch
                     self.try_one_epoch()
                     self.metrics, self.fitness = self.validate() or (self.metrics, self.fitness)
                     self.log_and_save()
                     epoch += 1
-                returned = self.final_eval()
+                returned = self.final_eval()  # that of a subclass may return metrics of its own, or nothing
                 metrics = self.validator.metrics if returned is None else returned
                 self.run_callbacks("on_train_end")
                 self.run_callbacks("teardown")
                 return metrics
         except torch.cuda.OutOfMemoryError as exc:
-            advice = "start a new run from its weights with less" if self.start_epoch else "reduce one of them"
+            advice = "start a new run from its last.pt with less" if self.start_epoch else "reduce one of them"
             place = f"batch={self.batch_size}, imgsz={self.args.imgsz}"
             raise TrainingError(f"CUDA out of memory at {place}: {advice}") from exc
         except KeyboardInterrupt:
@@ -155,7 +155,7 @@ class BaseTrainer(TrainerHooks):
             LOGGER.warning(f"interrupted in epoch {self.epoch + 1}; {hint}")
             raise
         finally:
-            self.train_loader = self.test_loader = self.validator = None  # ends their worker processes
+            self.train_loader = self.test_loader = self.validator = None  # their worker processes then end
             for sink in self.sinks:
                 sink.close()
 
@@ -169,7 +169,8 @@ class BaseTrainer(TrainerHooks):
 
             self.source = YOLO(self.args.model or self.task.default_settings["model"])
         seed_all(self.args.seed)
-        self.task.options = self.args  # which a callback may have replaced
+        check_replaced(self.task.options, self.args)  # by a callback
+        self.task.options = self.args
         self.model = distributed.share_weights(self.setup_model().to(self.device))
         self.set_model_attributes()
         self.data.setdefault("channels", self.model.channels)
@@ -217,8 +218,13 @@ class BaseTrainer(TrainerHooks):
         self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
 
     def current_options(self) -> Options:
-        """Options with the number of epochs as it is now, which `time` changes."""
+        """Options with the number of epochs as it is now, which `time` and callbacks change."""
         return self.args.replace(epochs=self.epochs)
+
+    def ended(self, epoch: int) -> bool:
+        """Whether the run ends before an epoch: callbacks may set `epochs` and `stop`, even in one process alone."""
+        self.epochs, self.stop = distributed.first(lambda: self.epochs), distributed.any_process(self.stop)
+        return self.stop or epoch >= self.epochs
 
     def try_one_epoch(self) -> None:
         """Train one epoch; in the first, begin again with half the batch on OOM; roll back non-finite weights."""
@@ -239,7 +245,7 @@ class BaseTrainer(TrainerHooks):
         if distributed.any_process(not is_finite(self.model)):
             self.roll_back("weights")
         if not is_finite(self.ema.ema):  # as no update would change that
-            LOGGER.warning("non-finite average of the weights, starting it again from them")
+            LOGGER.warning("the EMA of the weights is not finite: restarting it from the current weights")
             self.ema.ema.load_state_dict(self.model.state_dict())
 
     def train_one_epoch(self) -> None:
@@ -258,7 +264,7 @@ class BaseTrainer(TrainerHooks):
                 self.schedule.apply(self.optimizer, self.iteration)
                 if self.args.plots and self.iteration < NUM_PLOTTED_BATCHES:
                     self.plot_training_samples(loaded, self.iteration)
-                batch = self.preprocess_batch(loaded)  # images (B, 3, H, W) 0..1 on the device
+                batch = self.preprocess_batch(loaded)  # images (B, C, H, W) 0..1 on the device
                 with self.runtime.autocast():
                     preds = self.network(batch["img"])
                 self.loss, items = self.criterion(preds, batch)  # outside of autocast: losses are float32
@@ -271,7 +277,7 @@ class BaseTrainer(TrainerHooks):
                     if self.iteration - self.last_step >= self.schedule.at(self.iteration).accumulate:
                         self.optimizer_step()
                         self.last_step = self.iteration
-                on_gpu = self.device.type == "cuda"  # where the host waits to read losses
+                on_gpu = self.device.type == "cuda"  # reading a loss waits for it: there only every n-th batch does
                 if self.args.verbose and (not on_gpu or i % loggers.SHOWN_EVERY == 0 or i + 1 == self.batches):
                     bar.set_description_str(loggers.progress_columns(self, batch), refresh=False)
                 self.run_callbacks("on_train_batch_end")
@@ -344,8 +350,8 @@ class BaseTrainer(TrainerHooks):
         started = perf_counter()
         distributed.average_buffers(self.model, self.ema.ema)
         self.metrics, self.fitness = {}, None
-        if self.args.val or self.stop or self.epoch + 1 >= self.epochs:
-            results = dict(self.validator(self) or self.validator.metrics.results_dict)
+        if self.ended(self.epoch + 1) or self.args.val:
+            results = dict(self.validator(self) or self.validator.metrics.results_dict)  # a user's may return nothing
             fitness = results.pop("fitness", self.validator.metrics.fitness)
             self.fitness = distributed.first(lambda: fitness)
             loss = self.validator.loss
@@ -353,9 +359,8 @@ class BaseTrainer(TrainerHooks):
             if not self.best_fitness or self.fitness > self.best_fitness:
                 # At fitness 0 every epoch is the new best: patience starts with the first detection.
                 self.best_fitness, self.best_epoch = self.fitness, self.epoch
-            if self.args.val and self.args.patience and self.epoch - self.best_epoch >= self.args.patience:
-                best, patience = self.best_epoch + 1, self.args.patience
-                LOGGER.info(f"early stopping: no improvement since epoch {best} (patience={patience})")
+            if self.args.val and (patience := self.args.patience) and self.epoch - self.best_epoch >= patience:
+                LOGGER.info(f"early stopping: no improvement since epoch {self.best_epoch + 1} (patience={patience})")
                 self.stop = True
         self.seconds = distributed.first(lambda: self.seconds + perf_counter() - started)
         return self.metrics, self.fitness
@@ -363,8 +368,9 @@ class BaseTrainer(TrainerHooks):
     def log_and_save(self) -> None:
         """Hand the epoch's row to every sink and write the checkpoints."""
         losses = {} if self.tloss is None else self.label_loss_items(self.tloss, "train")
-        row = {
-            **{"epoch": self.epoch + 1, "time": self.seconds},
+        row = {  # all columns in their order; None where this epoch measured nothing
+            "epoch": self.epoch + 1,
+            "time": self.seconds,
             **dict.fromkeys(self.label_loss_items(prefix="train")),
             **losses,
             **dict.fromkeys((*self.task.metric_keys, *self.label_loss_items(prefix="val"))),
@@ -376,8 +382,8 @@ class BaseTrainer(TrainerHooks):
         if self.args.time:  # as many epochs as can be begun within it at this speed
             done = self.epoch + 1
             self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
-            self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
-            self.train_loader = refresh_loader(self.train_loader, self.current_options(), done)
+        self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
+        self.train_loader = refresh_loader(self.train_loader, self.current_options(), self.epoch + 1)
         if self.args.save:
             self.save_model()
             self.run_callbacks("on_model_save")
@@ -395,7 +401,7 @@ class BaseTrainer(TrainerHooks):
             LOGGER.info(f"the best weights, {self.best}, of epoch {self.best_epoch + 1}:")
         # As YOLO(best.pt).val() does it, `half` included.
         network = deepcopy(model).cpu().fuse(verbose=False).to(self.device, inference_dtype(self.args, self.device))
-        self.validator.subject = model, self.best if self.args.save else None
+        self.validator.subject = (model, self.best if self.args.save else None)
         with (recorder := routing.Recorder(network))():  # what the routers of DynamicConv choose meanwhile
             self.validator(model=network)
         recorder.gather()

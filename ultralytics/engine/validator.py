@@ -67,7 +67,7 @@ class BaseValidator(HasCallbacks):
     ) -> dict[str, float]:
         """Results by name: of a trainer's averaged weights, on its data, or of a network, or of weights by their path.
 
-        Between the epochs of a trainer there is one row and no files. `metrics` has all that was measured.
+        Called by a trainer after an epoch, it logs one row and writes no files. `metrics` has all that was measured.
         """
         if trainer is not None:
             self.args = self.args if isinstance(self.args, Options) else trainer.args
@@ -122,7 +122,7 @@ class BaseValidator(HasCallbacks):
 
         Its passes are made in `autocast()`.
         """
-        batch = getattr(self.dataloader.dataset, "batch", self.args.batch)
+        batch = self.dataloader.dataset.batch
         with torch.no_grad(), computing_on(model.device, f"validation at batch={batch}, imgsz={self.args.imgsz}"):
             return self._measure(model, criterion, autocast, final)
 
@@ -143,8 +143,8 @@ class BaseValidator(HasCallbacks):
         loader = tqdm(self.dataloader, desc="validation", leave=False, disable=not self.args.verbose)
         for i, loaded in enumerate(loader):
             # Where processes share the batches, an image may only fill up a share, for the sake of the loss.
-            counts = not isinstance(loaded, dict) or loaded.get("counts", True)
-            if not counts and criterion is None:
+            is_counted = not isinstance(loaded, dict) or loaded.get("is_counted", True)
+            if not is_counted and criterion is None:
                 continue
             self.run_callbacks("on_val_batch_start")
             with watch("preprocess"):
@@ -157,7 +157,7 @@ class BaseValidator(HasCallbacks):
                     losses.append(criterion(outputs, batch)[1])
             with watch("postprocess"):
                 preds = self.postprocess(outputs)
-                if counts:
+                if is_counted:
                     self.update_metrics(preds, batch)
                     self.seen += len(batch["img"])
             if final and self.args.plots and i < NUM_PLOTTED_BATCHES:

@@ -127,7 +127,7 @@ repeat_modules.update(modules.OTHER_REPEAT_MODULES)
 def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
     """Build the layers of a model YAML `d`, a row [from, repeats, module, args] each, for images of `ch` channels.
 
-    Returns them and the sorted indices of those a row after the next one reads; sets `d["scale"]`. Raises ModelError.
+    Returns them and the sorted indices of those that rows name, not by -1; sets `d["scale"]`. Raises ModelError.
     """
     depth, width, max_channels = scaling(d)
     diagnostics.check_keys(d)
@@ -139,7 +139,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
         return max(round(n * depth), 1) if n > 1 else n
 
     nc = d.get("nc")  # noqa: F841 (branches pasted below ask for it)
-    x = torch.empty(1, ch, PROBE_SIZE, PROBE_SIZE, device="meta")  # every row is run once, on what the last one gave
+    x = torch.empty(1, ch, PROBE_SIZE, PROBE_SIZE, device="meta")  # every row is run once, on what its `from` names
     c2, ch, layers, save = ch, Channels([ch]), [], set()  # ch[i]: channels layer i gives; before the first, the image's
     names, froms, outputs = row_names(rows(d)), [], []
     if verbose:
@@ -177,7 +177,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
 
             m_ = diagnostics.build_layer(m, args, kwargs, n, has_rule)
             x = diagnostics.run_layer(m_, gather(f, x, outputs), m, has_rule, is_last=i == len(rows(d)) - 1)
-            c2 = channels(x)  # what a branch set above is what the module was asked for, this is what it gives
+            c2 = channels(x)  # measured: what a branch above set is only what the module was asked for
             layers.append(diagnostics.label_layer(m_, m, i, f))
             save.update(one % i for one in (f if isinstance(f, list) else [f]) if one != -1)
             froms.append(f)
@@ -242,13 +242,14 @@ def register_module(cls: type[nn.Module], repeats: bool = False) -> type[nn.Modu
     return cls
 
 
+# Once all names are imported: warn of add-ons that clash or that no row can name.
 addons.check_addmodules(Addmodules, globals())
 
 
 class BaseModel(nn.Module):
     """A network built from a model YAML, given as a path, a name or the mapping itself.
 
-    `yaml` is that mapping with the `scale`, `nc` and `channels` it was built with, and enough to build it again.
+    `yaml` is that mapping with the `scale`, `nc` and `channels` it was built with, and suffices to build it again.
     """
 
     imgsz = 640  # pixels a side at which `info` counts GFLOPs, unless told otherwise
@@ -297,7 +298,7 @@ class BaseModel(nn.Module):
         return int(self.stride.max())
 
     def set_stride(self) -> None:
-        """Give the head the strides of the maps it takes, as parse_model measured them; ModelError for odd ones."""
+        """Give the head the strides of the maps it takes, as parse_model measured them. Raises ModelError."""
         head, f = self.model[-1], self.froms[-1]
         if getattr(head, "nc", self.nc) != self.nc:
             raise ModelError(
@@ -305,14 +306,14 @@ class BaseModel(nn.Module):
             )
         head.nc = self.nc
         shapes = [(1, self.yaml["channels"], PROBE_SIZE, PROBE_SIZE), *self.model.shapes]
-        maps = gather(f, shapes[-2], shapes[1:])
+        maps = gather(f, shapes[-2], shapes[1:-1])  # without the head's own, as a negative `from` counts back from it
         maps = maps if isinstance(maps, list) else [maps]
         with diagnostics.row_context(self.yaml, len(self.froms) - 1, rows(self.yaml)[-1]):
             # On the CPU even where the network is built on meta, which has no values.
             head.stride = torch.tensor([diagnostics.stride_of(shape, head) for shape in maps], device="cpu")
 
     def forward(self, x: Tensor | dict[str, Any]) -> Any:
-        """Images (B, C, H, W) in 0..1 to what the head makes of them; of a batch, which is a dict, the `loss`.
+        """Output of the head for images (B, C, H, W) in 0..1; of a batch, which is a dict, the `loss`.
 
         In training mode the raw output, which the loss takes; in eval mode (decoded, raw). The head's docstring has the
         shapes.
@@ -393,7 +394,7 @@ class BaseModel(nn.Module):
 
 
 class DetectionModel(BaseModel):
-    """A network whose head takes feature maps of several strides, which a run over an empty image measures.
+    """A network whose head takes feature maps of several strides, which parse_model has measured.
 
     Weights are PyTorch's initialization; every BatchNorm2d has the eps and momentum of the YOLO family. A subclass
     takes a head of its own task only.

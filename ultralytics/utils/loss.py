@@ -219,9 +219,9 @@ class v8DetectionLoss:
         raw = preds[1] if isinstance(preds, tuple) else preds
         with torch.autocast(raw["boxes"].device.type, enabled=False):
             components = self.components(raw, batch)
-        if not batch.get("counts", True):  # an image that only fills up a share
+        if not batch.get("is_counted", True):  # an image that only fills up a share
             components = components * 0
-        return components.sum() * batch.get("whole", len(raw["boxes"])), components.detach()
+        return components.sum() * batch.get("images_in_batch", len(raw["boxes"])), components.detach()
 
     def components(self, raw: RawPreds, batch: Batch) -> Tensor:
         """The losses times their gains, (3,)."""
@@ -236,7 +236,7 @@ class v8DetectionLoss:
         height, width = self.input_size(raw)
         scale = torch.tensor([width, height, width, height], dtype=dist.dtype, device=batch["bboxes"].device)
         labels, true_boxes, mask = (upload(x, dist.device) for x in self.preprocess(batch, len(dist), scale))
-        if not batch.get("counts", True):
+        if not batch.get("is_counted", True):
             mask = torch.zeros_like(mask)
         pixels = scale_sides(boxes.detach(), strides)
         target = self.assigner(scores.detach().sigmoid(), pixels, anchor_points * strides, labels, true_boxes, mask)
@@ -494,6 +494,6 @@ class v8ClassificationLoss:
         """
         logits = preds[1] if isinstance(preds, tuple) else preds
         loss = F.cross_entropy(logits.float(), upload(batch["cls"], logits.device).long())
-        if "whole" in batch:  # this process has a share of it
-            loss = loss * (len(logits) * batch["counts"] * process_rank()[1] / batch["whole"])
+        if "images_in_batch" in batch:  # this process has a share of it
+            loss = loss * (len(logits) * batch["is_counted"] * process_rank()[1] / batch["images_in_batch"])
         return loss, loss.detach()[None]

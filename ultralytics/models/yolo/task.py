@@ -20,6 +20,7 @@ from ultralytics.data.images import with_channels
 from ultralytics.data.loaders import Frame, stack_if_tensors
 from ultralytics.data.utils import DatasetInfo, load_data_yaml
 from ultralytics.engine.results import Results
+from ultralytics.nn.model_yaml import source
 from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
@@ -94,8 +95,8 @@ class Task(ABC):
     # of `metrics_class`.
     loss_names: ClassVar[tuple[str, ...]]
     metric_keys: ClassVar[tuple[str, ...]]
-    # Batch size of every validation of a run, and of model.val() on its weights, in training batches: without gradients
-    # there is room for two.
+    # Batch size of validation as a multiple of that of training, in a run and in model.val() on its weights: without
+    # gradients there is room for two.
     val_batch_factor: ClassVar[int] = 2
 
     def __init__(self, options: Options, data: DatasetInfo | None = None) -> None:
@@ -134,7 +135,7 @@ class Task(ABC):
         own = yaml.get("channels", yaml.get("ch", 3))
         channels = self.data.get("channels", own)
         if channels != own:
-            LOGGER.info(f"channels={channels} in place of channels={own}")
+            LOGGER.info(f"{source(yaml)}: channels={channels} in place of channels={own}")
         return self.model_class(yaml | {"channels": channels}, nc=self.data["nc"], verbose=self.options.verbose)
 
     def check_model(self, model: nn.Module) -> None:  # noqa: B027 (optional: the number of classes is checked elsewhere)
@@ -186,9 +187,9 @@ class Task(ABC):
     # Prediction --------------------------------------------------------------------------------------------------
 
     def preprocess(self, frames: list[Frame], stride: int, channels: int = 3) -> Tensor:
-        """Frames of a source to the network's input, (B, C, H, W) uint8: RGB, or gray where it has 1 channel.
+        """Batch (B, C, H, W) of the frames of a source, RGB, or gray for 1 channel, letterboxed to `imgsz`: uint8.
 
-        Letterboxed to `imgsz`, but tensors of one shape that fits the stride stay as they are, 0..1.
+        Tensors of one shape that fits the stride stay as they are, float in 0..1. The predictor normalizes.
         """
         if (tensors := stack_if_tensors(frames, stride, channels)) is not None:
             return tensors
@@ -198,14 +199,14 @@ class Task(ABC):
         return torch.from_numpy(np.ascontiguousarray(rgb.transpose(0, 3, 1, 2)))
 
     def infer(self, model: nn.Module, images: Tensor) -> Outputs:
-        """Outputs of a network in eval mode, or of an exported one, for images (B, 3, H, W) of its own input."""
+        """Outputs of a network in eval mode, or of an exported one, for images (B, C, H, W) of its own input."""
         return model(images)
 
     def logits(self, outputs: Outputs) -> Tensor:
         """Class logits (B, nc, A) of all predictions in the outputs of a network in eval mode, for heat maps."""
         raw = outputs[1]
         if "one2one" in raw:  # YOLOv10's head has two sets, and with `end2end` predicts by this one, (B, n, 6)
-            raw = raw["one2one" if outputs[0].shape[2] == 6 else "one2many"]
+            raw = raw["one2one" if outputs[0].shape[2] == 6 else "one2many"]  # 6: see DetectTask.postprocess
         return raw["scores"]
 
     @abstractmethod

@@ -47,7 +47,8 @@ class DetectTask(Task):
     def check_options(cls, options: Options, method: str) -> None:
         """Refuse losses that do not exist, and options of losses that would change nothing."""
         super().check_options(options, method)
-        make_loss("iou_loss", options.iou_loss), make_loss("cls_loss", options.cls_loss)
+        make_loss("iou_loss", options.iou_loss)  # raises for a name that does not exist, and so do the others
+        make_loss("cls_loss", options.cls_loss)
         similarity(options.assign_iou)
         if options.focaler and not options.focaler[0] < options.focaler[1]:
             raise ConfigError(f"focaler={options.focaler}: expected [d, u] with d below u, such as [0.0, 0.95]")
