@@ -26,7 +26,9 @@ INTRODUCTION = """# What the blocks cost
 `OMP_NUM_THREADS=1 python benchmarks/blocks.py`: networks for 80 classes at 640 x 640. GFLOPs count 2 for a
 multiply-add, dynamic and deformable convolutions included. {latency} [What they are](../docs/blocks.md)
 """
-MEASURED = "Latency: fused, float32, batch 1, medians of interleaved rounds on {machine}."
+MEASURED = """Latency: fused, float32, batch 1, medians of
+interleaved rounds on {machine}. Two runs of the
+command differed by up to 15 % a row."""
 NOT_MEASURED = "Latency was not measured."
 HEAD = "| model | parameters | GFLOPs | ms an image | x yolov8n |\n|---|---|---|---|---|"
 

@@ -32,6 +32,18 @@ def test_what_the_blocks_cost(name):
         assert float(ratio) == pytest.approx(float(ms) / float(CELLS["yolov8n"][2]), rel=0.02)
 
 
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_table_of_a_readme_is_that_of_the_costs(readme):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    told = re.findall(r"(\w+) \| (\d\.\d\d) \| (\d+\.\d) \| (\d+|–)(?= \|)", text)
+    assert {name for name, *_ in told} == {name.removeprefix("yolov8n-") for name in CELLS}
+    for name, parameters, gflops, ms in told:
+        cells = CELLS[name if name == "yolov8n" else f"yolov8n-{name}"]
+        assert float(parameters) == pytest.approx(int(cells[0].replace(",", "")) / 1e6, abs=6e-3)
+        assert float(gflops) == pytest.approx(float(cells[1]), abs=0.06)
+        assert ms == cells[2] == "–" or float(ms) == pytest.approx(float(cells[2]), abs=0.6)
+
+
 def test_every_block_has_a_line_and_its_row_stands_in_its_yaml():
     """The blocks that the page is about: those of Addmodules in a file of their own, besides the first two."""
     lines = re.findall(r"^\| (?!block|-)(\S.*) \| (`.*`) \| \[(\S+)\]\(", BLOCKS, re.M)
