@@ -106,5 +106,5 @@ def train_runs(runs: dict[str, dict[str, Any]], folder: Path) -> None:
         model.train(**options)
         if os.environ["RANK"] == "0":
             left = {"weights": model.trainer.model.state_dict(), "metrics": model.metrics.results_dict}
-            left["stats"] = getattr(model.metrics, "stats", {})
+            left |= {"stats": getattr(model.metrics, "stats", {}), "steps": model.trainer.ema.updates}
             torch.save(left, folder / f"{name}.pt")
