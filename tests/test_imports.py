@@ -1,5 +1,6 @@
 """Importing is cheap and has no side effects."""
 
+import ast
 import importlib
 import json
 import subprocess
@@ -62,3 +63,17 @@ def test_one_finder_comes_last_and_only_answers_for_this_package():
     assert refused.Finder.find_spec("solutions") is refused.Finder.find_spec("ultralytics.nowhere") is None
     with pytest.raises(refused.RefusedImportError, match=r"ultralytics\.solutions is not in this tree: count, draw"):
         importlib.import_module("ultralytics.solutions.heatmap")
+
+
+def test_what_is_imported_is_in_the_requirements():
+    """What another package happens to bring along may be gone with its next release."""
+    root = Path(ultralytics.__file__).parents[1]
+    lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    required = {line.partition(">=")[0] for line in lines}
+    known_as = {"cv2": "opencv-python", "yaml": "pyyaml", "PIL": "pillow"}
+    for file in (root / "ultralytics").rglob("*.py"):
+        statements = ast.parse(file.read_text(encoding="utf-8")).body  # not those in functions, which are extras
+        names = [alias.name for node in statements if isinstance(node, ast.Import) for alias in node.names]
+        names += [node.module for node in statements if isinstance(node, ast.ImportFrom) and not node.level]
+        outside = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"ultralytics"}
+        assert {known_as.get(name, name) for name in outside} <= required, file
