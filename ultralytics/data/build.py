@@ -3,7 +3,8 @@
 import math
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import prod
@@ -95,7 +96,7 @@ class Loader(DataLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         images, size, (rank, processes) = len(self.batch_sampler.sampler), self.batch_sampler.batch_size, process_rank()
-        batches = super().__iter__()
+        batches = with_signals_unchanged(super().__iter__)
         try:
             for i, batch in enumerate(batches if self.num_workers else ahead(batches)):
                 if processes > 1 and isinstance(batch, dict):  # a pasted dataset may have others
@@ -117,6 +118,20 @@ class Loader(DataLoader):
         except DatasetError as exc:
             # From a worker it comes with a traceback in its text, and the sentence at the end.
             raise DatasetError(str(exc).strip().rpartition(f"{DatasetError.__name__}: ")[2]) from None
+
+
+def with_signals_unchanged(start: Callable[[], T]) -> T:
+    """What `start` gives, without torch's handler of SIGCHLD.
+
+    Once a worker was killed, that raises wherever the process is just then, in a __del__ as well. Without it, whoever
+    waits for a batch of that worker is told within seconds, as on Windows, which has no such signal.
+    """
+    number = getattr(signal, "SIGCHLD", None)
+    before = number and signal.getsignal(number)
+    started = start()
+    if number and signal.getsignal(number) is not before:
+        signal.signal(number, before or signal.SIG_DFL)
+    return started
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
