@@ -322,6 +322,19 @@ def test_confusion_matrix_of_nothing_and_of_many(tmp_path, saved):
     saved[1].assert_readable()
 
 
+def test_confusion_matrix_of_more_classes_than_pixels(tmp_path, saved, monkeypatch):
+    """Neighbors share a cell: ten thousand classes took nine gigabytes."""
+    monkeypatch.setattr(metric_charts, "MAX_CELLS", 50)
+    matrix = np.diag([7] * 100 + [0])
+    matrix[3, 100] = 5
+    metric_charts.plot_confusion_matrix(matrix, {i: f"class {i}" for i in range(100)}, tmp_path)
+    axes = saved[0].axes[0]
+    assert axes.get_title(loc="left").endswith(", 3 classes a cell")
+    drawn = axes.images[0].get_array()
+    assert drawn.shape[:2] == (34, 34) and (drawn[1, 33] != drawn[2, 33]).any() and (drawn[5, 5] == drawn[9, 9]).all()
+    saved[0].assert_readable()
+
+
 def test_long_names_lose_their_middle():
     assert figures.short("a\nb  c") == "a b c"
     assert figures.short("x" * 20 + " " + "y" * 40 + " 17").endswith("y 17")

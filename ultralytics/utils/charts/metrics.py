@@ -1,5 +1,6 @@
 """Charts of a validation: precision, recall and F1 of each class, and the confusion matrix."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_RULED = 120  # classes whose cells have room for lines between them
+MAX_CELLS = 2000  # classes in a row: of more the picture has no pixels, and copies of their cells would fill the memory
 MAX_NAMED = 20  # classes: a legend of more cannot be matched with its lines
 
 
@@ -34,11 +36,16 @@ def plot_confusion_matrix(
 ) -> Path:
     """Draw confusion_matrix.png or, as fractions of the true classes, confusion_matrix_normalized.png.
 
-    `matrix`: predicted classes in rows, true ones in columns, last the background if it is (nc + 1, nc + 1).
+    `matrix`: predicted classes in rows, true ones in columns, last the background if it is (nc + 1, nc + 1). Of very
+    many classes a cell has the sum of several neighbors.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import PowerNorm
 
+    labels, together = [*names.values(), "background"][: len(matrix)], max(math.ceil(len(matrix) / MAX_CELLS), 1)
+    if together > 1:
+        firsts, labels = np.arange(0, len(matrix), together), labels[::together]
+        matrix = np.add.reduceat(np.add.reduceat(matrix, firsts, 0), firsts, 1)
     values = np.nan_to_num(np.asarray(matrix, float))
     if normalize:
         values = values / np.maximum(values.sum(0, keepdims=True), 1e-9)
@@ -51,8 +58,8 @@ def plot_confusion_matrix(
     scale = ScalarMappable(norm, HEAT)
     ax.imshow(scale.to_rgba(np.ma.masked_equal(values, 0), bytes=True), interpolation="nearest")
     title = "Confusion matrix, fractions of the true class" if normalize else "Confusion matrix"
+    title += f", {together} classes a cell" if together > 1 else ""
     style_axes(ax, title, "True", "Predicted")
-    labels = [*names.values(), "background"][:n]
     below, beside = name_ticks(ax, "x", labels, side), name_ticks(ax, "y", labels, side)
     fig.set_size_inches(side + beside + 1.2, side + below + 0.7)  # names come on top of the cells' own room
     bar = fig.colorbar(scale, ax=ax, shrink=0.6, pad=0.02)
