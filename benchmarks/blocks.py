@@ -28,7 +28,7 @@ multiply-add, dynamic and deformable convolutions included. {latency} [What they
 """
 MEASURED = """Latency: fused, float32, batch 1, medians of
 interleaved rounds on {machine}. Two runs of the
-command differed by up to 15 % a row."""
+command, on a machine shared with others, differed by up to 30 % a row, 20 % in the ratio to yolov8n."""
 NOT_MEASURED = "Latency was not measured."
 HEAD = "| model | parameters | GFLOPs | ms an image | x yolov8n |\n|---|---|---|---|---|"
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from tests.nn.blocks import YAMLS
-from ultralytics.cfg import parse_overrides
+from ultralytics.cfg import get_options, parse_overrides
+from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.nn import Addmodules
 from ultralytics.nn.model_yaml import yaml_model_load
 from ultralytics.nn.tasks import DetectionModel
@@ -68,7 +70,19 @@ def test_the_commands_of_the_study():
     assert parse_overrides(options)["epochs"] == 10 and len(words) == len(options) + 2
 
 
-@pytest.mark.parametrize("study", ["blocks"])
+def test_the_commands_of_the_study_of_losses():
+    """Losses and options that are there; the rest as in the study of blocks, whose runs of yolov8n it takes over."""
+    page = (ROOT / "benchmarks" / "study-losses.md").read_text(encoding="utf-8")
+    variants = yaml.safe_load(re.search(r'LOSSES="(.*)"', page)[1])
+    assert variants.pop("ciou") == "yolov8n.yaml" and len(variants) >= 4
+    for variant in variants.values():
+        assert variant.pop("model") == "yolov8n.yaml" and variant
+        DetectTask.check_options(get_options(variant), "train")
+    same = [re.search(r'SAME="(.*) results=', text)[1] for text in (page, STUDY)]
+    assert same[0] == same[1]
+
+
+@pytest.mark.parametrize("study", ["blocks", "losses"])
 def test_the_tables_of_a_study_hold_what_its_runs_do(study):
     """Means and differences of every variant, losers included, recomputed from the results file."""
     page = (ROOT / "benchmarks" / f"study-{study}.md").read_text(encoding="utf-8")

@@ -39,7 +39,7 @@ class DetectEvaluator:
     overlap: ClassVar[Callable[[Tensor, Tensor], Tensor]] = staticmethod(box_iou)  # of boxes (m, …) and (n, …): (m, n)
     scale: ClassVar[Callable[..., Tensor]] = staticmethod(scale_boxes)  # boxes from the network's input to the image
     sigmas: tuple[float, ...] = ()  # of keypoints: standard deviations of people who place them
-    sized: ClassVar[Mapping[str, Sequence[str]]] = {"B": tuple(SIZES)}  # AP is measured of, by B(oxes), M(asks)
+    sized: ClassVar[Mapping[str, Sequence[str]]] = {"B": tuple(SIZES)}  # sizes for AP, by metric letter
     areas_of = "the area of their boxes"  # what decides the size of an object, in words
 
     def __init__(self, task: "DetectTask", dataset: YOLODataset, save_dir: Path, nc: int, final: bool) -> None:
