@@ -16,7 +16,6 @@ from ultralytics.nn.tasks import find_task, yaml_model_load
 from ultralytics.utils import loss, tal
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.losses import end_to_end
-from ultralytics.utils.losses.end_to_end import is_end_to_end
 from ultralytics.utils.losses.iou import similarity
 from ultralytics.utils.losses.table import LOSSES
 
@@ -39,7 +38,7 @@ def sources(model: str, options: Options) -> str:
     texts = {Path(file).read_text(encoding="utf-8") for file in (loss.__file__, tal.__file__)}
     chosen = [table.get(getattr(options, option)) for option, table in LOSSES.items()]
     texts |= {code_of(function) for function in (similarity, *chosen) if function}
-    if is_end_to_end(network):
+    if hasattr(network.model[-1], "one2one_cv2"):  # as `make_criterion` asks
         texts.add(Path(end_to_end.__file__).read_text(encoding="utf-8"))
     for cls in {base for layer in network.model.modules() for base in type(layer).__mro__}:
         if cls is not nn.Module and cls.__module__.partition(".")[0] not in (*FOREIGN, "builtins"):

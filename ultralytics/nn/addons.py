@@ -118,7 +118,9 @@ def check_addmodules(package: ModuleType, names: Mapping[str, Any]) -> None:
     for name, later in imported_classes(package):
         earlier = seen.get(name, later)
         if earlier is not later and names.get(name) is later:
-            warn_replaced(name, earlier, later)
+            LOGGER.warning(
+                f"two add-ons export {name}: that of {later.__module__} replaces that of {earlier.__module__}"
+            )
         seen[name] = later
     for file in sorted(Path(package.__file__).parent.glob("*.py")):
         if file.stem == "__init__" or f"{package.__name__}.{file.stem}" in sys.modules:
@@ -148,8 +150,3 @@ def imported_classes(package: ModuleType) -> Iterator[tuple[str, type[nn.Module]
                 found = getattr(module, name, None)
                 if isinstance(found, type) and issubclass(found, nn.Module):
                     yield alias.asname or name, found
-
-
-def warn_replaced(name: str, earlier: type, later: type) -> None:
-    """Warn that a name of an add-on now stands for another class."""
-    LOGGER.warning(f"two add-ons export {name}: that of {later.__module__} replaces that of {earlier.__module__}")

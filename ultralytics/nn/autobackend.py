@@ -7,7 +7,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +31,6 @@ if TYPE_CHECKING:
 def as_list(outputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> list[Tensor]:
     """Outputs of a network as a list, also where there is only one."""
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
-
-
-def literal(text: str) -> object:
-    """Python value that a text of ONNX metadata writes down, else the text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: too many brackets
-        return text
 
 
 _COUNT, _SIDE = integer(1, 65_536), integer(32, 65_536)
@@ -215,7 +207,11 @@ class OnnxNetwork(ExportedNetwork):
             texts = session.get_modelmeta().custom_metadata_map
             (images,) = session.get_inputs()
             batch, channels, *size = images.shape  # names where any length will do
-        super().__init__(path, {key: literal(text) for key, text in texts.items()})
+        metadata: dict[str, object] = dict(texts)
+        for key, text in texts.items():  # Python values as they are written down; what is none stays a text
+            with suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last: brackets
+                metadata[key] = ast.literal_eval(text)
+        super().__init__(path, metadata)
         self._source, self._session, self._input = source, session, images.name
         self.dtype = torch.float16 if "float16" in images.type else torch.float32
         self.channels = channels if isinstance(channels, int) else self.channels

@@ -41,17 +41,17 @@ def row_context(d: Mapping[str, Any], i: int, row: Any) -> Iterator[None]:
         raise ModelError(f"{source(d)}, row {i} {as_in_yaml}: {reason}") from exc
 
 
-def what_failed(exc: Exception) -> str:
-    """`TypeError: … (MyBlock.py, line 12)`, the innermost line that is neither torch's nor of this file."""
-    said = " ".join(str(exc).split()) or traceback.extract_tb(exc.__traceback__)[-1].line  # a bare `assert h == w`
-    return f"{type(exc).__name__}: {said}{failing_line(exc)}"
+def what_failed(exc: Exception, named: bool = True) -> str:
+    """`TypeError: … (MyBlock.py, line 12)`, or without the name of its type if not `named`.
 
-
-def failing_line(exc: BaseException) -> str:
-    """` (MyBlock.py, line 12)`, "" where nothing but torch and these files took part."""
+    The line is the innermost that is neither torch's nor of these files; where there is none, it is left out.
+    """
+    frames = traceback.extract_tb(exc.__traceback__)
+    said = " ".join(str(exc).split()) or frames[-1].line  # a bare `assert h == w`
     elsewhere = (str(Path(torch.__file__).parent), __file__, str(Path(__file__).with_name("probe.py")))
-    frames = [f for f in traceback.extract_tb(exc.__traceback__) if not f.filename.startswith(elsewhere)]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    own = [f for f in frames if not f.filename.startswith(elsewhere)]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(exc).__name__}: {said}{where}" if named else f"{said}{where}"
 
 
 def check_keys(d: Mapping[str, Any]) -> None:
@@ -168,8 +168,9 @@ def try_layer(layer: nn.Module, x: Any, m: type[nn.Module], has_rule: bool, trai
         return probe(layer, x, training)
     except DeviceMixError as exc:
         raise ModelError(
-            f"{m.__name__} makes a tensor on another device than its input, which fails on a GPU: {exc}"
-            f"{failing_line(exc)}; make it with device=x.device, keep it in register_buffer, or layers in a ModuleList"
+            f"{m.__name__} makes a tensor on another device than its input, which fails on a GPU: "
+            f"{what_failed(exc, named=False)}; make it with device=x.device, keep it in register_buffer, or layers in "
+            "a ModuleList"
         ) from exc
     except Exception as exc:
         shapes = ", ".join(map(str, shape_of(x) if isinstance(x, list | tuple) else [shape_of(x)]))

@@ -79,13 +79,6 @@ class Routing:
 
     layers: tuple[LayerRouting, ...]
 
-    @property
-    def warning(self) -> str | None:
-        """Dead and identical experts in a line, None where there are none."""
-        issues = [issue for layer in self.layers for issue in layer.issues]
-        more = f"; and {len(issues) - MAX_NAMED} more" if len(issues) > MAX_NAMED else ""
-        return "; ".join(issues[:MAX_NAMED]) + more if issues else None
-
     def __str__(self) -> str:
         wide = max((len(layer.name) for layer in self.layers), default=5)
         images = len(self.layers[0].weights) if self.layers else 0
@@ -175,8 +168,9 @@ def collect(network: "BaseModel", batches: Iterable[Tensor]) -> Routing:
 
 def report(routing: Routing, file: str | Path | None) -> Routing:
     """Warn of dead and identical experts and draw layers x experts to `file`, unless it is None; returns `routing`."""
-    if routing.warning:
-        LOGGER.warning(f"routing: {routing.warning}")
+    if issues := [issue for layer in routing.layers for issue in layer.issues]:
+        more = f"; and {len(issues) - MAX_NAMED} more" if len(issues) > MAX_NAMED else ""
+        LOGGER.warning(f"routing: {'; '.join(issues[:MAX_NAMED])}{more}")
     if file is not None:
         from ultralytics.utils.charts.routing import plot_routing  # matplotlib, only where something is drawn
 

@@ -235,7 +235,7 @@ def register_module(cls: type[nn.Module], repeats: bool = False) -> type[nn.Modu
     if before is not None and (name not in known_modules() or before.__module__.startswith(modules.__name__)):
         raise ModelError(f"{name} is a name of the core in nn/tasks.py, and those stay: give the class another name")
     if before is not None and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__):
-        addons.warn_replaced(name, before, cls)
+        LOGGER.warning(f"two add-ons export {name}: that of {cls.__module__} replaces that of {before.__module__}")
     globals()[name] = cls
     channel_modules.add(cls)
     (repeat_modules.add if repeats else repeat_modules.discard)(cls)

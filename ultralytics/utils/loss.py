@@ -62,6 +62,8 @@ class DFLoss(nn.Module):
 class BboxLoss(nn.Module):
     """Loss of the positives' boxes, each weighted by its target score."""
 
+    overlap = staticmethod(partial(bbox_iou, xywh=False))  # IoU (P, 1) of predictions and targets (P, 4), pair by pair
+
     def __init__(self, reg_max: int = 16, iou_loss: Callable[[BoxPairs], Tensor] | None = None) -> None:
         """`reg_max` as in `DFLoss`; `iou_loss` gives the loss (P, 1) of pairs of boxes, by default CIoU's."""
         super().__init__()
@@ -98,10 +100,6 @@ class BboxLoss(nn.Module):
         loss_dfl = (self.dfl_loss(logits, distance) * weight).sum() / target_scores_sum
         return loss_iou, loss_dfl
 
-    def overlap(self, pred: Tensor, target: Tensor) -> Tensor:
-        """IoU (P, 1) of boxes (P, 4), pair by pair."""
-        return bbox_iou(pred, target, xywh=False)
-
     def target_distances(self, points: Tensor, target: Tensor) -> Tensor:
         """Distances (P, 4) of anchor points (P, 2) to the sides of boxes (P, 4): targets of the distributions."""
         return bbox2dist(points, target, self.dfl_loss.reg_max - 1)
@@ -113,13 +111,11 @@ VARIANCE_EPS = 0.01  # square strides: predictions that are still lines have a g
 class RotatedBboxLoss(BboxLoss):
     """Loss of the positives' rotated boxes (B, A, 5), 1 - probiou, each weighted by its target score."""
 
+    overlap = staticmethod(partial(probiou, floor=VARIANCE_EPS))
+
     def __init__(self, reg_max: int = 16) -> None:
         """`reg_max` as in `DFLoss`."""
         super().__init__(reg_max, lambda pairs: 1 - self.overlap(pairs.pred, pairs.target))
-
-    def overlap(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Probiou (P, 1) of boxes (P, 5), pair by pair."""
-        return probiou(pred, target, floor=VARIANCE_EPS)
 
     def target_distances(self, points: Tensor, target: Tensor) -> Tensor:
         """Distances (P, 4) of anchor points (P, 2) to the sides of boxes (P, 5), along the boxes' axes."""
@@ -191,6 +187,7 @@ class v8DetectionLoss:
     """
 
     names: tuple[str, ...] = ("box_loss", "cls_loss", "dfl_loss")
+    raw_names: tuple[str, ...] = ("boxes", "scores")  # of the head's outputs, what predictions are decoded from
 
     def __init__(self, model: nn.Module, tal_topk: int = 10) -> None:
         """Read the head's strides, classes and bins, and of `model.args` the gains `box`, `cls`, `dfl` and the losses.
@@ -229,11 +226,11 @@ class v8DetectionLoss:
 
     def match(self, raw: RawPreds, batch: Batch) -> Assigned:
         """Decode the raw output and assign the batch's objects to anchor points."""
-        dist, scores = (raw[key].float().permute(0, 2, 1).contiguous() for key in ("boxes", "scores"))  # (B, A, ...)
+        dist, scores, *more = (raw[key].float().permute(0, 2, 1).contiguous() for key in self.raw_names)  # (B, A, ...)
         anchor_points, strides = make_anchors(raw["feats"], self.stride)
-        boxes = self.pred_boxes(raw, anchor_points, dist)
+        boxes = self.bbox_decode(anchor_points, dist, *more)  # in the notation of `bbox_loss` and the assigner
 
-        height, width = self.input_size(raw)
+        height, width = (side * self.stride[0] for side in raw["feats"][0].shape[-2:])  # of the input, pixels
         scale = torch.tensor([width, height, width, height], dtype=dist.dtype, device=batch["bboxes"].device)
         labels, true_boxes, mask = (upload(x, dist.device) for x in self.preprocess(batch, len(dist), scale))
         if not batch.get("is_counted", True):
@@ -244,11 +241,6 @@ class v8DetectionLoss:
         imgsz = upload(torch.tensor([height, width], dtype=dist.dtype), dist.device)
         return Assigned(anchor_points, strides, dist, scores, boxes, target, score_sum, imgsz)
 
-    def input_size(self, raw: RawPreds) -> tuple[float, float]:
-        """Height and width of the network's input in pixels."""
-        height, width = (side * self.stride[0] for side in raw["feats"][0].shape[-2:])
-        return height, width
-
     def preprocess(self, batch: Batch, images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The batch's objects by image, padded: labels (B, M, 1), xyxy boxes (B, M, 4) in pixels, mask (B, M, 1).
 
@@ -258,10 +250,6 @@ class v8DetectionLoss:
         rows = torch.cat((batch["cls"].view(-1, 1), batch["bboxes"]), 1).to(scale)
         boxes = xywh2xyxy(rows[:, 1:] * scale)
         return pad_objects(image, images, rows[:, :1], boxes)
-
-    def pred_boxes(self, raw: RawPreds, anchor_points: Tensor, dist: Tensor) -> Tensor:
-        """The predicted boxes in stride units, in the notation of `bbox_loss` and the assigner."""
-        return self.bbox_decode(anchor_points, dist)
 
     def bbox_decode(self, anchor_points: Tensor, pred_dist: Tensor) -> Tensor:
         """Boxes (B, A, 4) xyxy in stride units from the logits of their sides (B, A, 4 * reg_max)."""
@@ -349,9 +337,8 @@ class v8SegmentationLoss(v8DetectionLoss):
         if proto.shape[-2:] != masks.shape[-2:]:
             proto = F.interpolate(proto, masks.shape[-2:], mode="bilinear", align_corners=False)
         coefficients = raw["mask_coefficient"].float().transpose(1, 2)  # (B, A, K)
-        height, width = self.input_size(raw)
-        scale = upload(torch.tensor([width, height, width, height], dtype=proto.dtype), proto.device)
-        boxes = matched.target.target_bboxes / scale  # (B, A, 4) in 0..1
+        height, width = matched.imgsz
+        boxes = matched.target.target_bboxes / torch.stack((width, height, width, height))  # (B, A, 4) in 0..1
 
         total = proto.sum() * 0 + coefficients.sum() * 0  # so that both have gradients where nothing is positive
         positive = matched.target.fg_mask
@@ -415,7 +402,7 @@ class v8PoseLoss(v8DetectionLoss):
 
         # The objects' points in pixels, padded as the assigner's objects are.
         points = batch["keypoints"].float()
-        height, width = self.input_size(raw)
+        height, width = (side * self.stride[0] for side in raw["feats"][0].shape[-2:])
         points = points * points.new_tensor((width, height, 1))
         index = batch["batch_idx"].long().view(-1)
         _, padded, _ = pad_objects(index, len(kpts), points.new_zeros(len(points), 1), points.flatten(1))
@@ -442,6 +429,7 @@ class v8OBBLoss(v8DetectionLoss):
     """Loss of a head for rotated boxes (…, 5); `angle` of `model.args` is the gain of the angle's term."""
 
     names = ("box_loss", "cls_loss", "dfl_loss", "angle_loss")
+    raw_names = ("boxes", "scores", "angle")
 
     def __init__(self, model: nn.Module, tal_topk: int = 10) -> None:
         """Read what a detection loss reads."""
@@ -458,12 +446,8 @@ class v8OBBLoss(v8DetectionLoss):
         angle = (angle_loss(m.boxes[positive], m.target.target_bboxes[positive]) * weight).sum() / m.score_sum
         return torch.stack((*self.detection_losses(m), angle * self.args.angle))
 
-    def pred_boxes(self, raw: RawPreds, anchor_points: Tensor, dist: Tensor) -> Tensor:
-        """The predicted boxes (B, A, 5), all but theta in stride units."""
-        return self.bbox_decode(anchor_points, dist, raw["angle"].float().permute(0, 2, 1))
-
     def bbox_decode(self, anchor_points: Tensor, pred_dist: Tensor, pred_angle: Tensor) -> Tensor:
-        """Boxes (B, A, 5) from the logits of their sides (B, A, 4 * reg_max) and theta (B, A, 1)."""
+        """Boxes (B, A, 5), all but theta in stride units, from logits of the sides (B, A, 4 * reg_max) and theta."""
         return torch.cat((dist2rbox(self.expected_distances(pred_dist), pred_angle, anchor_points), pred_angle), -1)
 
     def preprocess(self, batch: Batch, images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:

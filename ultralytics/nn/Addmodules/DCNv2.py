@@ -51,15 +51,16 @@ class DCNv2(Conv):
         offsets, mask = self.offset(x).split((2 * self.deform_groups * self.taps, self.deform_groups * self.taps), 1)
         with without_autocast(x.device):  # in half precision places would be rounded to a fraction of a pixel
             maps = at_least_float32(x), at_least_float32(offsets), at_least_float32(mask).sigmoid()
+            weight, bias = at_least_float32(self.conv.weight), self.conv.bias
+            bias = None if bias is None else at_least_float32(bias)  # a folded norm brings one
             if torch.jit.is_tracing():  # an exported graph has no deformable convolution
-                return self._by_samples(*maps).to(x.dtype)
+                return self._by_samples(*maps, weight, bias).to(x.dtype)
             from torchvision.ops import deform_conv2d  # only who asks for it needs torchvision
 
-            weight, bias = self._kernel()
             geometry = self.conv.stride, self.conv.padding, self.conv.dilation
             return deform_conv2d(*maps[:2], weight, bias, *geometry, maps[2]).to(x.dtype)
 
-    def _by_samples(self, x: Tensor, offsets: Tensor, mask: Tensor) -> Tensor:
+    def _by_samples(self, x: Tensor, offsets: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The same from parts: all values that a kernel meets, sampled, then a 1x1 convolution over them."""
         conv, groups, size = self.conv, self.deform_groups, offsets.shape[2:]
         index = torch.arange(self.taps, device=x.device)
@@ -75,13 +76,7 @@ class DCNv2(Conv):
         found = F.grid_sample(parts, grid, align_corners=False)  # zero outside
         found = found.unflatten(2, (self.taps, -1)) * mask.reshape(-1, 1, self.taps, *size)
         columns = found.reshape(-1, x.shape[1] * self.taps, *size)  # (B, c1 * K, H', W')
-        weight, bias = self._kernel()
         return F.conv2d(columns, weight.reshape(len(weight), -1, 1, 1), bias, groups=conv.groups)
-
-    def _kernel(self) -> tuple[Tensor, Tensor | None]:
-        """Kernel (c2, c1/g, kh, kw) and bias (c2,), which a folded norm brings, at least in float32."""
-        bias = self.conv.bias
-        return at_least_float32(self.conv.weight), None if bias is None else at_least_float32(bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve, normalize, activate."""

@@ -22,16 +22,13 @@ class LSKA(nn.Module):
         near, far = 2 * d - 1, k // d
         if k < 7 or far % 2 == 0:
             raise ValueError(f"k must be such as 7, 11, 23, 35, 41 or 53, with k // {d} odd, not {k}")
-        self.near = nn.Sequential(depthwise(channels, (1, near)), depthwise(channels, (near, 1)))
-        self.far = nn.Sequential(depthwise(channels, (1, far), d), depthwise(channels, (far, 1), d))
+        self.near, self.far = nn.Sequential(), nn.Sequential()
+        for part, side, gap in ((self.near, near, 1), (self.far, far, d)):  # a row, then a column, that keep the size
+            pad = gap * (side // 2)
+            part.append(nn.Conv2d(channels, channels, (1, side), padding=(0, pad), dilation=gap, groups=channels))
+            part.append(nn.Conv2d(channels, channels, (side, 1), padding=(pad, 0), dilation=gap, groups=channels))
         self.point = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) as it came in, weighted."""
         return x * self.point(self.far(self.near(x)))
-
-
-def depthwise(channels: int, k: tuple[int, int], d: int = 1) -> nn.Conv2d:
-    """Convolution of every channel by itself that keeps height and width."""
-    padding = tuple(d * (side // 2) for side in k)
-    return nn.Conv2d(channels, channels, k, padding=padding, dilation=d, groups=channels)

@@ -61,11 +61,6 @@ class OmniRouter(Router):
         """Features (B, hidden) of a map."""
         return project(self.squeeze, super().pool(x)).relu()
 
-    def gates(self, features: Tensor) -> list[Tensor | None]:
-        """Attentions along input channels, filters and places of the kernel, for features (B, hidden)."""
-        heads = self.channel, self.filter, self.spatial
-        return [None if head is None else project(head, features).sigmoid() for head in heads]
-
     @torch.no_grad()
     def zero(self) -> None:
         """Give every image the same attentions."""
@@ -147,8 +142,10 @@ class ODConv(DynamicConv):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) to (B, C_out, H', W')."""
         with without_autocast(x.device):
-            features = self.routing.pool(x)
-            attentions = Attentions(self.routing_weights(features), *self.routing.gates(features))
+            router, features = self.routing, self.routing.pool(x)
+            heads = router.channel, router.filter, router.spatial
+            gates = [None if head is None else project(head, features).sigmoid() for head in heads]
+            attentions = Attentions(self.routing_weights(features), *gates)
         return self.cond_conv(x, attentions)
 
 

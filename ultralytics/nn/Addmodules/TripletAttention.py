@@ -22,11 +22,9 @@ class TripletAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) as it came in, weighted by the mean of the gates."""
-        gates = gate(self.rows_columns, x, 1) + gate(self.channels_columns, x, 2) + gate(self.channels_rows, x, 3)
-        return x * (gates / 3)
-
-
-def gate(conv: nn.Module, x: Tensor, dim: int) -> Tensor:
-    """Gate in 0..1 of the shape of `x` (B, C, H, W), but 1 in `dim`."""
-    pooled = torch.stack((x.amax(dim), x.mean(dim)), 1)  # (B, 2, the two dimensions that are left)
-    return conv(pooled).sigmoid().squeeze(1).unsqueeze(dim)
+        gates = []
+        for dim, conv in enumerate((self.rows_columns, self.channels_columns, self.channels_rows), 1):
+            pooled = torch.stack((x.amax(dim), x.mean(dim)), 1)  # (B, 2, the two dimensions that are left)
+            gates.append(conv(pooled).sigmoid().squeeze(1).unsqueeze(dim))  # as `x`, but 1 in `dim`
+        rows_columns, channels_columns, channels_rows = gates
+        return x * ((rows_columns + channels_columns + channels_rows) / 3)

@@ -49,7 +49,12 @@ class _Mover:
         self.model, self.state, self.given = model, model.state_dict(), checkpoint.state_dict
         self.dynamic = {f"{name}.": m for name, m in model.named_modules() if hasattr(m, "kernel_shape")}
         self.classes = SameClasses(getattr(model, "names", None), checkpoint.names)
-        matching = Matching(self._convertible, (labels(getattr(model, "yaml", None)), labels(checkpoint.yaml)))
+        labels = []  # of each YAML: module, args and perhaps the name of its rows, by the path of their weights
+        for yaml in (getattr(model, "yaml", None), checkpoint.yaml):
+            parts = yaml if isinstance(yaml, Mapping) else {}
+            rows = [*(parts.get("backbone") or []), *(parts.get("head") or [])]
+            labels.append({f"model.{i}.": tuple(row[2:5]) for i, row in enumerate(rows) if isinstance(row, list)})
+        matching = Matching(self._convertible, tuple(labels))
         self.pairs: dict[str, str] = {}  # entry of the network: entry of the weights
         self.kernels: dict[str, Kernel] = {}  # path of a dynamic convolution: what it is made of
         roots = (Node("", {name: tuple(t.shape) for name, t in state.items()}) for state in (self.state, self.given))
@@ -142,10 +147,3 @@ class SameClasses:
         if not self.shared or not CLASS_OUTPUT.search(name):
             return False
         return (*own.shape[:1], *given.shape[:1]) == self.counts and own.shape[1:] == given.shape[1:]
-
-
-def labels(yaml: Mapping[str, Any] | None) -> dict[str, tuple]:
-    """Module, args and perhaps the name of each row of a model YAML, by the path of its weights."""
-    parts = yaml if isinstance(yaml, Mapping) else {}
-    rows = [*(parts.get("backbone") or []), *(parts.get("head") or [])]
-    return {f"model.{i}.": tuple(row[2:5]) for i, row in enumerate(rows) if isinstance(row, list)}

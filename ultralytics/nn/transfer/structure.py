@@ -38,12 +38,6 @@ class Node:
                 found.setdefault(head + dot, {})[rest] = shape
         return {name: Node(self.path + name, shapes) for name, shapes in found.items()}
 
-    @cached_property
-    def sequence(self) -> list["Node"]:
-        """Its numbered parts ("4.") in order: a .safetensors file has 10 before 2."""
-        numbered = [part for name, part in self.parts.items() if name[:-1].isdecimal()]
-        return sorted(numbered, key=lambda part: (len(part.number), part.number))  # int() refuses 5,000 digits
-
     @property
     def number(self) -> str:
         """The last part of its path, "4"."""
@@ -83,7 +77,12 @@ class Matching:
                     other = given.parts.get(name) or given.parts.get(OTHER_NAMES.get(name, ""))
                     if other and not name[:-1].isdecimal():
                         pairs.append((part, other))
-                pairs += self.aligned(own.sequence, given.sequence)
+                sequences = []  # the numbered parts ("4.") of both in order: a .safetensors file has 10 before 2
+                for node in (own, given):
+                    numbered = [part for name, part in node.parts.items() if name[:-1].isdecimal()]
+                    # By length first and not by int(), which refuses 5,000 digits.
+                    sequences.append(sorted(numbered, key=lambda p: (len(p.number), p.number)))
+                pairs += self.aligned(*sequences)
                 self.known[key] = list(chain.from_iterable(self.common(a, b) for a, b in pairs))
         return self.known[key]
 

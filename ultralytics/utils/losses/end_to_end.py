@@ -31,11 +31,6 @@ class E2EDetectLoss:
         self.one2one.load_state_dict(state["one2one"])
 
 
-def is_end_to_end(model: nn.Module) -> bool:
-    """Whether the head of a network has a second set of branches, as YOLOv10's."""
-    return hasattr(model.model[-1], "one2one_cv2")
-
-
 def make_criterion(loss: Callable[..., Any], model: nn.Module) -> Any:
-    """Loss of a network, of which YOLOv10's head needs two."""
-    return E2EDetectLoss(model, loss) if is_end_to_end(model) else loss(model)
+    """Loss of a network; YOLOv10's head, which has a second set of branches, needs two."""
+    return E2EDetectLoss(model, loss) if hasattr(model.model[-1], "one2one_cv2") else loss(model)

@@ -45,7 +45,11 @@ class BoxPairs:
         """
         overlap = self.iou
         if self.inner_ratio:
-            overlap = bbox_iou(*(scaled(box, self.inner_ratio) for box in (self.pred, self.target)), xywh=False)
+            scaled = []
+            for boxes in (self.pred, self.target):
+                center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * (self.inner_ratio / 2)
+                scaled.append(torch.cat((center - half, center + half), 1))
+            overlap = bbox_iou(*scaled, xywh=False)
         if self.focaler:
             lower, upper = self.focaler
             overlap = ((overlap - lower) / (upper - lower)).clamp(0, 1)
@@ -241,12 +245,6 @@ def nwd(p: BoxPairs, c: float = 12.8) -> Tensor:
     w, h, wg, hg = p.sides
     differences = torch.cat((*p.offset, (w - wg) / 2, (h - hg) / 2), 1) * p.stride
     return (-torch.linalg.vector_norm(differences, dim=1, keepdim=True) / c).exp()
-
-
-def scaled(boxes: Tensor, ratio: float) -> Tensor:
-    """Boxes (P, 4) xyxy with `ratio` times their sides, about their centers."""
-    center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * (ratio / 2)
-    return torch.cat((center - half, center + half), 1)
 
 
 class IoULoss(nn.Module):
