@@ -88,32 +88,31 @@ def test_boxes_always_lie_in_the_image(rows: list[tuple[int, ...]], seed: int, m
 
 
 @pytest.mark.parametrize(
-    ("after", "kept"),
+    ("box", "scale", "kept"),
     [
-        ((0, 0, 10, 10), True),
-        ((0, 0, 2, 50), False),  # a side of 2 pixels
-        ((0, 0, 2.1, 50), True),
-        ((0, 0, 1000, 9.9), False),  # more than 100 times as long as wide
-        ((0, 0, 9, 9), False),  # less than a tenth of 30 x 30
+        ((-10, -10, 10, 10), 1.0, True),
+        ((0, 0, 2, 50), 1.0, False),  # a side of 2 pixels
+        ((0, 0, 2.1, 50), 1.0, True),
+        ((0, 0, 1000, 9.9), 1.0, False),  # more than 100 times as long as wide
+        ((-21, -21, 9, 9), 1.0, False),  # 9 x 9 of it, less than a tenth of 30 x 30
+        ((-512, -512, -482, -482), 0.5, True),  # 9 x 9 of 15 x 15
     ],
 )
-def test_objects_stay_while_enough_of_them_is_seen(after: tuple[float, ...], kept: bool) -> None:
-    def of(box: tuple[float, ...]) -> Instances:
-        return Instances(np.zeros(1, np.float32), np.array([box], np.float32))
-
-    before = of((0, 0, 20, 20)) if after[2] > 9 else of((0, 0, 30, 30))
-    before = of((0, 0, 1, 1)) if after[3] > 10 else before
-    assert A.keep_mask(before, of(after), 1.0).tolist() == [kept]
-    if after == (0, 0, 9, 9):
-        assert A.keep_mask(before, of(after), 0.5).tolist() == [True]  # of 15 x 15
+def test_objects_stay_while_enough_of_them_is_seen(options, box: tuple[float, ...], scale: float, kept: bool) -> None:
+    size = (1000, 1000)
+    one = Instances(np.zeros(1, np.float32), np.array([box], np.float32))
+    sample = Sample(np.zeros((*size, 3), np.uint8), one, "", size)
+    found = A.random_perspective(sample, size, options(scale=[scale, scale]), np.random.default_rng(0))
+    assert len(found.instances) == kept
 
 
-def test_an_object_with_a_polygon_stays_down_to_a_hundredth() -> None:
-    row = np.array([(0.5, 0.5, 1, 1)], np.float32)
-    has_polygon = Instances.from_normalized(np.zeros(1), row, [SQUARE + 0.5], (100, 100))
+def test_an_object_with_a_polygon_stays_down_to_a_hundredth(options) -> None:
+    row, size = np.array([(0.5, 0.5, 1, 1)], np.float32), (100, 100)
+    whole = Instances.from_normalized(np.zeros(1), row, [SQUARE + 0.5], size)
     for side, kept in ((9.9, False), (10.1, True)):
-        after = Instances(has_polygon.cls, np.array([(0, 0, side, side)], np.float32))
-        assert A.keep_mask(has_polygon, after, 1.0).tolist() == [kept]
+        sample = Sample(np.zeros((*size, 3), np.uint8), whole.translate(side - 100, side - 100), "", size)
+        found = A.random_perspective(sample, size, options(), np.random.default_rng(0))
+        assert len(found.instances) == kept
 
 
 def matrices(options, n: int = 2000) -> np.ndarray:
@@ -265,5 +264,13 @@ def test_gray_images_go_through_everything(options, painted) -> None:
 
 
 @pytest.mark.parametrize(("scale", "ends"), [(0.5, (0.5, 1.5)), ([0.3, 0.4], (0.3, 0.4)), ([1.2, 0.5], (0.5, 1.2))])
-def test_scale_is_a_deviation_or_the_two_factors(scale, ends):
-    assert A.zoom_range(get_options({"scale": scale})) == ends
+def test_scale_is_a_deviation_or_the_two_factors(painted, scale, ends):
+    asked = []
+
+    class Draws:
+        def uniform(self, low, high, size=()):
+            asked.append((low, high))
+            return np.full(size, high)
+
+    A.random_perspective(painted(SIZE, [], []), SIZE, get_options({"scale": scale}), Draws())
+    assert asked[0] == ends

@@ -6,7 +6,7 @@ comes from the sample's own generator, so a sample is the same whichever process
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -118,25 +118,20 @@ def mosaic_and_warp(
 class MosaicLayout:
     """Images that meet at `center` (x, y) of a canvas of `size`, which cuts them; drawn where they are seen at last.
 
-    `corners` are the left and top of each on the canvas, perhaps negative; `instances` are in pixels of the canvas.
+    `tiles` are these images with their left and top on the canvas, perhaps negative; `instances` are in its pixels.
+    What else a sample has is that of `main`, the first of them.
     """
 
-    samples: tuple[Sample, ...]
-    corners: tuple[tuple[int, int], ...]
+    main: Sample
+    tiles: tuple[Tile, ...]
     center: tuple[int, int]
     size: Size
     instances: Instances
 
-    @property
-    def tiles(self) -> Iterator[Tile]:
-        """Each image with its corner."""
-        for sample, (left, top) in zip(self.samples, self.corners, strict=True):
-            yield sample.img, left, top
-
     def draw(self) -> Sample:
         """The whole canvas, gray where no image is."""
         img = draw(self.tiles, self.size, np.eye(3), self.size)
-        return replace(self.samples[0], img=img, instances=self.instances, ratio_pad=None)
+        return replace(self.main, img=img, instances=self.instances, ratio_pad=None)
 
 
 def mosaic4(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> MosaicLayout:
@@ -151,7 +146,8 @@ def mosaic4(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> M
     parts = [sample.instances.translate(*corner) for sample, corner in zip(samples, corners, strict=True)]
     canvas = (2 * size, 2 * size)
     instances = type(parts[0]).concat(parts).clip(canvas)
-    return MosaicLayout(tuple(samples), corners, (x, y), canvas, instances.select(instances.areas > 0))
+    tiles = tuple((sample.img, *corner) for sample, corner in zip(samples, corners, strict=True))
+    return MosaicLayout(samples[0], tiles, (x, y), canvas, instances.select(instances.areas > 0))
 
 
 def paste(sample: Sample, source: Sample, fraction: float) -> Sample:
@@ -179,24 +175,22 @@ def paste(sample: Sample, source: Sample, fraction: float) -> Sample:
 
 def random_perspective(source: Sample | MosaicLayout, size: Size, options: Options, rng: np.random.Generator) -> Sample:
     """The image scaled, rotated, sheared, moved and tilted at random about its center, in an image of `size`."""
-    scale = rng.uniform(*zoom_range(options))
+    low, high = sorted(options.scale) if isinstance(options.scale, list) else (1 - options.scale, 1 + options.scale)
+    scale = rng.uniform(low, high)
     matrix = random_matrix(source.size, size, scale, options, rng)
     if isinstance(source, MosaicLayout):
-        main, tiles, fixed, sides = source.samples[0], source.tiles, source.center, (max(size), max(size))
+        main, tiles, fixed, sides = source.main, source.tiles, source.center, (max(size), max(size))
     else:
         main, tiles, fixed, sides = source, ((source.img, 0, 0),), (0, 0), source.size[::-1]
     if is_upright(matrix):
         matrix = on_whole_pixels(matrix, fixed, sides)
     moved = source.instances.affine(matrix, size)
-    instances = moved.select(keep_mask(source.instances, moved, scale))
+    extent = moved.boxes[:, 2:] - moved.boxes[:, :2]
+    short, long = extent.min(1), extent.max(1)
+    needed = np.where(source.instances.has_polygon, MIN_VISIBLE_POLYGON, MIN_VISIBLE)
+    visible = moved.areas > needed * source.instances.areas * scale**2  # (k,) bool: enough of it is left
+    instances = moved.select(visible & (short > MIN_SIDE) & (long < MAX_ASPECT * short))
     return replace(main, img=draw(tiles, source.size, matrix, size), instances=instances, ratio_pad=None)
-
-
-def zoom_range(options: Options) -> tuple[float, float]:
-    """Smallest and largest factor of `scale`, a deviation from 1 or the two themselves."""
-    if isinstance(options.scale, list):
-        return min(options.scale), max(options.scale)
-    return 1 - options.scale, 1 + options.scale
 
 
 def random_matrix(source: Size, size: Size, scale: float, options: Options, rng: np.random.Generator) -> np.ndarray:
@@ -216,14 +210,6 @@ def random_matrix(source: Size, size: Size, scale: float, options: Options, rng:
     sheared = np.array(((1, math.tan(shear_x), 0), (math.tan(shear_y), 1, 0), (0, 0, 1)))
     shifted = np.array(((1, 0, shift[0]), (0, 1, shift[1]), (0, 0, 1)))
     return shifted @ sheared @ rotated @ tilted @ to_center  # read from the right, as the points pass them
-
-
-def keep_mask(before: Instances, after: Instances, scale: float) -> np.ndarray:
-    """(k,) bool: instances of which enough is left after a warp that made everything `scale` times as large."""
-    sides = after.boxes[:, 2:] - after.boxes[:, :2]
-    short, long = sides.min(1), sides.max(1)
-    needed = np.where(before.has_polygon, MIN_VISIBLE_POLYGON, MIN_VISIBLE)
-    return (short > MIN_SIDE) & (long < MAX_ASPECT * short) & (after.areas > needed * before.areas * scale**2)
 
 
 def mixup(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:

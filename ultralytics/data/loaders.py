@@ -147,6 +147,7 @@ class Batches:
     """
 
     mode = "image"
+    logs = True  # False: the texts are empty
 
     def __init__(self, source: "Source", batch: int = 1, channels: int = 3) -> None:
         self.source, self.bs, self.channels = source, batch, channels
@@ -160,16 +161,13 @@ class Batches:
         frames = iter(self.source)
         while group := list(islice(frames, self.bs)):
             self.mode = "video" if group[-1].is_video else "image"
-            yield [frame.path for frame in group], [self.image(frame) for frame in group], [self.text(f) for f in group]
-
-    def image(self, frame: Frame) -> np.ndarray:
-        """Pixels (H, W, channels) of a frame."""
-        return with_channels(frame.image, self.channels)
-
-    def text(self, frame: Frame) -> str:
-        """Number of the image among all, and of the frame of a video."""
-        of = f" (frame {frame.frame}/{frame.frames or '?'})" if frame.is_video else ""
-        return f"{'video' if frame.is_video else 'image'} {frame.item}/{len(self.source)}{of} {frame.path}: "
+            texts = []  # number of each image among all, and of the frame of a video
+            for frame in group:
+                of = f" (frame {frame.frame}/{frame.frames or '?'})" if frame.is_video else ""
+                number = f"{'video' if frame.is_video else 'image'} {frame.item}/{len(self.source)}"
+                texts.append(f"{number}{of} {frame.path}: " if self.logs else "")
+            images = [with_channels(frame.image, self.channels) for frame in group]
+            yield [frame.path for frame in group], images, texts
 
 
 class LoadImagesAndVideos(Batches):
@@ -184,15 +182,13 @@ class LoadImagesAndVideos(Batches):
 class LoadPilAndNumpy(Batches):
     """One batch of images in memory, Pillow's and arrays."""
 
+    logs = False  # they have no names
+
     def __init__(self, im0: object, channels: int = 3) -> None:
         source = load_source(im0)
         super().__init__(source, len(source), channels)
-        self.im0 = [self.image(frame) for frame in source]
+        self.im0 = [with_channels(frame.image, channels) for frame in source]
         self.paths = [item.path for item in source.items]
-
-    def text(self, frame: Frame) -> str:
-        """Nothing: they have no names."""
-        return ""
 
 
 class LoadTensor(Batches):
@@ -298,16 +294,16 @@ def _listed_items(path: Path, stride: int) -> list[Item]:
         if entry.lower().endswith(_LISTS):
             raise SourceError(f"{path}: {entry} is another list; write its entries here")
         beside = os.path.join(path.parent, entry)  # noqa: PTH118 (a Path would drop the `./` and the `//` of addresses)
-        elsewhere = not entry.startswith("./") and not _leads_somewhere(beside) and _leads_somewhere(entry)
-        items += _path_items(entry if elsewhere or entry.lower().startswith(_STREAMS) else beside, stride)
+        tried = (beside,) if entry.startswith("./") else (beside, entry)
+        found = (  # those that exist, or as a pattern have a match
+            place
+            for place in tried
+            if os.path.lexists(place) or (glob.has_magic(place) and any(glob.iglob(place, recursive=True)))  # noqa: PTH207
+        )
+        items += _path_items(entry if entry.lower().startswith(_STREAMS) else next(found, beside), stride)
     if not items:
         raise SourceError(f"{path}: the list is empty")
     return items
-
-
-def _leads_somewhere(text: str) -> bool:
-    """Whether a path exists or a pattern has a match."""
-    return os.path.lexists(text) or (glob.has_magic(text) and any(glob.iglob(text, recursive=True)))  # noqa: PTH207
 
 
 def _media(paths: Iterable[Path]) -> list[Path]:

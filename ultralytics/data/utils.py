@@ -196,12 +196,9 @@ def places(entry: object, beside: Path) -> list[Path]:
     folders = [beside, Path.cwd(), Path.cwd() / "datasets"]
     if (SOURCE_TREE / "pyproject.toml").is_file():
         folders.append(SOURCE_TREE / "datasets")
-    return list(dict.fromkeys(_joined(folder, str(entry)) for folder in folders))
-
-
-def _joined(folder: Path, entry: str) -> Path:
-    """Absolute path without `..`; links stay, as the labels may be beside the link and not beside what it leads to."""
-    return Path(os.path.abspath(folder / expand_user(entry)))  # noqa: PTH100
+    # Without `..`, but links stay, as the labels may be beside the link and not beside what it leads to.
+    joined = (os.path.abspath(folder / expand_user(str(entry))) for folder in folders)  # noqa: PTH100
+    return list(dict.fromkeys(map(Path, joined)))
 
 
 def _split(data: dict, split: str, roots: Sequence[Path], needed: bool, file: Path) -> list[Path]:
@@ -216,7 +213,8 @@ def _split(data: dict, split: str, roots: Sequence[Path], needed: bool, file: Pa
     for entry in entries:
         # Roboflow writes `../train/images` into a YAML that lies beside the folder `train`.
         variants = [entry, entry[3:]] if entry.startswith("../") else [entry]
-        tried = list(dict.fromkeys(_joined(root, variant) for root in roots for variant in variants))
+        joined = (os.path.abspath(root / expand_user(one)) for root in roots for one in variants)  # noqa: PTH100
+        tried = list(dict.fromkeys(map(Path, joined)))
         existing = [place for place in tried if place.exists()]
         if needed and not existing:
             never = "its `download:` is never run, so fetch the dataset yourself"

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ultralytics.data.classify.folders import first_of_each_class, load_class_folders, scan_classes
+from ultralytics.data.classify.folders import load_class_folders, part_of_classes, scan_classes
 from ultralytics.utils.errors import DatasetError
 
 
@@ -141,5 +141,5 @@ def test_no_image_at_all(make):
 
 def test_the_first_of_each_class_class():
     cls = np.repeat((0.0, 1.0, 2.0), (10, 4, 1))
-    assert first_of_each_class(cls, 0.5).tolist() == [0, 1, 2, 3, 4, 10, 11, 14]
-    assert first_of_each_class(cls, 1e-3).tolist() == [0, 10, 14]
+    assert part_of_classes(cls, 0.5).tolist() == [0, 1, 2, 3, 4, 10, 11, 14]
+    assert part_of_classes(cls, 1e-3).tolist() == [0, 10, 14]

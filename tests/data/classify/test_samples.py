@@ -8,7 +8,7 @@ from PIL import Image
 
 from ultralytics.cfg import get_options
 from ultralytics.data.build import build_loader
-from ultralytics.data.classify.folders import spread_over_classes
+from ultralytics.data.classify.folders import part_of_classes
 from ultralytics.data.classify.samples import build_class_dataset, center_crop, fixed_torch_seed, random_crop
 from ultralytics.models.yolo.classify.task import ClassifyTask
 from ultralytics.utils.errors import ConfigError
@@ -201,9 +201,9 @@ def test_images_of_the_classes_asked_for(build):
 def test_fraction_as_a_number_is_spread_over_the_classes():
     """The counts are those of the public package for 10 classes of 40 images."""
     cls = np.repeat(np.arange(10), 40)
-    assert np.bincount(cls[spread_over_classes(cls, 25)], minlength=10).tolist() == [3, 2, 3, 2, 3, 2, 2, 3, 2, 3]
-    assert cls[spread_over_classes(cls, 3)].tolist() == [0, 4, 9]
-    assert len(spread_over_classes(cls, 1000)) == 400
+    assert np.bincount(cls[part_of_classes(cls, 25)], minlength=10).tolist() == [3, 2, 3, 2, 3, 2, 2, 3, 2, 3]
+    assert cls[part_of_classes(cls, 3)].tolist() == [0, 4, 9]
+    assert len(part_of_classes(cls, 1000)) == 400
 
 
 def test_scale_may_be_a_pair():

@@ -18,12 +18,20 @@ from ultralytics.data.shapes.outlines import (
     clip_polygon,
     fill_polygon,
     polygon_area,
-    rectangle_corners,
     rotated_box,
     turn,
 )
 from ultralytics.data.shapes.paint import coverage, paint_scene
-from ultralytics.data.shapes.scenes import COVERED, DEFAULT_RECIPE, UNSEEN, VISIBLE, Recipe, Scene, compose_scene
+from ultralytics.data.shapes.scenes import (
+    COVERED,
+    DEFAULT_RECIPE,
+    UNSEEN,
+    VISIBLE,
+    Recipe,
+    Scene,
+    SceneObject,
+    compose_scene,
+)
 from ultralytics.utils.errors import DatasetError
 
 FEW = {"train": 4, "val": 2, "test": 1}
@@ -270,9 +278,12 @@ def test_rows_of_every_kind_are_valid_and_agree(scenes):
             )
 
 
-def test_rectangle_corners():
-    np.testing.assert_allclose(rectangle_corners(5, 5, 4, 2, 0), ((3, 4), (7, 4), (7, 6), (3, 6)))
-    np.testing.assert_allclose(rectangle_corners(5, 5, 4, 2, math.pi / 2), ((6, 3), (6, 7), (4, 7), (4, 3)))
+def test_corners_of_rotated_boxes_run_clockwise():
+    for corners in (((3, 4), (7, 4), (7, 6), (3, 6)), ((6, 3), (6, 7), (4, 7), (4, 3))):  # turned by 0 and pi / 2
+        points = np.array(corners, float)
+        item = SceneObject("square", points, points[::-1], np.zeros((5, 3)), 1.0)
+        found = label_row(item, np.array((10, 10)), "rotated").reshape(4, 2)
+        np.testing.assert_allclose(found, points / 10, atol=1e-6)
 
 
 def fail_after(monkeypatch: pytest.MonkeyPatch, scenes: int, error: BaseException) -> None:

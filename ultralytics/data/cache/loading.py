@@ -1,6 +1,7 @@
 """Pixels of an image by its index, whatever happens to the files during a run, and a buffer of the latest ones."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -33,11 +34,11 @@ class ImageLoader:
         reduced: bool = False,
     ) -> None:
         self.labels, self.imgsz, self.channels = labels, imgsz, channels
-        self.reduced = reduced and cache != "disk"
+        self.read = partial(read_image, channels=channels, imgsz=imgsz, reduced=reduced and cache != "disk")
         # (n,); workers that share it report each image once, and not once a worker.
         self.unreadable = torch.zeros(len(labels), dtype=torch.bool)
         shapes = [(h, w) if imgsz is None else resize_shape(h, w, imgsz) for h, w in labels.shapes.tolist()]
-        self.cache = build_cache(cache, labels, np.array(shapes).reshape(-1, 2), channels, self._decode)
+        self.cache = build_cache(cache, labels, np.array(shapes).reshape(-1, 2), channels, self.read)
         self.in_memory = isinstance(self.cache, RamCache)  # any image can be had without decoding
 
     def load(self, index: int) -> tuple[np.ndarray, int]:
@@ -52,7 +53,7 @@ class ImageLoader:
                 continue
             try:
                 cached = None if self.cache is None else self.cache.get(i)
-                img = self._decode(i) if cached is None else cached
+                img = self.read(self.labels.file(i)) if cached is None else cached
             except DatasetError as exc:
                 self.unreadable[i] = True
                 failures.append(exc)
@@ -64,9 +65,6 @@ class ImageLoader:
             f"{self.labels.file(index)} cannot be read any more, nor can the images tried in its place: check that the "
             "dataset is still where it was"
         )
-
-    def _decode(self, index: int) -> np.ndarray:
-        return read_image(self.labels.file(index), self.channels, self.imgsz, reduced=self.reduced)
 
 
 class DecodeBuffer:

@@ -80,9 +80,9 @@ def build_cache(
     labels: LabelStore,
     shapes: np.ndarray,
     channels: int,
-    load: Callable[[int], np.ndarray],
+    read: Callable[[str], np.ndarray],
 ) -> RamCache | DiskCache | None:
-    """All images as `load(index)` gives them, of `shapes` (n, 2), in memory or on disk.
+    """All images as `read(file)` gives them, of `shapes` (n, 2), in memory or on disk.
 
     None, with a warning, where there is no room for them.
     """
@@ -104,7 +104,7 @@ def build_cache(
     def keep(index: int) -> None:
         if cache.get(index) is None:  # a disk cache may have it from an earlier run
             with suppress(DatasetError):  # an unreadable image is reported when a batch needs it
-                cache.put(index, load(index))
+                cache.put(index, read(labels.file(index)))
 
     try:
         cache = DiskCache(labels, shapes, channels) if kind == "disk" else RamCache(shapes, channels)

@@ -113,19 +113,19 @@ def scan_classes(folder: Path, names: Mapping[int, str], desc: str = "") -> Labe
     return store
 
 
-def first_of_each_class(cls: np.ndarray, fraction: float) -> np.ndarray:
-    """Sorted indices of the first `fraction` of the images of every class of `cls` (n,), at least one of each."""
+def part_of_classes(cls: np.ndarray, fraction: float) -> np.ndarray:
+    """Sorted indices of a part of the images of every class of `cls` (n,).
+
+    By a fraction the first ones of each class, at least one; by an integer that many, evenly over all classes.
+    """
+    if isinstance(fraction, int):
+        by_class = np.argsort(cls, kind="stable")
+        return np.sort(by_class[np.linspace(0, len(cls) - 1, min(fraction, len(cls))).astype(int)])
     kept = []
     for c in np.unique(cls):
         images = np.flatnonzero(cls == c)
         kept.append(images[: max(round(len(images) * fraction), 1)])
     return np.sort(np.concatenate(kept))
-
-
-def spread_over_classes(cls: np.ndarray, count: int) -> np.ndarray:
-    """Sorted indices of `count` images, evenly over those of all classes of `cls` (n,)."""
-    by_class = np.argsort(cls, kind="stable")
-    return np.sort(by_class[np.linspace(0, len(cls) - 1, min(count, len(cls))).astype(int)])
 
 
 def _is_image(file: str) -> bool:

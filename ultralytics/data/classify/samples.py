@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, default_collate
 from ultralytics.cfg import Options, get_options
 from ultralytics.data.augment import MixProbs, Transform, apply_transform, seeded_rng
 from ultralytics.data.cache.loading import ImageLoader
-from ultralytics.data.classify.folders import class_folders, first_of_each_class, scan_classes, spread_over_classes
+from ultralytics.data.classify.folders import class_folders, part_of_classes, scan_classes
 from ultralytics.data.dataset import Batch
 from ultralytics.data.images import swap_colors
 from ultralytics.data.instances import NO_INSTANCES, Sample
@@ -197,10 +197,8 @@ def select_images(folder: Path, names: dict[int, str], options: Options, augment
         labels = labels.select(np.flatnonzero(np.isin(labels.cls, options.classes)))
         if not len(labels):
             raise DatasetError(f"{folder}: there are no images of classes={options.classes}")
-    if augment and isinstance(options.fraction, int):
-        return labels.select(spread_over_classes(labels.cls, options.fraction))
-    if augment and options.fraction < 1:
-        return labels.select(first_of_each_class(labels.cls, options.fraction))
+    if augment and (isinstance(options.fraction, int) or options.fraction < 1):
+        return labels.select(part_of_classes(labels.cls, options.fraction))
     return labels
 
 

@@ -31,16 +31,13 @@ def scan_key(files: Sequence[str], labels: Sequence[Path], parse: RowParser, nc:
     for source in (function.__code__.co_filename, *sorted(Path(__file__).parent.glob("*.py"))):
         with suppress(OSError):  # typed in at a prompt, or packed into an archive
             digest.update(Path(source).read_bytes())
-
-    def size_and_time(path: str | Path) -> tuple[int, int] | None:
-        try:
-            stat = os.stat(path)  # noqa: PTH116 (a Path for each of a million files takes its time)
-        except OSError:  # an image may well have no label file; once it has one, the cache is stale
-            return None
-        return stat.st_size, stat.st_mtime_ns
-
-    for image, label in zip(files, labels, strict=True):
-        digest.update(os.fsencode(image) + repr((size_and_time(image), size_and_time(label))).encode())
+    for pair in zip(files, labels, strict=True):
+        known: list[tuple[int, int] | None] = [None, None]  # size and time of image and label file
+        for i, path in enumerate(pair):
+            with suppress(OSError):  # an image may well have no label file; once it has one, the cache is stale
+                found = os.stat(path)  # noqa: PTH116 (a Path for each of a million files takes its time)
+                known[i] = found.st_size, found.st_mtime_ns
+        digest.update(os.fsencode(pair[0]) + repr(known).encode())
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ultralytics.data.shapes.outlines import CORNER_FLIP, CORNER_NAMES, rectangle_corners, rotated_box
+from ultralytics.data.shapes.outlines import CORNER_FLIP, CORNER_NAMES, rotated_box, turn
 from ultralytics.data.shapes.paint import paint_scene
 from ultralytics.data.shapes.scenes import DEFAULT_RECIPE, Recipe, Scene, SceneObject, compose_scene
 from ultralytics.utils import LOGGER
@@ -155,7 +155,9 @@ def label_row(item: SceneObject, size: np.ndarray, rows: str) -> np.ndarray:
     if rows == "polygons":
         return polygon
     if rows == "rotated":
-        corners = rectangle_corners(*rotated_box(item.polygon)) / size
+        x, y, w, h, angle = rotated_box(item.polygon)
+        half = np.array(((-w, -h), (w, -h), (w, h), (-w, h))) / 2
+        corners = np.add(half @ turn(angle).T, (x, y)) / size  # clockwise
         # The polygon where a corner is outside the image, as no label may be.
         return corners.ravel() if corners.min() >= 0 and corners.max() <= 1 else polygon
     low, high = item.box.reshape(2, 2) / size

@@ -130,9 +130,3 @@ def rotated_box(points: np.ndarray) -> tuple[float, float, float, float, float]:
     (x, y), (w, h), degrees = cv2.minAreaRect(points.astype(np.float32))
     angle = math.radians(degrees + (0 if w >= h else 90))
     return x, y, max(w, h), min(w, h), (angle + math.pi / 4) % math.pi - math.pi / 4
-
-
-def rectangle_corners(x: float, y: float, w: float, h: float, angle: float) -> np.ndarray:
-    """Corners (4, 2), clockwise, of a rotated box."""
-    half = np.array(((-w, -h), (w, -h), (w, h), (-w, h))) / 2
-    return np.add(half @ turn(angle).T, (x, y))

@@ -70,16 +70,8 @@ class _Candidate:
     whole: np.ndarray
     corners: np.ndarray
     polygon: np.ndarray
+    area: float  # of the polygon
     mask: np.ndarray
-
-    @property
-    def area(self) -> float:
-        return polygon_area(self.polygon)
-
-    @property
-    def inside(self) -> float:
-        """Fraction of the outline that lies in the image."""
-        return min(self.area / polygon_area(self.whole), 1.0)
 
 
 def compose_scene(rng: Generator, recipe: Recipe) -> Scene:
@@ -111,7 +103,8 @@ def _add_object(placed: list[_Candidate], rng: Generator, recipe: Recipe, width:
         if len(polygon) == 0 or np.ptp(polygon, axis=0).min() < low / 3:
             continue
         corners = np.round(outline.corners @ matrix.T + center, 2)
-        new = _Candidate(name, whole, corners, polygon, fill_polygon(whole, width, height).astype(bool))
+        mask = fill_polygon(whole, width, height).astype(bool)
+        new = _Candidate(name, whole, corners, polygon, polygon_area(polygon), mask)
         # The new object may hide others or be hidden itself, as sizes decide on the order of painting.
         together = sorted([*placed, new], key=lambda c: -c.area)
         if min(_shares_in_sight(together)) >= 1 - recipe.hidden:
@@ -135,7 +128,8 @@ def _shares_in_sight(painted: list[_Candidate]) -> list[float]:
     shares = []
     for candidate in reversed(painted):
         uncovered = np.count_nonzero(candidate.mask & ~covered) / np.count_nonzero(candidate.mask)
-        shares.append(float(candidate.inside * uncovered))
+        inside = min(candidate.area / polygon_area(candidate.whole), 1.0)  # fraction of the outline in the image
+        shares.append(float(inside * uncovered))
         covered = covered | candidate.mask
     return shares[::-1]
 

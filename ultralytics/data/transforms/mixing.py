@@ -8,7 +8,6 @@ from ultralytics.cfg import Options, get_options
 from ultralytics.data.augment import AugmentSettings, MixProbs, augment, cutmix, flip, mixup, mosaic4, paste
 from ultralytics.data.instances import Sample
 from ultralytics.data.transforms.base import BaseTransform, Compose, Labels, Params, drawn_rng, to_sample, update
-from ultralytics.data.transforms.single import check_probability
 from ultralytics.utils.errors import ConfigError
 
 
@@ -29,7 +28,9 @@ class BaseMixTransform(BaseTransform):
     """
 
     def __init__(self, dataset: LabeledImages, pre_transform: Callable | None = None, p: float = 0.0) -> None:
-        self.dataset, self.pre_transform, self.p = dataset, pre_transform, check_probability(p)
+        if not 0 <= p <= 1:
+            raise ConfigError(f"p={p}: a probability is a number from 0 to 1")
+        self.dataset, self.pre_transform, self.p = dataset, pre_transform, p
 
     def __call__(self, labels: Labels) -> Labels:
         if drawn_rng().random() >= self.p:

@@ -25,7 +25,9 @@ class RandomFlip(BaseTransform):
     def __init__(self, p: float = 0.5, direction: str = "horizontal", flip_idx: list[int] | None = None) -> None:
         if direction not in ("horizontal", "vertical"):
             raise ConfigError(f"direction={direction!r}: expected 'horizontal' or 'vertical'")
-        self.p, self.direction, self.flip_idx = check_probability(p), direction, flip_idx
+        if not 0 <= p <= 1:
+            raise ConfigError(f"p={p}: a probability is a number from 0 to 1")
+        self.p, self.direction, self.flip_idx = p, direction, flip_idx
 
     def get_params(self, labels: Labels) -> Params:
         """Draw whether to mirror."""
@@ -134,10 +136,3 @@ class Format(BaseTransform):
         index_map, order = polygons2masks_overlap(size, polygons, self.mask_ratio)
         parts = [instances.select(np.arange(len(instances)) == i) for i in order]
         return index_map[None], type(instances).concat(parts) if parts else instances
-
-
-def check_probability(p: float) -> float:
-    """`p`, if it is from 0 to 1; otherwise a ConfigError."""
-    if not 0 <= p <= 1:
-        raise ConfigError(f"p={p}: a probability is a number from 0 to 1")
-    return p

@@ -17,7 +17,7 @@ from ultralytics.data.images import with_channels
 from ultralytics.data.loaders import Frame, stack_if_tensors
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.task import Criterion, Outputs, Task, refuse_losses
+from ultralytics.models.yolo.task import Outputs, Task, refuse_losses
 from ultralytics.nn.tasks import BaseModel, ClassificationModel
 from ultralytics.utils import HEADING, LOGGER
 from ultralytics.utils.errors import ConfigError
@@ -90,7 +90,8 @@ class ClassifyTask(Task):
     default_settings: ClassVar = {"model": "yolov8n-DynamicConv-cls.yaml", "data": "shapes-cls.yaml", "imgsz": 224}
     method_defaults: ClassVar = {method: {"imgsz": 224} for method in ("train", "val", "predict", "export")}
     model_class = ClassificationModel
-    loss_names = ("loss",)
+    loss_class = v8ClassificationLoss
+    loss_names = v8ClassificationLoss.names
     evaluator_class = ClassifyEvaluator
     metrics_class = ClassifyMetrics
     metric_keys = tuple(ClassifyMetrics({0: "any"}).keys)
@@ -127,10 +128,6 @@ class ClassifyTask(Task):
             if isinstance(module, nn.Dropout) and self.options.dropout:
                 module.p = self.options.dropout
         return model
-
-    def criterion(self, model: BaseModel) -> Criterion:
-        """Cross entropy, which asks nothing of the network."""
-        return v8ClassificationLoss()
 
     def dataset(
         self, split: str, *, augment: bool, batch: int, transforms: Sequence[Callable] = (), **_: object

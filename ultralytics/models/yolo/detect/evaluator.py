@@ -86,7 +86,7 @@ class DetectEvaluator:
         for i, pred in enumerate(preds):
             own = index == i  # the objects of this image
             rows = self.task.rows(pred).cpu()
-            ious = {"tp": self.iou(boxes[own], rows)} | self.extra_ious(pred, batch, i)
+            ious = {"tp": self.overlap(boxes[own], rows[:, self.geometry]).numpy()} | self.extra_ious(pred, batch, i)
             conf, predicted, true = rows[:, 4].numpy(), rows[:, 5].numpy(), cls[own].numpy()
             self.metrics.update_stats(
                 {
@@ -100,7 +100,7 @@ class DetectEvaluator:
             self.metrics.confusion_matrix.process_batch(rows, boxes[own], cls[own], iou=ious["tp"])
             if self.final:
                 true_boxes, pred_boxes = (self.on_original(b.double(), batch, i) for b in (boxes[own], rows))
-                overlap = self.iou(true_boxes, pred_boxes)
+                overlap = self.overlap(true_boxes, pred_boxes[:, self.geometry]).numpy()
                 areas = {"pred_area": self.areas(pred_boxes), "true_area": self.areas(true_boxes)}
                 sized = {"B": {"iou": overlap, "true_cls": true, **areas}} | self.extra_sizes(pred, batch, i, ious)
                 for letter, measured in sized.items():
@@ -117,10 +117,6 @@ class DetectEvaluator:
         """Boxes of the objects (N, 4) xyxy in pixels of the network's input."""
         height, width = batch["img"].shape[-2:]
         return xywh2xyxy(batch["bboxes"]) * torch.tensor((width, height, width, height))
-
-    def iou(self, boxes: Tensor, rows: Tensor) -> np.ndarray:
-        """Overlap of objects and detections, (m, n)."""
-        return self.overlap(boxes, rows[:, self.geometry]).numpy()
 
     def on_original(self, boxes: Tensor, batch: Batch, i: int) -> Tensor:
         """Boxes (n, 4 or more) of the i-th image of a batch in pixels of its original; upright ones clipped to it."""

@@ -46,10 +46,6 @@ class MaskDetections:
         """Masks (n, h, w) uint8 at the size of the network's input or, without `upsample`, of the prototypes."""
         return process_mask(self.proto, self.rows[:, 6:], self.rows[:, :4], input_shape, upsample)
 
-    def above(self, conf: float) -> "MaskDetections":
-        """Those with a confidence above `conf`, on the CPU."""
-        return MaskDetections(self.rows[self.rows[:, 4] > conf].cpu(), self.proto.cpu())
-
 
 class SegmentEvaluator(DetectEvaluator):
     """Evaluator that matches the same detections by their masks as well."""
@@ -168,7 +164,7 @@ class SegmentTask(DetectTask):
     def plot_predictions(self, batch: Batch, preds: list[MaskDetections], fname: Path) -> None:
         """Draw the images of a batch with the boxes and masks that are reasonably certain."""
         height, width = batch["img"].shape[-2:]
-        kept = [pred.above(PLOT_CONF) for pred in preds]
+        kept = [MaskDetections(pred.rows[pred.rows[:, 4] > PLOT_CONF].cpu(), pred.proto.cpu()) for pred in preds]
         index = torch.repeat_interleave(torch.arange(len(kept)), torch.tensor([len(pred.rows) for pred in kept]))
         rows = torch.cat([pred.rows for pred in kept])
         masks = torch.cat([pred.masks((height, width), upsample=False) for pred in kept])
