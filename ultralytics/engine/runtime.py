@@ -248,11 +248,13 @@ class FusedCopy:
 
     def get(self, model: nn.Module, device: torch.device, dtype: torch.dtype, channels_last: bool) -> nn.Module:
         """`model` fused on `device` in eval mode; unfused where hooks wait for its layers to be called."""
-        modules = list(model.modules())
+        modules = [model]
+        for module in modules:  # grows meanwhile
+            modules.extend(part for part in module._modules.values() if part is not None)
         if any(module._forward_hooks or module._forward_pre_hooks for module in modules):
             return (model if dtype == torch.float32 else deepcopy(model)).to(device, dtype).eval()
         # All layers and their attributes, the same objects as long as none was exchanged.
-        parts = list(chain.from_iterable((module, *vars(module).values()) for module in modules))
+        parts = list(chain.from_iterable(vars(module).values() for module in modules))
         state = (device, dtype, channels_last, *fingerprint(modules))
         if state != self._state or len(parts) != len(self._parts) or not all(map(is_, parts, self._parts)):
             self._copy = deepcopy(model).eval().cpu().fuse(verbose=False).to(device, dtype)

@@ -37,12 +37,15 @@ class DFL(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 4 * c1, A) to distances (B, 4, A) in strides; not below float32, half has no 15.99."""
-        # Not unflatten, which ONNX has from opset 13 on.
-        bins = x.reshape(x.shape[0], 4, self.c1, x.shape[2]).transpose(1, 2)  # (B, c1, 4, A)
-        bins = bins.softmax(1, dtype=torch.promote_types(x.dtype, torch.float32))
-        # A convolution, which tools that read graphs follow; a sum over an axis pnnx loses and torch-pruning stops at.
+        dtype = torch.promote_types(x.dtype, torch.float32)
         with without_autocast(x.device):  # it would round
-            return F.conv2d(bins, self.conv.weight.to(bins.dtype)).squeeze(1)
+            if x.stride(1) == 1:  # the bins of an anchor point side by side, as in a network with channels last
+                bins = x.transpose(1, 2).unflatten(2, (4, self.c1)).softmax(3, dtype=dtype)  # (B, A, 4, c1)
+                return (bins @ self.conv.weight.flatten().to(dtype)).transpose(1, 2)
+            # For tools that read graphs: ONNX has unflatten from opset 13 on, a sum pnnx loses, torch-pruning stops at.
+            bins = x.reshape(x.shape[0], 4, self.c1, x.shape[2]).transpose(1, 2)  # (B, c1, 4, A)
+            bins = bins.softmax(1, dtype=dtype)
+            return F.conv2d(bins, self.conv.weight.to(dtype)).squeeze(1)
 
 
 class Bottleneck(nn.Module):

@@ -76,7 +76,11 @@ class Detect(nn.Module):
         preds = {}
         for name, levels in branches.items():
             maps = [level(feat) for level, feat in zip(levels, feats, strict=True)]  # (B, C, H, W) each
-            preds[name] = torch.cat([output.flatten(2) for output in maps], 2)  # (B, C, A), level after level
+            if maps[0].is_contiguous():
+                preds[name] = torch.cat([output.flatten(2) for output in maps], 2)  # (B, C, A), level after level
+            else:  # channels last: the numbers of an anchor point stay side by side, as DFL and the loss want them
+                rows = torch.cat([output.permute(0, 2, 3, 1).flatten(1, 2) for output in maps], 1)
+                preds[name] = rows.transpose(1, 2)
         return preds | {"feats": feats}
 
     def decode(self, preds: dict[str, Tensor]) -> Tensor:
