@@ -176,7 +176,8 @@ def main() -> None:
     header = ["a sample", "ours", "public package", "ratio"][: 1 + len(pythons) + (len(pythons) > 1)]
     rows += ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     for name, times in zip(names, against(data, pythons), strict=True):
-        cells = [f"{value:.2f} ms" for value in times] + [f"{times[1] / times[0]:.2f}"] * (len(times) > 1)
+        cells = [f"{value:.2f} ms" for value in times]
+        cells += [f"{times[1] / times[0]:.2f}"] if given.peer else []
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     text = "\n".join(rows) + "\n"
     print(text)
