@@ -130,6 +130,17 @@ def test_detect_returns_what_its_mode_asks_for(head, feats):
     torch.testing.assert_close(head(feats), decoded)
 
 
+@torch.no_grad()
+def test_detect_with_channels_last_gives_the_same_and_copies_nothing_for_the_loss(head, feats):
+    last = copy.deepcopy(head).to(memory_format=torch.channels_last)
+    maps = [feat.to(memory_format=torch.channels_last) for feat in feats]
+    expected, found = head(feats), last(maps)
+    for name in ("boxes", "scores"):
+        torch.testing.assert_close(found[name], expected[name])
+        assert found[name].permute(0, 2, 1).is_contiguous()  # a row for each anchor point
+    torch.testing.assert_close(last.eval()(maps)[0], head.eval()(feats)[0])
+
+
 def test_detect_decodes_boxes_around_their_anchor_points(head):
     boxes = torch.full((1, 4, 16, 30), -50.0)
     for side, bins in enumerate((1, 2, 3, 4)):  # left, top, right, bottom, in strides
