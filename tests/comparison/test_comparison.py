@@ -315,12 +315,15 @@ def test_differences_against_scipy(pairs):
 
 
 def test_verdicts():
-    assert statistics.verdict([0.01, 0.011, 0.012]) == "better"
-    assert statistics.verdict([-0.01, -0.011, -0.012]) == "worse"
-    assert statistics.verdict([0.002, 0.006, 0.009]) == "perhaps better"  # t = 2.8, under the 4.3 of three seeds
-    assert statistics.verdict([0.01, 0.02, -0.001]) == "within noise"
-    assert statistics.verdict([0.001, 0.001, 0.03]) == "within noise"  # all above, but mostly one seed's doing
-    assert statistics.verdict([0.5]) == "one seed: unknown"
+    def verdict(*differences):
+        return statistics.compare(dict(enumerate(differences)), dict.fromkeys(range(9), 0.0)).verdict
+
+    assert verdict(0.01, 0.011, 0.012) == "better"
+    assert verdict(-0.01, -0.011, -0.012) == "worse"
+    assert verdict(0.002, 0.006, 0.009) == "perhaps better"  # t = 2.8, under the 4.3 of three seeds
+    assert verdict(0.01, 0.02, -0.001) == "within noise"
+    assert verdict(0.001, 0.001, 0.03) == "within noise"  # all above, but mostly one seed's doing
+    assert verdict(0.5) == "one seed: unknown"
     assert statistics.compare({0: 1.0}, {1: 1.0}) is None
 
 

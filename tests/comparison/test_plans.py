@@ -3,6 +3,7 @@
 import json
 import shlex
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from ultralytics import YOLO
 from ultralytics.cfg.command import parse_words
 from ultralytics.comparison import latency, report, statistics, training
 from ultralytics.comparison.details import read_details
-from ultralytics.comparison.ledger import Ledger, dropped_variants
+from ultralytics.comparison.ledger import Ledger, Records, dropped_variants
 from ultralytics.comparison.run import DEFAULTS, command_line, compare_variants
 from ultralytics.comparison.variants import read_variants
 from ultralytics.utils.ap import RECALL_POINTS
@@ -69,11 +70,16 @@ def test_options_name_a_variant_that_has_no_label():
 
 @given(st.dictionaries(st.integers(0, 5), st.floats(0, 1)), st.dictionaries(st.integers(0, 5), st.floats(0, 1)))
 def test_a_variant_is_hopeless_only_where_each_of_the_first_seeds_says_so(values, base):
+    """The first variant, with which it is compared, never is."""
     for first in ([0], [0, 1], [2, 3, 4]):
-        found = statistics.hopeless(values, base, first)
+        scores = {"first": base, "other": values}
+        places = [(label, seed) for seed in (*first, 5) for label in scores]
+        runs = [SimpleNamespace(place=("data", label), seed=seed, key=label, sources="") for label, seed in places]
+        finished = [(label, seed, own[seed]) for label, own in scores.items() for seed in own]
+        records = Records(replace(RECORD, key=label, seed=seed, map=score) for label, seed, score in finished)
         known = all(seed in values and seed in base for seed in first)
-        assert found == (known and all(values[seed] < 0.9 * base[seed] for seed in first))
-    assert not statistics.hopeless(values, values, [0])
+        hopeless = known and all(values[seed] < 0.9 * base[seed] for seed in first)
+        assert dropped_variants(runs, len(first), records) == ({("data", "other")} if hopeless else set())
 
 
 def test_a_dropped_variant_gets_no_more_seeds_and_no_verdict(planned, network, tmp_path, monkeypatch, caplog):
@@ -97,7 +103,7 @@ def test_a_dropped_variant_gets_no_more_seeds_and_no_verdict(planned, network, t
         assert "bad on data, seed 1: not trained, its variant is dropped" in caplog.text
     text = report.write_report(runs, ledger, tmp_path, drop_after=1).read_text(encoding="utf-8")
     assert "| bad | 3 (1 2 dropped) | 0.4430 | 0.7500 | -0.0600 | dropped |" in text
-    assert "| good | 3 1 2 |" in text and "Not there yet" not in text and statistics.drop_rule(1) in text
+    assert "| good | 3 1 2 |" in text and "Not there yet" not in text and statistics.DROP_RULE.format(1) in text
     assert dropped_variants(runs, None, ledger.read()) == set()
     assert dropped_variants(runs, 1, ledger.read()) == {("data", "bad")}
     text = report.write_report(runs, ledger, tmp_path).read_text(encoding="utf-8")

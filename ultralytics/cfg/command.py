@@ -28,6 +28,9 @@ REFUSED_MODES = {
     **dict.fromkeys(("login", "logout", "hub"), _HUB),
 }
 BRACKETS = {"[": "]", "(": ")", "{": "}"}
+# Options that their bare name sets to True. Of those of the public package mode is refused, and save_dir renamed.
+FLAGS = {name for name, option in OPTIONS.items() if name != "source" and option.read(True) is not INVALID}
+FLAGS |= NAMES - {"mode", "save_dir"}
 
 
 @dataclass(frozen=True)
@@ -69,21 +72,12 @@ def _close_brackets(word: str, pending: list[str]) -> str:
     return word
 
 
-def _flag(word: str) -> str:
-    """The word, or `name=True` where it is the bare name of an option that may be True."""
-    can_be_true = word in OPTIONS and word != "source" and OPTIONS[word].read(True) is not INVALID
-    can_be_true = can_be_true or (
-        word in NAMES and word not in ("mode", "save_dir")
-    )  # which are refused with the reason, or renamed
-    return f"{word}=True" if can_be_true else word
-
-
 def parse_words(words: Iterable[str], own: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options, checked, and settings named in `own`, read as YAML, from words such as `imgsz=320 classes=[0,2]`."""
     options: dict[str, Any] = {}
     settings: dict[str, Any] = {}
-    for word in map(_flag, join_words(words)):
-        name, equals, text = word.partition("=")
+    for word in join_words(words):
+        name, equals, text = f"{word}=True".partition("=") if word in FLAGS else word.partition("=")
         name, text = name.strip(), text.strip()
         if not equals and name in OPTIONS:
             raise ConfigError(f"{name} has no value: write {name}=value, such as imgsz=320")
@@ -119,31 +113,21 @@ def parse_command(words: Sequence[str]) -> Command:
             mode = word_of_mode
         elif word_of_mode in REFUSED_MODES:
             raise ConfigError(f"yolo {word_of_mode}: {REFUSED_MODES[word_of_mode]}")
-        elif "=" in _flag(word) and name != "mode":
-            options.append(_flag(word))
+        elif word in FLAGS or (equals and name != "mode"):
+            options.append(word if equals else f"{word}=True")
+        elif word in OPTIONS:
+            raise ConfigError(f"{word} has no value: write {word}=value, such as imgsz=320")
         else:
-            _refuse(word)
-    if mode is None:
-        mode = _mode_of_file(options)
+            wanted = word.removeprefix("mode=")
+            near = nearest(wanted, [*TASKS, *MODES, *SPECIAL_MODES]) or nearest(wanted, OPTIONS)
+            hint = f"did you mean {' or '.join(near)}?" if near else "`yolo help` has examples."
+            raise OptionNameError(f"yolo {word}: {hint} Tasks are {', '.join(TASKS)}; modes are {', '.join(MODES)}")
+    if mode is None:  # a file of options may be that of a mode
+        files = [word.partition("=")[2] for word in options if word.startswith("cfg=")]
+        mode = load_yaml(files[-1]).get("mode") if files else None
+        if mode not in MODES:
+            raise ConfigError(f"what is to be done? Write one of {', '.join(MODES)}, such as yolo train data=my.yaml")
     return Command(mode, task, tuple(options))
-
-
-def _refuse(word: str) -> None:
-    if word in OPTIONS:
-        raise ConfigError(f"{word} has no value: write {word}=value, such as imgsz=320")
-    wanted = word.removeprefix("mode=")
-    near = nearest(wanted, [*TASKS, *MODES, *SPECIAL_MODES]) or nearest(wanted, OPTIONS)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`yolo help` has examples."
-    raise OptionNameError(f"yolo {word}: {hint} Tasks are {', '.join(TASKS)}; modes are {', '.join(MODES)}")
-
-
-def _mode_of_file(options: Sequence[str]) -> str:
-    """The mode that a file named by `cfg` is of; ConfigError where there is none."""
-    files = [word.partition("=")[2] for word in options if word.startswith("cfg=")]
-    mode = load_yaml(files[-1]).get("mode") if files else None
-    if mode not in MODES:
-        raise ConfigError(f"what is to be done? Write one of {', '.join(MODES)}, such as yolo train data=my.yaml")
-    return mode
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from ultralytics.cfg.types import (
     SOURCE,
     TEXT,
     OptionType,
-    alias,
     any_of,
     choice,
     integer,
@@ -255,7 +254,7 @@ OPTIONS: dict[str, OptionType] = {
     **dict.fromkeys(("workers", "close_mosaic"), integer(0)),
     **dict.fromkeys(("pretrained", "resume"), optional(FLAG_OR_PATH)),
     "optimizer": choice(*get_args(OptimizerName)),
-    "amp": any_of(FLAG, choice("bf16"), alias(fp16=True, fp32=False)),
+    "amp": any_of(FLAG, choice("bf16", fp16=True, fp32=False)),
     "fraction": any_of(number(0, 1, above=True), integer(2)),  # the latter is a number of images
     "freeze": optional(any_of(integer(0), list_of(any_of(integer(0), OptionType(("a layer's name",), TEXT.read))))),
     "multi_scale": OptionType(

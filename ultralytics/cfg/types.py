@@ -76,20 +76,15 @@ def number(low: float, high: float = math.inf, above: bool = False) -> OptionTyp
     return OptionType((text,), read)
 
 
-def choice(*names: str | int) -> OptionType:
-    """One of a few values; case does not matter."""
-    known = {str(name).lower(): name for name in names}
+def choice(*names: str | int, **meanings: Any) -> OptionType:
+    """One of a few values, or a word that stands for another one, its meaning; case does not matter."""
+    known = {str(name).lower(): name for name in names} | meanings
 
     def read(value: Any) -> Any:
         plain = isinstance(value, (str, int)) and not isinstance(value, bool)
         return known.get(str(value).lower(), INVALID) if plain else INVALID
 
-    return OptionType(tuple(map(str, names)), read)
-
-
-def alias(**meanings: Any) -> OptionType:
-    """Words that stand for other values."""
-    return OptionType(tuple(meanings), read=lambda value: meanings.get(str(value).lower(), INVALID))
+    return OptionType((*map(str, names), *meanings), read)
 
 
 def any_of(*types: OptionType, parse: Callable[[str], Any] = parse_plain) -> OptionType:

@@ -67,7 +67,8 @@ def attempts_on_ray(
         )(attempt_as_task)
         context = {name: value for name, value in spawn.get_preparation_data("").items() if name in CONTEXT}
         tasks = {task.remote(run, {**settings, "device": device}, patience, context): run for run in runs}
-        LOGGER.info(f"{len(runs)} runs on a Ray cluster, machines: {len(machines)}, each run with {in_words(share)}")
+        each = " and ".join(f"{count} {kind}" for kind, count in share.items())
+        LOGGER.info(f"{len(runs)} runs on a Ray cluster, machines: {len(machines)}, each run with {each}")
         while tasks:
             [done], _ = ray.wait(list(tasks), num_returns=1)
             run = tasks.pop(done)
@@ -95,13 +96,9 @@ def share_of_run(machines: Sequence[Mapping[str, float]], device: Any, workers: 
     share = {"GPU": 1, "CPU": max(workers, 1)} if on_gpu else {"CPU": torch.get_num_threads()}
     if not any(all(machine.get(kind, 0) >= count for kind, count in share.items()) for machine in machines):
         lower = "workers=" if on_gpu else "OMP_NUM_THREADS in the environment, the threads of a run"
-        raise ConfigError(f"ray=: a run takes {in_words(share)}, which no machine of the cluster has: lower {lower}")
+        taken = " and ".join(f"{count} {kind}" for kind, count in share.items())  # such as 1 GPU and 4 CPU
+        raise ConfigError(f"ray=: a run takes {taken}, which no machine of the cluster has: lower {lower}")
     return "0" if on_gpu else "cpu", share  # of the GPUs, a task sees its own alone
-
-
-def in_words(share: Mapping[str, int]) -> str:
-    """A share such as "1 GPU and 4 CPU"."""
-    return " and ".join(f"{count} {kind}" for kind, count in share.items())
 
 
 def attempt_as_task(run: Run, settings: Mapping[str, Any], patience: float, context: dict[str, Any]) -> Outcome:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ultralytics.engine.model import YOLO
-from ultralytics.engine.runtime import current_device
+from ultralytics.engine.runtime import current_device, seconds
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import read_csv, write_csv
 from ultralytics.utils.ops import make_divisible
@@ -85,13 +85,6 @@ def interleaved(passes: Mapping[str, Callable[[], list[float]]]) -> dict[str, np
         for label, run in passes.items():
             times[label].append(run())
     return {label: np.array(taken) for label, taken in times.items()}
-
-
-def seconds(device: torch.device) -> float:
-    """Seconds by a clock, once a GPU, whose kernels run behind Python's back, has finished what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return perf_counter()
 
 
 def machine(device: torch.device = CPU) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from ultralytics.comparison.statistics import hopeless
+from ultralytics.comparison.statistics import DROP_BELOW
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, YOLOError
 
@@ -61,11 +61,6 @@ class Record:
         """Digest of the code it was trained with, the last word of `version`; empty in records of earlier versions."""
         return self.version.partition(CODE)[2]
 
-    @property
-    def identity(self) -> tuple[str, int, str]:
-        """What no two runs share."""
-        return self.key, self.seed, self.sources
-
 
 COLUMN_NAMES = {"precision": "P", "recall": "R", "map50": "mAP50", "map": "mAP50-95", "best_map": "best_mAP50-95"}
 COLUMNS = [COLUMN_NAMES.get(field.name, field.name) for field in fields(Record)]
@@ -88,7 +83,7 @@ class Records(list[Record]):
 
 
 def dropped_variants(runs: Sequence["Run"], drop_after: int | None, records: Records) -> set["Place"]:
-    """Variants that are hopeless by their first `drop_after` seeds on a dataset; none without it."""
+    """Variants that are dropped on a dataset, by DROP_RULE for their first `drop_after` seeds; none without it."""
     scores: dict[Place, dict[int, float]] = {}
     for run in runs if drop_after else ():
         own = scores.setdefault(run.place, {})
@@ -96,7 +91,12 @@ def dropped_variants(runs: Sequence["Run"], drop_after: int | None, records: Rec
             own[run.seed] = record.map
     first = list(dict.fromkeys(run.seed for run in runs))[:drop_after]
     base = {data: own for (data, _), own in reversed(scores.items())}  # of each dataset the first variant's
-    return {place for place, own in scores.items() if hopeless(own, base[place[0]], first)}
+    dropped = set()
+    for (data, label), own in scores.items():
+        known = all(seed in own and seed in base[data] for seed in first)
+        if known and all(own[seed] < DROP_BELOW * base[data][seed] for seed in first):
+            dropped.add((data, label))
+    return dropped
 
 
 def run_name(label: str, seed: int, key: str, sources: str = "") -> str:
@@ -147,7 +147,7 @@ class Ledger:
                     LOGGER.warning(f"{self.path}, line {rows.line_num}: not a complete record ({exc}): skipped")
                     continue
                 record = Record(*values)
-                records.setdefault(record.identity, record)
+                records.setdefault((record.key, record.seed, record.sources), record)  # what no two runs share
         return Records(records.values())
 
     def check_data(self, runs: Iterable["Run"]) -> None:
@@ -175,7 +175,7 @@ class Ledger:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_name(f".{self.path.name}.lock")):
-                if any(other.identity == record.identity for other in self.read()):
+                if record.sources in self.read().by_run.get((record.key, record.seed), ()):
                     return
                 with self.path.open("ab+") as file:
                     if file.tell() == 0:

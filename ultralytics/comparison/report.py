@@ -13,7 +13,7 @@ from ultralytics.comparison.details import Details, read_details
 from ultralytics.comparison.latency import BATCHES, Times, latencies, machine
 from ultralytics.comparison.ledger import Ledger, Record, Records, dropped_variants
 from ultralytics.comparison.page import write_page
-from ultralytics.comparison.statistics import RULE, Difference, Summary, compare, drop_rule, summarize
+from ultralytics.comparison.statistics import DROP_RULE, RULE, Difference, Summary, compare
 from ultralytics.comparison.training import Failure
 from ultralytics.comparison.variants import RANKED_BY, Place, Run, Variant
 from ultralytics.utils import LOGGER
@@ -42,18 +42,20 @@ class Row:
     records: list[Record] = field(default_factory=list)
     details: list[Details] = field(default_factory=list)  # of those records that have them
     difference: Difference | None = None
-    dropped: list[int] = field(default_factory=list)  # seeds that are not trained, see `drop_rule`
+    dropped: list[int] = field(default_factory=list)  # seeds that are not trained, see DROP_RULE
     times: dict[int, float] = field(default_factory=dict)  # ms an image by batch size, once measured
 
-    def summary(self, metric: str) -> Summary | None:
-        """Mean and spread of a field of the records; None without records."""
-        return summarize([getattr(record, metric) for record in self.records]) if self.records else None
+    def summary(self, name: str) -> Summary | None:
+        """Mean and spread of a field of the records or one of DETAILS; None where it is unknown.
 
-    def detail(self, name: str) -> Summary | None:
-        """Mean and spread of one of DETAILS; None where it is unknown, or no object has that size."""
-        size = name.removeprefix("AP-")
-        values = [d.by_size[size] if size in SIZES else getattr(d, name.lower()) for d in self.details]
-        return summarize(values) if values and min(values) >= 0 else None
+        So is the AP of a size that no object has.
+        """
+        if name in DETAILS:
+            size = name.removeprefix("AP-")
+            values = [d.by_size[size] if size in SIZES else getattr(d, name.lower()) for d in self.details]
+        else:
+            values = [getattr(record, name) for record in self.records]
+        return Summary(values) if values and min(values) >= 0 else None
 
 
 Groups = dict[str, list[Row]]  # by dataset
@@ -174,7 +176,7 @@ def csv_row(data: str, row: Row) -> dict[str, object]:
         "data": data,
     }
     summaries = {name: row.summary(metric) for metric, name in SUMMARIZED.items()}
-    summaries |= {name: row.detail(name) for name in DETAILS}
+    summaries |= {name: row.summary(name) for name in DETAILS}
     summaries["difference"] = row.difference.summary if row.difference else None
     for name, summary in summaries.items():
         mean, spread = (summary.mean, summary.spread) if summary else (math.nan, math.nan)
@@ -198,7 +200,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
             seeds,
             *(s.text(4) if (s := row.summary(metric)) else NO_VALUE for metric in ("map", "map50")),
             *((difference.summary.text(4, "+"), difference.verdict) if difference else (NO_VALUE, "")),
-            *(s.text(4) if (s := row.detail(name)) else NO_VALUE for name in details),
+            *(s.text(4) if (s := row.summary(name)) else NO_VALUE for name in details),
             *((f"{first.parameters:,}", f"{first.gflops:.3f}") if first else (NO_VALUE, NO_VALUE)),
             *(f"{row.times[batch]:.1f}" if batch in row.times else NO_VALUE for batch in BATCHES),
             row.summary("seconds").text(0) if first else NO_VALUE,
@@ -216,7 +218,7 @@ def notes(groups: Sequence[Sequence[Row]], drop_after: int | None, place: str) -
         RULE,
     ]
     if drop_after:
-        paragraphs.append(drop_rule(drop_after))
+        paragraphs.append(DROP_RULE.format(drop_after))
     if any(row.details for row in rows):
         paragraphs.append(
             "F1 (at the confidence where it is highest), mAP75, AP by size (COCO's AP50-95 of objects up to 32², up to "

@@ -59,12 +59,10 @@ def code_of(code: type | Callable) -> str:
 
 def digest(texts: Iterable[str]) -> str:
     """Digest of pieces of code in any order, without their comments, docstrings and layout."""
-    codes = sorted(ast.unparse(_without_docstrings(ast.parse(text))) for text in texts)
-    return hashlib.sha256("\0".join(codes).encode()).hexdigest()[:8]
-
-
-def _without_docstrings(tree: ast.AST) -> ast.AST:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return tree
+    codes = []
+    for tree in map(ast.parse, texts):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        codes.append(ast.unparse(tree))
+    return hashlib.sha256("\0".join(sorted(codes)).encode()).hexdigest()[:8]

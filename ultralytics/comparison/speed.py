@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ultralytics.comparison.latency import interleaved, machine, seconds
+from ultralytics.comparison.latency import interleaved, machine
 from ultralytics.data.loaders import Frame
 from ultralytics.engine.model import YOLO
-from ultralytics.engine.runtime import normalized
+from ultralytics.engine.runtime import normalized, seconds
 from ultralytics.models.yolo import task_class
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import select_device

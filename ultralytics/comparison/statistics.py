@@ -18,29 +18,19 @@ RULE = (
     "own: of twenty variants that change nothing, one is expected to come out better or worse."
 )
 DROP_BELOW = 0.9  # of the first variant's mAP50-95
+DROP_RULE = (  # for a number of seeds
+    "*dropped* (drop_after={0}): with each of its first {0} seeds the variant stayed below "
+    f"{DROP_BELOW:.0%} of what the first variant reached with that seed. Its further seeds are not trained, and it "
+    "gets no verdict: seeds that were chosen by their outcome cannot be tested."
+)
 
 
-def drop_rule(drop_after: int) -> str:
-    """Rule of `hopeless` in words."""
-    return (
-        f"*dropped* (drop_after={drop_after}): with each of its first {drop_after} seeds the variant stayed below "
-        f"{DROP_BELOW:.0%} of what the first variant reached with that seed. Its further seeds are not trained, and it "
-        "gets no verdict: seeds that were chosen by their outcome cannot be tested."
-    )
-
-
-def hopeless(values: Mapping[int, float], base: Mapping[int, float], first: Sequence[int]) -> bool:
-    """Whether a variant is dropped by `drop_rule`, given its scores and the first variant's by seed."""
-    return all(seed in values and seed in base and values[seed] < DROP_BELOW * base[seed] for seed in first)
-
-
-@dataclass(frozen=True)
 class Summary:
-    """Mean and sample standard deviation (NaN of a single value) of `count` values."""
+    """Mean and sample standard deviation (NaN of a single value) of `count` values, at least one."""
 
-    mean: float
-    spread: float
-    count: int
+    def __init__(self, values: Sequence[float]) -> None:
+        self.mean, self.count = mean(values), len(values)
+        self.spread = stdev(values) if len(values) > 1 else math.nan
 
     def text(self, digits: int = 4, sign: str = "") -> str:
         """Text such as 0.5768 ± 0.0031."""
@@ -48,17 +38,12 @@ class Summary:
         return f"{self.mean:{sign}.{digits}f}{spread}"
 
 
-def summarize(values: Sequence[float]) -> Summary:
-    """Mean and spread of at least one value."""
-    return Summary(mean(values), stdev(values) if len(values) > 1 else math.nan, len(values))
-
-
 @dataclass(frozen=True)
 class Difference:
     """A variant minus the first one, seed by seed, and the verdict on it."""
 
     summary: Summary
-    verdict: str
+    verdict: str  # by RULE: better, perhaps better, within noise, perhaps worse, worse or one seed: unknown
 
 
 def compare(values: Mapping[int, float], base: Mapping[int, float]) -> Difference | None:
@@ -67,18 +52,13 @@ def compare(values: Mapping[int, float], base: Mapping[int, float]) -> Differenc
     if not seeds:
         return None
     differences = [values[seed] - base[seed] for seed in seeds]
-    return Difference(summarize(differences), verdict(differences))
-
-
-def verdict(differences: Sequence[float]) -> str:
-    """Verdict in words, by `RULE`: better, perhaps better, within noise, perhaps worse, worse or unknown."""
-    summary = summarize(differences)
+    summary = Summary(differences)
     if summary.count == 1:
-        return "one seed: unknown"
+        return Difference(summary, "one seed: unknown")
     error = summary.spread / math.sqrt(summary.count)  # standard error of the mean
     agree = all(d > 0 for d in differences) or all(d < 0 for d in differences)
     if not agree or abs(summary.mean) < 2 * error:
-        return "within noise"
+        return Difference(summary, "within noise")
     word = "better" if summary.mean > 0 else "worse"
     quantile = T975[min(summary.count - 1, len(T975)) - 1]  # two-sided 95 % by count - 1 degrees of freedom
-    return word if abs(summary.mean) > quantile * error else f"perhaps {word}"
+    return Difference(summary, word if abs(summary.mean) > quantile * error else f"perhaps {word}")

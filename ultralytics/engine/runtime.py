@@ -285,6 +285,13 @@ def fingerprint(modules: Iterable[nn.Module]) -> tuple[object, ...]:
     return (*((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors), values)
 
 
+def seconds(device: torch.device) -> float:
+    """Seconds by a clock, once a GPU, whose kernels run behind Python's back, has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return perf_counter()
+
+
 class Stopwatch:
     """Sums of the time spent in named stages."""
 
@@ -294,18 +301,13 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        start = self._now()
+        start = seconds(self.device)
         yield
-        self.seconds[stage] += self._now() - start
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":  # kernels run behind Python's back
-            torch.cuda.synchronize(self.device)
-        return perf_counter()
+        self.seconds[stage] += seconds(self.device) - start
 
     def per_image(self, images: int) -> dict[str, float]:
         """Milliseconds per image by stage."""
-        return {stage: 1e3 * seconds / max(images, 1) for stage, seconds in self.seconds.items()}
+        return {stage: 1e3 * spent / max(images, 1) for stage, spent in self.seconds.items()}
 
 
 def speed_line(speed: dict[str, float]) -> str:
