@@ -9,7 +9,7 @@ python train.py resume=runs/train/exp/weights/last.pt    resume=True: the newest
 from typing import Any
 
 from ultralytics import YOLO
-from ultralytics.engine.cli import newest_resumable, run
+from ultralytics.engine.cli import newest_weights, run
 
 SETTINGS = {
     "model": "yolov8n-DynamicConv.yaml",  # in ultralytics/cfg/models/v8; the size n, s, m, l or x follows yolov8
@@ -34,7 +34,7 @@ SETTINGS = {
 def main(settings: dict[str, Any]) -> None:
     """Build the network and train it."""
     if settings.get("resume") is True:
-        settings["resume"] = newest_resumable()
+        settings["resume"] = newest_weights(resumable=True)
     model = YOLO(settings.get("resume") or settings.pop("model"))
     if weights := settings.pop("load", None):
         model.load(weights)

@@ -117,14 +117,14 @@ def open_model(options: Settings) -> Any:
 
 def train(command: Command) -> None:
     """Train; model and data that are not given are those of the task, which are built in."""
-    from ultralytics.engine.cli import newest_resumable
+    from ultralytics.engine.cli import newest_weights
     from ultralytics.models.yolo import task_class
 
     options = options_of(command)
     resume = options.get("resume")
     if resume:
         path = resume if isinstance(resume, str) else options.get("model")
-        options["model"] = options["resume"] = path or newest_resumable()
+        options["model"] = options["resume"] = path or newest_weights(resumable=True)
     settings, in_files = task_class(options.get("task") or "detect").default_settings, get_options(options)
     for name in () if resume else ("model", "data"):
         if getattr(in_files, name) is None and not (name == "data" and str(in_files.model).endswith(".pt")):

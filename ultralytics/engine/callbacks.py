@@ -46,7 +46,7 @@ class Callbacks:
     """Functions by event; each receives the trainer, validator or predictor that runs it."""
 
     def __init__(self) -> None:
-        self._functions: dict[str, list[Callable[[Loop], None]]] = defaultdict(list)
+        self.functions: dict[str, list[Callable[[Loop], None]]] = defaultdict(list)
 
     @classmethod
     def of(cls, given: "Callbacks | Mapping[str, Sequence[Callable]] | None") -> "Callbacks":
@@ -68,17 +68,12 @@ class Callbacks:
             near = nearest(event, EVENTS)
             known = f"the nearest are: {', '.join(near)}" if near else f"those are {', '.join(EVENTS)}"
             raise ConfigError(f"there is no callback event {event!r}; {known}")
-        self._functions[event].append(function)
+        self.functions[event].append(function)
 
     def clear(self, event: str | None = None) -> None:
         """Remove the functions of one event, or of all."""
-        for name in [event] if event else list(self._functions):
-            self._functions.pop(name, None)
-
-    def run(self, event: str, loop: Loop) -> None:
-        """Call the functions of an event with the loop in which it happened."""
-        for function in self._functions.get(event, ()):
-            function(loop)
+        for name in [event] if event else list(self.functions):
+            self.functions.pop(name, None)
 
 
 class HasCallbacks:
@@ -97,4 +92,5 @@ class HasCallbacks:
 
     def run_callbacks(self, event: str) -> None:
         """Call the functions of an event."""
-        self.callbacks.run(event, self)
+        for function in self.callbacks.functions.get(event, ()):
+            function(self)

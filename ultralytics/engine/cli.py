@@ -46,22 +46,14 @@ def run(
         main({**own, **own_given, **options})
 
 
-def newest_first(name: str, folder: str) -> list[Path]:
-    """Files of a name anywhere below a folder; CheckpointError if there is none."""
+def newest_weights(folder: str = "runs/train", *, resumable: bool = False) -> str:
+    """Path of the best.pt that was written last below a folder, or of the newest last.pt whose run is not over."""
+    name = "last.pt" if resumable else "best.pt"
     found = sorted(Path(folder).rglob(name), key=lambda path: path.stat().st_mtime, reverse=True)
     if not found:
         raise CheckpointError(f"there is no {name} below {folder}: run train.py first, or give the path of weights")
-    return found
-
-
-def newest_weights(folder: str = "runs/train") -> str:
-    """Path of the best.pt that was written last below a folder."""
-    return str(newest_first("best.pt", folder)[0])
-
-
-def newest_resumable(folder: str = "runs/train") -> str:
-    """Path of the newest last.pt below a folder whose run is not over."""
-    found = newest_first("last.pt", folder)
+    if not resumable:
+        return str(found[0])
     for path in found:
         try:
             if load_checkpoint(path).training is not None:

@@ -56,23 +56,18 @@ def join(options: Options, device: torch.device) -> Options:
     if not started():
         return options
     if not distributed.is_initialized():
-        meet(device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        # Counts and flags are on the CPU, whatever the device.
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        store, rank, processes = meeting_point()
+        store = distributed.PrefixStore(f"run {next(_runs)}", store)  # nothing is left of an earlier run
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=TIMEOUT)
+        if is_first():
+            LOGGER.info(f"{process_rank()[1]} processes train one run, the first of them on {device}")
+        else:
+            LOGGER.setLevel(logging.ERROR)  # of the others nothing else is logged from now on
     return options if is_first() else options.replace(verbose=False, plots=False, save_json=False)
-
-
-def meet(device: torch.device) -> None:
-    """Wait for the other processes; all but the first log nothing but errors from now on."""
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    # Counts and flags are on the CPU, whatever the device.
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    store, rank, processes = meeting_point()
-    store = distributed.PrefixStore(f"run {next(_runs)}", store)  # of an earlier run in this process nothing is left
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=TIMEOUT)
-    if is_first():
-        LOGGER.info(f"{process_rank()[1]} processes train one run, the first of them on {device}")
-    else:
-        LOGGER.setLevel(logging.ERROR)
 
 
 @cache
@@ -93,8 +88,8 @@ def session() -> Iterator[None]:
             raise
         time.sleep(PATIENCE)
         raise TrainingError("another process of this run has ended: what it said is the reason") from exc
-    wait()  # for what the first process writes last
     if process_rank()[1] > 1:
+        distributed.barrier()  # for what the first process writes last
         distributed.destroy_process_group()
 
 
@@ -117,12 +112,6 @@ def any_process(flag: bool) -> bool:
     return flag if process_rank()[1] == 1 else bool(mean_over_processes(torch.tensor(float(flag))))
 
 
-def wait() -> None:
-    """Wait until all processes are here."""
-    if process_rank()[1] > 1:
-        distributed.barrier()
-
-
 def check(batch: int, run_dir: Path) -> None:
     """Raise ConfigError for a batch without an image for every process, or a run folder that one does not see."""
     if batch < (processes := process_rank()[1]):
@@ -132,11 +121,6 @@ def check(batch: int, run_dir: Path) -> None:
             f"{run_dir} was made by the first process of this run, and this machine does not see it: "
             "give project=, a folder on a disk that all machines share"
         )
-
-
-def whole(batch: int) -> int:
-    """Batch of all processes, where this one has room for so many images."""
-    return min(sizes := gather_items(batch)) * len(sizes)
 
 
 # What a step takes of all --------------------------------------------------------------------------------------------
@@ -176,16 +160,12 @@ def _average(learned: dict[str, nn.Parameter]) -> None:
     unused = [name for name, part in zip(learned, used, strict=True) if not part and name not in _named]
     if any(used) and unused:
         _named.update(unused)
-        LOGGER.warning(f"the loss does not depend on these parameters, which stay as they are: {rows_of(unused)}")
-
-
-def rows_of(names: list[str]) -> str:
-    """Parameters by the row of the model YAML that they are of: "row 3: conv.weight, conv.bias"."""
-    rows: dict[str, list[str]] = {}
-    for name in names:
-        row, _, rest = name.removeprefix("model.").partition(".")
-        rows.setdefault(row, []).append(rest)
-    return "; ".join(f"row {row}: {', '.join(rest)}" for row, rest in rows.items())
+        rows: dict[str, list[str]] = {}  # of the model YAML, with what does not learn in each
+        for name in unused:
+            row, _, rest = name.removeprefix("model.").partition(".")
+            rows.setdefault(row, []).append(rest)
+        listed = "; ".join(f"row {row}: {', '.join(rest)}" for row, rest in rows.items())
+        LOGGER.warning(f"the loss does not depend on these parameters, which stay as they are: {listed}")
 
 
 @torch.no_grad()
@@ -297,7 +277,7 @@ def in_processes(device: Any, save: bool, run: Callable[[], T]) -> T:
             check_devices(device)
             launch(len(names))
         except (YOLOError, KeyboardInterrupt) as exc:  # for processes of a later call, which pass this one again
-            write_pickle(result, exc)
+            atomic_write(result, partial(pickle.dump, exc))
             raise
     if not result.exists():
         leave_result(result, run)
@@ -305,11 +285,6 @@ def in_processes(device: Any, save: bool, run: Callable[[], T]) -> T:
     if isinstance(value, BaseException):
         raise value
     return value
-
-
-def write_pickle(file: Path, value: object) -> None:
-    """Write a value, of any kind, for processes of this script."""
-    atomic_write(file, lambda target: pickle.dump(value, target))
 
 
 def leave_result(file: Path, run: Callable[[], object]) -> NoReturn:
@@ -327,7 +302,7 @@ def leave_result(file: Path, run: Callable[[], object]) -> NoReturn:
             sys.exit(1)
         raise
     if is_first():
-        write_pickle(file, value)
+        atomic_write(file, partial(pickle.dump, value))
     sys.exit()
 
 

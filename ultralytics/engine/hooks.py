@@ -1,8 +1,10 @@
 """Methods that a subclass of a trainer may replace: the loop in trainer.py asks each by its published name."""
 
+import math
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,10 +16,10 @@ from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.callbacks import HasCallbacks
 from ultralytics.engine.distributed import first_of_machine
-from ultralytics.engine.loggers import Row, named_losses, progress_columns, quiet
+from ultralytics.engine.loggers import Row, progress_columns, quiet
 from ultralytics.engine.optim import build_optimizer
 from ultralytics.engine.runtime import normalized
-from ultralytics.engine.setup import check_unchanged, choose_batch, load_data, varied_shape, with_images
+from ultralytics.engine.setup import check_unchanged, choose_batch, load_data, with_images
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.task import Criterion, Outputs
 from ultralytics.nn.model_yaml import without_weights
@@ -103,8 +105,12 @@ class TrainerHooks(HasCallbacks):
     def preprocess_batch(self, batch: Batch) -> Batch:
         """Images (B, 3, H, W) on the device, uint8 as 0..1, with `multi_scale` in another size each iteration."""
         images = normalized(batch["img"], self.device, torch.float32)
-        if self.args.multi_scale:
-            shape = varied_shape(self.args, self.iteration, images.shape[2:], self.model.max_stride)
+        if scale := self.args.multi_scale:
+            # Drawn from seed and iteration alone, so that a resumed run sees the same sizes.
+            spread = np.random.default_rng((self.args.seed, self.iteration)).uniform(-scale, scale)
+            stride = self.model.max_stride
+            factor = max(round(self.args.imgsz * (1 + spread) / stride), 1) * stride / max(images.shape[2:])
+            shape = [max(math.ceil(side * factor / stride), 1) * stride for side in images.shape[2:]]
             images = F.interpolate(images, shape, mode="bilinear", align_corners=False)
         return batch | {"img": images}
 
@@ -121,7 +127,8 @@ class TrainerHooks(HasCallbacks):
         """Parts of a loss as columns of results.csv, or without `loss_items` the names of these columns."""
         if loss_items is None:
             return [f"{prefix}/{name}" for name in self.loss_names]
-        return {f"{prefix}/{name}": value for name, value in named_losses(self.loss_names, loss_items).items()}
+        losses = zip(self.loss_names, torch.atleast_1d(loss_items).tolist(), strict=True)
+        return {f"{prefix}/{name}": loss for name, loss in losses}
 
     def build_optimizer(
         self,

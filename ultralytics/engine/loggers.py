@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ultralytics import __version__
 from ultralytics.utils import LOGGER, ROOT
@@ -55,12 +54,6 @@ def quiet(enabled: bool) -> Iterator[None]:
         LOGGER.setLevel(before)
 
 
-def named_losses(names: tuple[str, ...], losses: Tensor | None) -> dict[str, float | None]:
-    """Parts of the loss by name; None for all where nothing was measured."""
-    values = [None] * len(names) if losses is None else torch.atleast_1d(losses).tolist()
-    return dict(zip(names, values, strict=True))
-
-
 def run_header(device: torch.device) -> str:
     """Line for the log: version and folder of this package, Python, torch and the device."""
     if device.type == "cuda":
@@ -83,12 +76,14 @@ def progress_columns(trainer: "BaseTrainer", batch: Mapping | None = None) -> st
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
     except (OSError, ValueError, AttributeError):  # a pipe, a file, a notebook
         columns = sys.maxsize
-    losses = named_losses(trainer.loss_names, trainer.tloss)
     room = columns - METER - 2 * len(str(trainer.batches))
-    wide = WIDE * (len(losses) + 4) <= room
+    wide = WIDE * (len(trainer.loss_names) + 4) <= room
     memory = torch.cuda.memory_reserved(trainer.device) / 1e9 if trainer.device.type == "cuda" else 0
     cells = {"Epoch": f"{trainer.epoch + 1}/{trainer.epochs}", "GPU_mem": f"{memory:.3g}G"}
-    cells |= {name: "" if value is None else f"{value:.{4 if wide else 3}g}" for name, value in losses.items()}
+    losses = [""] * len(trainer.loss_names)
+    if trainer.tloss is not None:
+        losses = [f"{loss:.{4 if wide else 3}g}" for loss in torch.atleast_1d(trainer.tloss).tolist()]
+    cells |= dict(zip(trainer.loss_names, losses, strict=True))
     if batch is not None:
         cells |= {"Instances": str(len(batch["cls"])), "Size": str(batch["img"].shape[-1])}
     else:

@@ -4,7 +4,6 @@ Functions of their arguments alone: none knows the trainer. `train_each` begins 
 """
 
 import json
-import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
@@ -36,7 +34,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, YOLOError
 from ultralytics.utils.files import atomic_write, increment_path, load_yaml, save_yaml, unused_name
-from ultralytics.utils.processes import apart
+from ultralytics.utils.processes import apart, gather_items
 from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:
@@ -193,12 +191,11 @@ def check_unchanged(model: BaseModel, source: BaseModel) -> None:
     # Rows that the data decide about: the head is made for their classes, the first row for their channels.
     other = [] if model.yaml == source.yaml else [f"model.{len(model.model) - 1}."]
     other += [] if model.channels == source.channels else ["model.0."]
-
-    def layout(network: BaseModel) -> tuple[list, list]:
+    layouts = []
+    for network in (model, source):
         shapes = [(n, t.shape) for n, t in network.state_dict().items() if not n.startswith(tuple(other))]
-        return [(name, type(module)) for name, module in network.named_modules()], shapes
-
-    if layout(model) != layout(source):
+        layouts.append(([(name, type(module)) for name, module in network.named_modules()], shapes))
+    if layouts[0] != layouts[1]:
         raise ModelError(
             "the network was changed after it was built (fused, or layers exchanged in Python), and training "
             "starts from its YAML: write the change into the YAML, or open the weights afresh"
@@ -315,7 +312,9 @@ def choose_batch(options: Options, model: BaseModel, runtime: RuntimeSettings) -
     stride = model.max_stride
     side = max(round(options.imgsz * (1 + options.multi_scale) / stride), 1) * stride  # the largest of multi_scale
     memory = {} if options.batch == -1 else {"fraction": options.batch}
-    size = distributed.whole(largest_batch(runtime.device, lambda n: step_memory(model, n, side, runtime), **memory))
+    # By process, of which the one with the least room decides: the batch is that of all.
+    sizes = gather_items(largest_batch(runtime.device, lambda n: step_memory(model, n, side, runtime), **memory))
+    size = min(sizes) * len(sizes)
     LOGGER.info(f"batch={options.batch}: using {size}")
     return size
 
@@ -343,18 +342,6 @@ def refresh_loader(loader: Loader, options: Options, epoch: int) -> Loader:
         return build_loader(dataset, loader.num_workers, pin_memory=loader.pin_memory)
     dataset.options = before
     return loader
-
-
-def varied_shape(options: Options, iteration: int, shape: Sequence[int], stride: int) -> list[int]:
-    """Shape (H, W) of an iteration's images with `multi_scale`, in whole strides.
-
-    Drawn from seed and iteration alone, so that a resumed run sees the same sizes.
-    """
-    rng = np.random.default_rng((options.seed, iteration))
-    spread = rng.uniform(-options.multi_scale, options.multi_scale)
-    side = max(round(options.imgsz * (1 + spread) / stride), 1) * stride
-    factor = side / max(shape)
-    return [max(math.ceil(edge * factor / stride), 1) * stride for edge in shape]
 
 
 # Several datasets ------------------------------------------------------------------------------------------------
