@@ -9,7 +9,6 @@ from ultralytics.utils.letterbox import (
     letterbox,
     letterbox_batch,
     letterbox_geometry,
-    minimal_canvas,
     pad,
     padding,
     rect_shapes,
@@ -67,8 +66,8 @@ def test_padding(shape, canvas, expected):
         (512, 512, 640, (640, 640)),
     ],
 )
-def test_minimal_canvas(h, w, imgsz, expected):
-    assert minimal_canvas(h, w, imgsz, 32) == expected
+def test_images_of_one_shape_get_their_smallest_canvas(h, w, imgsz, expected):
+    assert letterbox_batch([np.zeros((h, w, 3), np.uint8)], imgsz, 32).shape == (1, *expected, 3)
 
 
 @given(SIDE, SIDE, SIDE, SIDE)
@@ -91,7 +90,7 @@ def test_resized_image_fits_and_touches(h, w, imgsz, ceil):
 @given(SIDE, SIDE, IMGSZ, st.lists(st.floats(0, 1), min_size=4, max_size=4))
 def test_boxes_return_to_the_pixel(h, w, imgsz, corners):
     """What lies at relative place p of the image lies at p of its letterboxed copy, and returns there."""
-    canvas = minimal_canvas(h, w, imgsz, 32)
+    canvas = letterbox_batch([np.zeros((h, w, 1), np.uint8)], imgsz, 32).shape[1:3]
     shape = resize_shape(h, w, imgsz, ceil=False)
     left, top, _, _ = padding(shape, canvas)
     gain_h, gain_w = shape[0] / h, shape[1] / w

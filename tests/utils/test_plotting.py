@@ -209,7 +209,7 @@ def test_a_font_is_found_for_any_script(monkeypatch):
 
 def test_without_a_font_one_warning_and_boxes(monkeypatch, caplog):
     monkeypatch.setattr(fonts, "_system_fonts", lambda: ())
-    for cached in (fonts.font_file, fonts._best_font, fonts._warn_once):
+    for cached in (fonts.font_file, fonts._best_font, fonts.warn_once):
         cached.cache_clear()
     with caplog.at_level(logging.WARNING, "ultralytics"):
         im = blank()

@@ -88,13 +88,14 @@ class SimpleClass:
     """Base of result classes: printed, an object lists its public attributes."""
 
     def __str__(self) -> str:
-        lines = [f"{_full_name(self)} object with attributes:", ""]
+        lines = [f"{type(self).__module__}.{type(self).__qualname__} object with attributes:", ""]
         for name, value in sorted(vars(self).items()):
-            if not callable(value) and not name.startswith("_"):
-                # one inside another is named only, as it may in turn hold the first
-                lines.append(
-                    f"{name}: {f'{_full_name(value)} object' if isinstance(value, SimpleClass) else repr(value)}"
-                )
+            if callable(value) or name.startswith("_"):
+                continue
+            if isinstance(value, SimpleClass):  # named only, as it may in turn hold this one
+                lines.append(f"{name}: {type(value).__module__}.{type(value).__qualname__} object")
+            else:
+                lines.append(f"{name}: {value!r}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -122,10 +123,6 @@ class DataExportMixin:
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
         """`summary` as JSON text."""
         return json.dumps(self.summary(normalize=normalize, decimals=decimals), indent=2, ensure_ascii=False)
-
-
-def _full_name(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 class YAML:

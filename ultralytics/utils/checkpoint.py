@@ -177,8 +177,13 @@ def _named_tensors(root: Record) -> dict[str, TensorRef]:
         prefix, module = todo.pop()
         state = module.state
         temporary = state.get("_non_persistent_buffers_set") or ()
-        own = [*_expect_dict(state.get("_parameters", {})).items(), *_expect_dict(state.get("_buffers", {})).items()]
-        modules = _expect_dict(state.get("_modules", {}))
+        parts = [state.get(name, {}) for name in ("_parameters", "_buffers", "_modules")]
+        for part in parts:
+            if not isinstance(part, dict):
+                kind = type(part).__name__
+                raise CheckpointError(f"a module of it has a {kind} in place of its parts; get the file anew")
+        parameters, buffers, modules = parts
+        own = [*parameters.items(), *buffers.items()]
         found += len(modules)  # counted before they are listed: each may contain all of them again
         if found > _MAX_MODULES or len(tensors) + len(own) > _MAX_NAMES or len(prefix) > _MAX_NAME:
             raise CheckpointError(f"it has more than {_MAX_MODULES} modules, or some contain each other")
@@ -189,13 +194,6 @@ def _named_tensors(root: Record) -> dict[str, TensorRef]:
         # Reversed, as the last one put on the stack is the next to be visited.
         todo.extend((path, child) for path, child in reversed(children) if isinstance(child, Record))
     return tensors
-
-
-def _expect_dict(value: Any) -> dict:
-    """Pass on a dict; CheckpointError for anything else."""
-    if not isinstance(value, dict):
-        raise CheckpointError(f"a module of it has a {type(value).__name__} in place of its parts; get the file anew")
-    return value
 
 
 def _restore(value: Any, archive: Archive, memo: dict[int, Any] | None = None) -> Any:
@@ -255,18 +253,11 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
                 LOGGER.warning(f"{name} is saved although it is not finite")
                 stored = half
             stored = stored.contiguous()
-        weights[name] = _compact(stored)
+        weights[name] = _storable(stored, name)
     data: dict[str, Any] = {"format": FORMAT, "model": weights}
     for name in ("yaml", "task", "names", "args", "epoch", "metrics", "training"):
         data[name] = _storable(getattr(checkpoint, name), name)
     atomic_write(path, lambda file: torch.save(data, file))
-
-
-def _compact(tensor: Tensor) -> Tensor:
-    """Tensor on the CPU that fills its storage."""
-    tensor = tensor.detach().cpu()
-    # torch.save writes a view's whole storage.
-    return tensor if tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size() else tensor.clone()
 
 
 def _storable(value: Any, where: str) -> Any:
@@ -274,7 +265,9 @@ def _storable(value: Any, where: str) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Tensor):
-        return _compact(value)
+        value = value.detach().cpu()
+        # torch.save writes a view's whole storage.
+        return value if value.untyped_storage().nbytes() == value.numel() * value.element_size() else value.clone()
     if isinstance(value, Mapping):
         return {_storable(key, where): _storable(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ultralytics.utils import LOGGER
+from ultralytics.utils.checks import warn_once
 from ultralytics.utils.errors import ConfigError
 
 # Families with many scripts in an even, sans-serif style come first, whatever else is installed.
@@ -27,17 +27,23 @@ def font_file(text: str, common: str = "") -> str:
     if not all(_spells(best, c) for c in text):
         best = _best_font(text)
     if not all(_spells(best, c) for c in text if c.isprintable()):
-        _warn_once()
+        warn_once(
+            "some characters in labels are in no font of this computer and are drawn as empty boxes; "
+            "install a font that has them, for example Noto Sans CJK for Chinese, Japanese and Korean"
+        )
     return best
 
 
 @lru_cache(maxsize=1024)
 def _best_font(text: str) -> str:
     """Font that has most of the characters."""
-    candidates = [_default()]
+    import matplotlib
+
+    default = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))  # Latin, Greek, Cyrillic
+    candidates = [default]
     # For every character that it lacks, the most useful of the installed fonts that has it, if any.
     for c in text:
-        if not _spells(_default(), c):
+        if not _spells(default, c):
             candidates += itertools.islice((path for path in _system_fonts() if _spells(path, c)), 1)
     return max(candidates, key=lambda path: sum(_spells(path, c) for c in text))  # the first of equals
 
@@ -75,14 +81,6 @@ def shorten(text: str, font: str, size: int, width: float) -> str:
 
 
 @cache
-def _default() -> str:
-    """DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic."""
-    import matplotlib
-
-    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
-
-
-@cache
 def _system_fonts() -> tuple[str, ...]:
     """Paths of the installed TrueType and OpenType fonts, the most useful first."""
     from matplotlib.font_manager import findSystemFonts
@@ -107,11 +105,3 @@ def _spells(path: str, character: str) -> bool:
         return FT2Font(path).get_char_index(ord(character)) != 0
     except (OSError, RuntimeError):
         return False
-
-
-@cache
-def _warn_once() -> None:
-    LOGGER.warning(
-        "some characters in labels are in no font of this computer and are drawn as empty boxes; "
-        "install a font that has them, for example Noto Sans CJK for Chinese, Japanese and Korean"
-    )

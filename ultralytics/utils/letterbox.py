@@ -50,12 +50,6 @@ def letterbox_geometry(img1_shape: tuple[int, ...], img0_shape: tuple[int, ...])
     return (h / h0, w / w0), padding((h, w), (h1, w1))[:2]
 
 
-def minimal_canvas(h: int, w: int, imgsz: Size, stride: int) -> tuple[int, int]:
-    """Smallest canvas for the prediction of one shape: both missing sides are taken modulo `stride`."""
-    full, (height, width) = as_shape(imgsz), resize_shape(h, w, imgsz, ceil=False)
-    return height + (full[0] - height) % stride, width + (full[1] - width) % stride
-
-
 def resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """`image` (H, W[, C]) resized bilinearly; itself, not a copy, if it has that shape already."""
     import cv2  # not above: ops.py needs the geometry, and building a network needs no OpenCV
@@ -98,9 +92,11 @@ def letterbox_batch(images: Sequence[np.ndarray], imgsz: Size, stride: int, rect
 
     With `rect`, images of one shape get their smallest canvas; everything else gets `imgsz` in full.
     """
-    h, w = images[0].shape[:2]
-    same = rect and all(image.shape[:2] == (h, w) for image in images)
-    canvas = minimal_canvas(h, w, imgsz, stride) if same else as_shape(imgsz)
+    canvas, (h, w) = as_shape(imgsz), images[0].shape[:2]
+    if rect and all(image.shape[:2] == (h, w) for image in images):
+        shape = resize_shape(h, w, imgsz, ceil=False)
+        # What is missing of each side, modulo the stride.
+        canvas = tuple(side + (full - side) % stride for side, full in zip(shape, canvas, strict=True))
     return np.stack([letterbox(image, imgsz, canvas)[0] for image in images])
 
 

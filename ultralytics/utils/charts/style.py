@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,12 +75,6 @@ def name_ticks(ax: "Axes", axis: str, names: Sequence[str], inches: float) -> fl
     set_ticks = ax.set_xticks if axis == "x" else ax.set_yticks
     set_ticks(places, labels, fontsize=size, rotation=90 if upright else 0)
     return (longest if upright or axis == "y" else 1.5 * size) / 72
-
-
-def finite(*columns: np.ndarray) -> Iterable[np.ndarray]:
-    """Select the places at which all columns are numbers."""
-    kept = np.logical_and.reduce([np.isfinite(c) for c in columns])
-    return (c[kept] for c in columns)
 
 
 def save_figure(fig: "Figure", path: Path) -> Path:

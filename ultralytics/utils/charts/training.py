@@ -14,7 +14,6 @@ from ultralytics.utils.charts.style import (
     HEAT,
     MAX_NUMBERED,
     TEXT_COLOR,
-    finite,
     hex_color,
     name_ticks,
     new_figure,
@@ -57,7 +56,8 @@ def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], sa
         (centers, boxes[:, :2], "Centers", "x / width", "y / height"),
         (sizes, boxes[:, 2:], "Sizes", "width", "height"),
     ):
-        counts, *_ = np.histogram2d(*finite(*columns.T), bins=50, range=((0, 1), (0, 1)))
+        known = columns[np.isfinite(columns).all(1)]
+        counts, *_ = np.histogram2d(*known.T, bins=50, range=((0, 1), (0, 1)))
         norm = PowerNorm(0.5, vmin=0, vmax=max(counts.max(), 1))  # a few crowded cells leave the rest visible
         ax.imshow(counts.T, origin="lower", extent=(0, 1, 0, 1), cmap=HEAT, norm=norm, interpolation="nearest")
         style_axes(ax, title, xlabel, ylabel)
@@ -149,7 +149,8 @@ def _panel(ax: "Axes", epochs: np.ndarray, title: str, lines: list[tuple[str, np
 
     style_axes(ax, title, "epoch")
     for i, (label, values) in enumerate(lines):
-        x, y = finite(epochs, values)
+        known = np.isfinite(epochs) & np.isfinite(values)
+        x, y = epochs[known], values[known]
         ax.plot(x, y, color=hex_color(i), label=label, lw=2 - 0.4 * i, marker="o" if len(x) <= 20 else "", ms=3)
     if label:
         ax.legend(fontsize=FONT_SIZE - 2, labelcolor=TEXT_COLOR, frameon=False)

@@ -64,19 +64,9 @@ class ImageErrors:
         return ImageErrors(self.file, *parts, self.true_boxes, self.true_cls)
 
     @property
-    def hit(self) -> np.ndarray:
-        """Objects that were found, (M,) bool."""
-        return np.isin(np.arange(len(self.true_cls)), self.about[self.kinds == HIT])
-
-    @property
     def missed(self) -> np.ndarray:
         """Objects (M,) that no detection is about, be it with a wrong class or in a wrong place."""
         return ~np.isin(np.arange(len(self.true_cls)), self.about)
-
-    @property
-    def count(self) -> int:
-        """Number of errors."""
-        return int((self.kinds != HIT).sum() + self.missed.sum())
 
 
 def write_errors(path: Path, images: Sequence[ImageErrors], names: Mapping[int, str]) -> None:

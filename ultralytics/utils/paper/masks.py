@@ -43,21 +43,19 @@ def parts_on_original(
     a mask only if all those of the letterboxed image are that it is interpolated from.
     """
     (gain_h, gain_w), (left, top) = ratio_pad
-    rows = source_pixels(shape[0], round(shape[0] * gain_h), round(top))  # (2, H)
-    columns = source_pixels(shape[1], round(shape[1] * gain_w), round(left))  # (2, W)
+    sources = []  # (2, H) and (2, W): the two pixels that each row and each column is interpolated from
+    for count, gain, start in ((shape[0], gain_h, top), (shape[1], gain_w, left)):
+        source = round(count * gain)
+        place = ((np.arange(count, dtype=np.float32) + 0.5) * np.float32(source / count) - 0.5).clip(0)
+        lower = np.floor(place).astype(int)
+        sources.append(round(start) + np.stack((lower, np.minimum(lower + (place > lower), source - 1))))
+    rows, columns = sources
     limits = np.concatenate((np.floor(boxes[:, :2]) - 2, np.ceil(boxes[:, 2:]) + 2), 1)  # a pixel may reach further
     found = []
     for mask, (x1, y1, x2, y2) in zip(masks, limits.clip(0, (*shape[::-1], *shape[::-1])).astype(int), strict=True):
         both = mask[rows[0, y1:y2]] & mask[rows[1, y1:y2]]
         found.append(MaskPart((both[:, columns[0, x1:x2]] & both[:, columns[1, x1:x2]]) > 0, x1, y1))
     return found
-
-
-def source_pixels(count: int, source: int, start: int) -> np.ndarray:
-    """The two of `source` pixels from `start` on that each of `count` is interpolated from, (2, count)."""
-    place = ((np.arange(count, dtype=np.float32) + 0.5) * np.float32(source / count) - 0.5).clip(0)
-    lower = np.floor(place).astype(int)
-    return start + np.stack((lower, np.minimum(lower + (place > lower), source - 1)))
 
 
 def part_iou(one: Sequence[MaskPart], two: Sequence[MaskPart]) -> np.ndarray:

@@ -31,7 +31,7 @@ def draw_errors(
     path: Path, images: Sequence[ImageErrors], names: Mapping[int, str], read: Callable[[str], np.ndarray]
 ) -> None:
     """Draw the images with the most errors; `read` gives the pixels (H, W, 3) BGR of an image file."""
-    worst = sorted(images, key=lambda image: image.count, reverse=True)[:SHOWN]
+    worst = sorted(images, key=lambda image: (image.kinds != HIT).sum() + image.missed.sum(), reverse=True)[:SHOWN]
     if not worst:
         return
     tiles = [draw_image(image, names, read(image.file)) for image in worst]
@@ -53,27 +53,23 @@ def draw_image(errors: ImageErrors, names: Mapping[int, str], pixels: np.ndarray
     scale = TILE / max(pixels.shape[:2])
     size = [max(round(side * scale), 1) for side in pixels.shape[1::-1]]
     annotator = Annotator(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
-    drawn = []  # corners, text, color; missed objects come first, whose labels are the most important
-    for box, cls in zip(errors.true_boxes[errors.missed], errors.true_cls[errors.missed], strict=True):
-        drawn.append((corners(box) * scale, class_name(names, cls), COLORS[MISSED]))
-    for box, conf, cls, kind, about in zip(
-        errors.boxes, errors.conf, errors.cls, errors.kinds, errors.about, strict=True
-    ):
+    # Missed objects come first, whose labels are the most important.
+    labels = [(class_name(names, cls), COLORS[MISSED]) for cls in errors.true_cls[errors.missed]]
+    for conf, cls, kind, about in zip(errors.conf, errors.cls, errors.kinds, errors.about, strict=True):
         text = "" if kind == HIT else f"{class_name(names, cls)} {conf:.2f}"
         if kind == CLASS:
             text += f", is {class_name(names, errors.true_cls[about])}"
-        drawn.append((corners(box) * scale, text, COLORS[KINDS[kind]]))
+        labels.append((text, COLORS[KINDS[kind]]))
+    drawn = []  # corners, (2, 2) of xyxy and (4, 2) of xywhr, text, color
+    for box, label in zip((*errors.true_boxes[errors.missed], *errors.boxes), labels, strict=True):
+        corners = box.reshape(2, 2) if len(box) == 4 else xywhr2xyxyxyxy(torch.from_numpy(box)).numpy()
+        drawn.append((corners * scale, *label))
     for box, _, color in sorted(drawn, key=lambda part: bool(part[1])):  # hits below errors
         annotator.box_label(box, color=color)
     for box, text, color in drawn:
         if text:
             annotator.label(box, text, color)
     return annotator.result()
-
-
-def corners(box: np.ndarray) -> np.ndarray:
-    """Corners of a box in pixels: (2, 2) of xyxy, (4, 2) of xywhr."""
-    return box.reshape(2, 2) if len(box) == 4 else xywhr2xyxyxyxy(torch.from_numpy(box)).numpy()
 
 
 def draw_legend(texts: Sequence[str], width: int) -> np.ndarray:

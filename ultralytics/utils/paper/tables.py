@@ -15,6 +15,11 @@ Row = dict[str, str | int | float]
 BySize = Mapping[str, Mapping[str, Mapping[int, float]]]  # AP by class, by size, by the letter of a set
 NO_VALUE = "–"
 NOTHING = -1.0  # COCO's AP where there are no objects of a size
+# As LaTeX prints it: class names may have any character.
+TEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}", NO_VALUE: "--"}
+)
 
 
 def further_results(metrics: "DetMetrics", by_size: BySize) -> dict[str, float]:
@@ -31,12 +36,6 @@ def further_results(metrics: "DetMetrics", by_size: BySize) -> dict[str, float]:
         for size, ap in sizes.items():
             found[f"metrics/mAP50-95-{size}({letter})"] = float(np.mean(list(ap.values()))) if ap else NOTHING
     return found
-
-
-def further_line(further: Mapping[str, float]) -> str:
-    """Those numbers as a line for the log."""
-    parts = [f"{key.partition('/')[2]} {value:.3g}" for key, value in further.items() if value != NOTHING]
-    return ", ".join(parts)
 
 
 def detection_rows(metrics: "DetMetrics", by_size: BySize, images: int) -> list[Row]:
@@ -78,15 +77,8 @@ def write_tables(folder: Path, rows: Sequence[Row], notes: Sequence[str]) -> Non
     text = "\n".join(lines) + "\n\n" + "".join(f"{note}\n\n" for note in notes)
     atomic_write(folder / "paper.md", lambda file: file.write(text.encode()))
     write_csv(folder / "paper.csv", [{k: "" if v == NO_VALUE else v for k, v in row.items()} for row in rows])
-    body = [" & ".join(map(escape_tex, line)) + r" \\" for line in (columns, *cells)]
+    body = [" & ".join(cell.translate(TEX) for cell in line) + r" \\" for line in (columns, *cells)]
     table = [rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
     comments = [f"% {note}" for note in notes]
     tex = "\n".join(["% needs \\usepackage{booktabs}", *comments, *table, r"\bottomrule", r"\end{tabular}", ""])
     atomic_write(folder / "paper.tex", lambda file: file.write(tex.encode()))
-
-
-def escape_tex(text: str) -> str:
-    """Text as LaTeX prints it: class names may have any character."""
-    special = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
-    special[NO_VALUE] = "--"
-    return "".join(special.get(c, c) for c in text)

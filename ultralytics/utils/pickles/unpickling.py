@@ -84,17 +84,12 @@ def _refuse(what: str) -> NoReturn:
     )
 
 
-def _int64(value: Any) -> int:
-    """Pass on an integer of 64 bits; ValueError for a longer one, with which arithmetic may take forever."""
-    if _expect(value, int).bit_length() > 64:
-        raise ValueError(f"a number of {value.bit_length()} bits")
-    return value
-
-
 def _expect(value: Any, kind: type) -> Any:
-    """Pass on a value of that kind; TypeError for any other."""
+    """Pass on a value of that kind; TypeError for any other, ValueError for an integer of more than 64 bits."""
     if not isinstance(value, kind):
         raise TypeError(f"a {type(value).__name__} instead of a {kind.__name__}")
+    if kind is int and value.bit_length() > 64:  # arithmetic with it may take forever
+        raise ValueError(f"a number of {value.bit_length()} bits")
     return value
 
 
@@ -205,7 +200,7 @@ class _PlainUnpickler(pickle._Unpickler):
     def load_integer(self, read: Callable[["_PlainUnpickler"], None]) -> None:
         """Make an integer, or by the oldest protocol a bool, as the library does, of at most 64 bits."""
         read(self)
-        _int64(self.stack[-1])
+        _expect(self.stack[-1], int)
 
     # Subclassing does not reach the library's own table, so this one names every function that may run.
     dispatch: ClassVar[dict[int, Callable[["_PlainUnpickler"], None]]] = {
@@ -269,7 +264,7 @@ def _path(kind: type[PurePosixPath | PureWindowsPath], parts: tuple[str, ...]) -
 
 
 def _device(kind: str, index: int | None = None) -> str:
-    return _expect(kind, str)[:20] if index is None else f"{_expect(kind, str)[:20]}:{_int64(index)}"
+    return _expect(kind, str)[:20] if index is None else f"{_expect(kind, str)[:20]}:{_expect(index, int)}"
 
 
 _COPYING: dict[str, Callable[..., Any]] = {

@@ -20,7 +20,7 @@ from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 from ultralytics.utils.paper.errors import ImageErrors, error_kinds, write_errors
 from ultralytics.utils.paper.pictures import draw_errors
 from ultralytics.utils.paper.sizes import SIZES, APBySize
-from ultralytics.utils.paper.tables import BySize, Row, detection_notes, detection_rows, further_line, further_results
+from ultralytics.utils.paper.tables import NOTHING, BySize, Row, detection_notes, detection_rows, further_results
 from ultralytics.utils.plotting import writing
 from ultralytics.utils.processes import gather_images, gather_items
 
@@ -212,7 +212,8 @@ class DetectEvaluator:
                 counts = metrics.nt_per_image[c], metrics.nt_per_class[c]
                 LOGGER.info(row, self.names[c][:22], *counts, *metrics.class_result(i))
         if self.final and self.options.verbose and totals:
-            LOGGER.info(further_line(metrics.further))
+            known = [(key.partition("/")[2], value) for key, value in metrics.further.items() if value != NOTHING]
+            LOGGER.info(", ".join(f"{name} {value:.3g}" for name, value in known))
         if not totals:
             LOGGER.warning("the images have no labels: nothing can be measured on them")
 
