@@ -11,12 +11,13 @@ from ultralytics.data.augment import (
     MIN_VISIBLE,
     MIN_VISIBLE_POLYGON,
     cutmix,
+    draw,
     mixup,
     mosaic4,
+    on_whole_pixels,
     random_matrix,
     random_perspective,
 )
-from ultralytics.data.geometry.tiles import draw, on_whole_pixels
 from ultralytics.data.instances import Instances, Sample
 from ultralytics.data.polygons import resample
 

@@ -16,7 +16,7 @@ from ultralytics.nn.tasks import find_task, yaml_model_load
 from ultralytics.utils import loss, tal
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.losses import end_to_end
-from ultralytics.utils.losses.iou import similarity
+from ultralytics.utils.losses.functions import similarity
 from ultralytics.utils.losses.table import LOSSES
 
 ADDONS = Path(Addmodules.__file__).parent

@@ -16,8 +16,14 @@ from torch.utils.checkpoint import checkpoint
 
 from ultralytics.utils import refused
 from ultralytics.utils.losses.end_to_end import E2EDetectLoss  # noqa: F401 (published here)
-from ultralytics.utils.losses.iou import BoxPairs, IoULoss, similarity
-from ultralytics.utils.losses.scores import FocalLoss, ScorePairs, VarifocalLoss  # noqa: F401 (published here)
+from ultralytics.utils.losses.functions import (  # noqa: F401 (the modules are published here)
+    BoxPairs,
+    FocalLoss,
+    IoULoss,
+    ScorePairs,
+    VarifocalLoss,
+    similarity,
+)
 from ultralytics.utils.losses.table import make_loss, register_loss  # noqa: F401 (the latter published here)
 from ultralytics.utils.masks import crop_mask
 from ultralytics.utils.metrics import bbox_iou, oks_sigmas, probiou

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.losses import LOSSES, BoxPairs, register_loss
-from ultralytics.utils.losses.iou import IoULoss, nwd, shapeiou, similarity
+from ultralytics.utils.losses.functions import IoULoss, nwd, shapeiou, similarity
 from ultralytics.utils.losses.table import make_loss
 
 NAMES = (*("iou", "giou", "diou", "ciou", "eiou", "siou", "shapeiou", "mpdiou", "piou", "piou2", "wiou1", "wiou3"),)

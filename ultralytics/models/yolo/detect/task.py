@@ -20,7 +20,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checks import warn_once
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import v8DetectionLoss
-from ultralytics.utils.losses.iou import similarity
+from ultralytics.utils.losses.functions import similarity
 from ultralytics.utils.losses.table import make_loss
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.nms import non_max_suppression

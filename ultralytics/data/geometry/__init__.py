@@ -1,1 +1,0 @@
-"""Geometry of pixels: images that are scaled, shifted, rotated and tilted into a sample."""
