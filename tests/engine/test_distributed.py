@@ -33,7 +33,7 @@ from ultralytics.engine import distributed
 from ultralytics.engine.runtime import resolve_runtime
 from ultralytics.engine.setup import step_memory
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import torch_utils
+from ultralytics.utils import processes, torch_utils
 from ultralytics.utils.errors import ConfigError, DeviceError, TrainingError
 from ultralytics.utils.processes import share_of
 from ultralytics.utils.torch_utils import select_device
@@ -80,13 +80,13 @@ def write_task(folder: Path, task: str) -> dict[str, Any]:
 def run_all(runs: dict[str, dict[str, Any]], folder: Path, *counts: int) -> list[dict[str, dict[str, Any]]]:
     """What the runs leave, trained by so many processes; the counts at the same time."""
     children, left = [], []
-    for processes in counts:
-        (out := folder / f"of {processes}").mkdir()
-        own = {name: run | {"name": f"{name} of {processes}"} for name, run in runs.items()}
-        children += start(processes, train_runs, own, out)
+    for number in counts:
+        (out := folder / f"of {number}").mkdir()
+        own = {name: run | {"name": f"{name} of {number}"} for name, run in runs.items()}
+        children += start(number, train_runs, own, out)
     assert finish(children) == [0] * sum(counts)
-    for processes in counts:
-        files = {name: folder / f"of {processes}" / f"{name}.pt" for name in runs}
+    for number in counts:
+        files = {name: folder / f"of {number}" / f"{name}.pt" for name in runs}
         left.append({name: torch.load(file, weights_only=False) for name, file in files.items()})
     return left
 
@@ -352,13 +352,13 @@ def test_processes_of_torchrun_take_a_gpu_each(monkeypatch, device):
 
 def test_parameters_that_no_loss_depends_on_are_named_once_and_stay(monkeypatch, caplog):
     """Two processes that have the same gradients."""
-    monkeypatch.setattr(distributed, "process_rank", lambda: (0, 2))
-    monkeypatch.setattr(distributed, "mean_over_processes", lambda value: value)
-    monkeypatch.setattr(distributed, "_named", set())
+    monkeypatch.setattr(processes, "process_rank", lambda: (0, 2))
+    monkeypatch.setattr(processes, "mean_over_processes", lambda value: value)
+    monkeypatch.setattr(processes, "_named", set())
     model = torch.nn.ModuleDict({"model": torch.nn.ModuleList([torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)])})
     for _ in range(2):
         model["model"][0](torch.ones(1, 2)).sum().backward()
-        found = distributed.average_gradients(model)
+        found = processes.average_gradients(model)
     assert set(found) == {"model.0.weight", "model.0.bias"} and found["model.0.weight"].tolist() == [[2, 2]]
     assert model["model"][1].weight.grad is None
     assert caplog.text.count("which stay as they are: row 1: weight, bias") == 1

@@ -15,11 +15,12 @@ from ultralytics import YOLO
 from ultralytics.cfg import get_options
 from ultralytics.engine import distributed
 from ultralytics.engine.exporter import forget_indices
-from ultralytics.engine.runtime import normalized, resolve_runtime
+from ultralytics.engine.runtime import resolve_runtime
 from ultralytics.engine.state import random_state, set_random_state
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checks import warn_once
 from ultralytics.utils.errors import ConfigError, NoGPUError
+from ultralytics.utils.ops import normalized
 from ultralytics.utils.torch_utils import ModelEMA, fuse_conv_and_bn, select_device
 
 IMAGE = np.full((40, 60, 3), 90, np.uint8)

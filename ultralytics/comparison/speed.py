@@ -10,9 +10,10 @@ import torch
 from ultralytics.comparison.latency import interleaved, machine
 from ultralytics.data.loaders import Frame
 from ultralytics.engine.model import YOLO
-from ultralytics.engine.runtime import normalized, seconds
+from ultralytics.engine.runtime import seconds
 from ultralytics.models.yolo import task_class
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.ops import normalized
 from ultralytics.utils.torch_utils import select_device
 
 STAGES = ("pre", "network", "post")

@@ -18,13 +18,13 @@ from ultralytics.engine.callbacks import HasCallbacks
 from ultralytics.engine.distributed import first_of_machine
 from ultralytics.engine.loggers import Row, progress_columns, quiet
 from ultralytics.engine.optim import build_optimizer
-from ultralytics.engine.runtime import normalized
 from ultralytics.engine.setup import check_unchanged, choose_batch, load_data, with_images
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.task import Criterion, Outputs
 from ultralytics.nn.model_yaml import without_weights
 from ultralytics.nn.tasks import BaseModel, yaml_model_load
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
+from ultralytics.utils.ops import normalized
 
 
 class TrainerHooks(HasCallbacks):

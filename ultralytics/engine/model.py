@@ -20,7 +20,6 @@ from ultralytics.engine.runtime import (
     computing_on,
     in_batches,
     inference_dtype,
-    normalized,
     wants_channels_last,
 )
 from ultralytics.models.yolo import task_class
@@ -31,7 +30,7 @@ from ultralytics.utils import LOGGER, checks, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.files import check_chart_file, nearest
-from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.ops import make_divisible, normalized
 from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:  # the loops are imported when they are asked for: `from ultralytics import YOLO` stays quick

@@ -14,7 +14,7 @@ from ultralytics.data.build import ahead
 from ultralytics.data.loaders import Frame, Source, load_source, stack_if_tensors
 from ultralytics.engine.callbacks import Callbacks, HasCallbacks
 from ultralytics.engine.results import Results
-from ultralytics.engine.runtime import Stopwatch, computing_on, in_batches, normalized, speed_line
+from ultralytics.engine.runtime import Stopwatch, computing_on, in_batches, speed_line
 from ultralytics.engine.setup import Given, explicit_options, resolve_options
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Outputs, Task
@@ -23,6 +23,7 @@ from ultralytics.utils import ASSETS, LOGGER, refused
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, SourceError
 from ultralytics.utils.files import increment_path, is_utf8, unused_name
+from ultralytics.utils.ops import normalized
 from ultralytics.utils.plotting import image_name, writing
 
 STAGES = ("preprocess", "inference", "postprocess")

@@ -184,14 +184,6 @@ def current_device(device: torch.device) -> AbstractContextManager:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def normalized(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Images (B, 3, H, W) on a device in 0..1; bytes are sent as such, and from pinned memory."""
-    if device.type == "cuda" and images.device.type == "cpu":
-        images = images.pin_memory()
-    on_device = images.to(device, non_blocking=device.type == "cuda").to(dtype)
-    return on_device.div_(255) if images.dtype == torch.uint8 else on_device  # in place, as these floats are a copy
-
-
 def release(device: torch.device, made: dict[str, object]) -> None:
     """Move the networks, tensors and optimizers among attributes to the CPU: their GPU is free for what comes next."""
     if device.type == "cpu":

@@ -41,7 +41,7 @@ from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Criterion, Metrics, Task
 from ultralytics.nn import routing
 from ultralytics.nn.tasks import BaseModel
-from ultralytics.utils import HEADING, LOGGER, refused
+from ultralytics.utils import HEADING, LOGGER, processes, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import TrainingError
 from ultralytics.utils.torch_utils import ModelEMA, is_finite, select_device
@@ -223,7 +223,7 @@ class BaseTrainer(TrainerHooks):
 
     def ended(self, epoch: int) -> bool:
         """Whether the run ends before an epoch: callbacks may set `epochs` and `stop`, even in one process alone."""
-        self.epochs, self.stop = distributed.first(lambda: self.epochs), distributed.any_process(self.stop)
+        self.epochs, self.stop = distributed.first(lambda: self.epochs), processes.any_process(self.stop)
         return self.stop or epoch >= self.epochs
 
     def try_one_epoch(self) -> None:
@@ -242,7 +242,7 @@ class BaseTrainer(TrainerHooks):
             LOGGER.warning(f"CUDA out of memory at batch={self.batch_size}: starting again with half of it")
             self.setup(self.batch_size // 2)
         self._resume = None  # needed no more, as setup() runs again in the first epoch alone; frees its memory
-        if distributed.any_process(not is_finite(self.model)):
+        if processes.any_process(not is_finite(self.model)):
             self.roll_back("weights")
         if not is_finite(self.ema.ema):  # as no update would change that
             LOGGER.warning("the EMA of the weights is not finite: restarting it from the current weights")
@@ -268,7 +268,7 @@ class BaseTrainer(TrainerHooks):
                 with self.runtime.autocast():
                     preds = self.network(batch["img"])
                 self.loss, items = self.criterion(preds, batch)  # outside of autocast: losses are float32
-                loss, self.loss_items = distributed.mean_losses(self.loss, items)
+                loss, self.loss_items = processes.mean_losses(self.loss, items)
                 if self.check_finite("loss", loss):
                     batches_counted += 1
                     mean = self.loss_items if self.tloss is None else self.tloss
@@ -284,7 +284,7 @@ class BaseTrainer(TrainerHooks):
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
                     LOGGER.info(f"time limit of {self.args.time:g} h reached")
                     self.stop = True
-                self.stop = distributed.any_process(self.stop)
+                self.stop = processes.any_process(self.stop)
                 if self.stop:
                     break
         self.seconds = distributed.first(lambda: self.seconds + perf_counter() - started)
@@ -298,7 +298,7 @@ class BaseTrainer(TrainerHooks):
 
     def optimizer_step(self) -> None:
         """Clip the accumulated gradients, update weights and EMA."""
-        distributed.average_gradients(self.model)
+        processes.average_gradients(self.model)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
         if norm.isfinite():
@@ -322,7 +322,7 @@ class BaseTrainer(TrainerHooks):
         self.nonfinite_since_step += 1
         lost = "step" if what == "gradient" else "batch"
         LOGGER.warning(f"epoch {self.epoch + 1}: non-finite {what}, {lost} skipped ({self.skipped} so far)")
-        if self.nonfinite_since_step >= MAX_NONFINITE or distributed.any_process(not is_finite(self.model)):
+        if self.nonfinite_since_step >= MAX_NONFINITE or processes.any_process(not is_finite(self.model)):
             self.roll_back(what)
         return False
 
@@ -348,7 +348,7 @@ class BaseTrainer(TrainerHooks):
     def validate(self) -> tuple[dict[str, float], float | None]:
         """Measure the EMA weights, remember the best epoch, stop early; returns the new `metrics` and `fitness`."""
         started = perf_counter()
-        distributed.average_buffers(self.model, self.ema.ema)
+        processes.average_buffers(self.model, self.ema.ema)
         self.metrics, self.fitness = {}, None
         if self.ended(self.epoch + 1) or self.args.val:
             results = dict(self.validator(self) or self.validator.metrics.results_dict)  # a user's may return nothing
@@ -446,7 +446,7 @@ class BaseTrainer(TrainerHooks):
             "optimizer": self.optimizer.state_dict(),
             "criterion": self.loss_function.state_dict() if hasattr(self.loss_function, "state_dict") else {},
             "scaler": self.scaler.state_dict(),
-            "gradients": distributed.average_gradients(self.model),  # all processes join in, and keep the means
+            "gradients": processes.average_gradients(self.model),  # all processes join in, and keep the means
             "gathered": (epoch + 1) * self.batches - 1 - self.last_step,  # batches since a step was due, skipped too
             "frozen": [n for n, p in self.model.named_parameters() if not p.requires_grad],
             "stop": self.stop,

@@ -331,6 +331,12 @@ def upload(x: Tensor, device: torch.device) -> Tensor:
     return x.to(device)  # on MPS a copy without waiting may read memory that is free again
 
 
+def normalized(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Images (B, 3, H, W) on a device in 0..1; bytes are sent as such, and from pinned memory."""
+    on_device = upload(images, device).to(dtype)
+    return on_device.div_(255) if images.dtype == torch.uint8 else on_device  # in place, as these floats are a copy
+
+
 def convert_torch2numpy_batch(batch: Tensor) -> np.ndarray:
     """Images (B, C, H, W) 0..1 as (B, H, W, C) uint8, rounded down; values beyond 0..1 are clipped."""
     return (batch.permute(0, 2, 3, 1).contiguous() * 255).clamp(0, 255).byte().cpu().numpy()

@@ -6,7 +6,10 @@ from contextvars import ContextVar
 from itertools import islice
 from typing import TypeVar
 
-from torch import Tensor, distributed
+import torch
+from torch import Tensor, distributed, nn
+
+from ultralytics.utils import LOGGER
 
 T = TypeVar("T")
 _apart = ContextVar("apart", default=False)  # whether this process works for itself
@@ -79,3 +82,64 @@ def whole_batch(total: Tensor) -> Tensor:
     whole batch. They all have to call this, whatever they have found.
     """
     return mean_over_processes(total.float()).clamp(min=1 / process_rank()[1])
+
+
+# What a step takes of all ---------------------------------------------------------------------------------------------
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process."""
+    return flag if process_rank()[1] == 1 else bool(mean_over_processes(torch.tensor(float(flag))))
+
+
+def mean_losses(loss: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and its parts of the whole batch, detached: means over the processes, so that all judge them alike."""
+    if process_rank()[1] == 1:
+        return loss, items
+    means = mean_over_processes(torch.cat((loss.detach()[None], items)))
+    return means[0], means[1:]
+
+
+_named: set[str] = set()  # parameters without gradient that have been named
+
+
+def average_gradients(model: nn.Module) -> dict[str, Tensor]:
+    """Replace the gradients by their means over the processes, and return them by name.
+
+    Parameters that no loss depends on are named once.
+    """
+    learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if process_rank()[1] > 1:
+        _average(learned)
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def _average(learned: dict[str, nn.Parameter]) -> None:
+    used = torch.tensor([float(p.grad is not None) for p in learned.values()])
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in learned.values()]
+    mean = mean_over_processes(torch.cat([used.to(grads[0]), *(grad.flatten() for grad in grads)]))
+    used, *means = mean.split([len(used), *(grad.numel() for grad in grads)])
+    used = used.tolist()
+    for parameter, grad, value, part in zip(learned.values(), grads, means, used, strict=True):
+        if part:  # another process may have a gradient where this one has none
+            parameter.grad = grad.copy_(value.view_as(grad))
+    unused = [name for name, part in zip(learned, used, strict=True) if not part and name not in _named]
+    if any(used) and unused:
+        _named.update(unused)
+        rows: dict[str, list[str]] = {}  # of the model YAML, with what does not learn in each
+        for name in unused:
+            row, _, rest = name.removeprefix("model.").partition(".")
+            rows.setdefault(row, []).append(rest)
+        listed = "; ".join(f"row {row}: {', '.join(rest)}" for row, rest in rows.items())
+        LOGGER.warning(f"the loss does not depend on these parameters, which stay as they are: {listed}")
+
+
+@torch.no_grad()
+def average_buffers(*models: nn.Module) -> None:
+    """Replace running statistics, which every process has gathered of its own images, by their means."""
+    buffers = [b for model in models for b in model.buffers() if b.is_floating_point()]
+    if process_rank()[1] == 1 or not buffers:
+        return
+    means = mean_over_processes(torch.cat([b.flatten().double() for b in buffers]))
+    for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
+        buffer.copy_(mean.view_as(buffer))
