@@ -44,6 +44,22 @@ def test_boxes_are_clipped_and_empty_ones_dropped_lists_are_taken(painted) -> No
     assert nothing.instances.boxes.shape == (0, 4)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transform_may_write_into_what_it_gets(painted, channels: int) -> None:
+    def shift(image, bboxes, cls):
+        image[:] = 0
+        bboxes[:, (0, 2)] += 50
+        cls[:] = 5
+        return {"image": image, "bboxes": bboxes, "cls": cls}
+
+    sample = painted((40, 60), [(5, 5, 20, 20), (48, 6, 55, 12)], [0, 1])
+    sample = replace(sample, img=sample.img[..., :channels])
+    found = apply_transform(shift, sample, np.random.default_rng(0))
+    assert not found.img.any() and sample.img.any()
+    assert found.instances.boxes.tolist() == [[55, 5, 60, 20]] and found.instances.cls.tolist() == [5]
+    assert sample.instances.boxes[0].tolist() == [5, 5, 20, 20] and sample.instances.cls.tolist() == [0, 1]
+
+
 def test_a_transform_that_asks_for_rng_draws_from_the_samples_generator(painted) -> None:
     def brighter(image, bboxes, cls, rng):
         return {"image": image + np.uint8(rng.integers(1, 200)), "bboxes": bboxes, "cls": cls}

@@ -354,7 +354,6 @@ def test_parameters_that_no_loss_depends_on_are_named_once_and_stay(monkeypatch,
     """Two processes that have the same gradients."""
     monkeypatch.setattr(processes, "process_rank", lambda: (0, 2))
     monkeypatch.setattr(processes, "mean_over_processes", lambda value: value)
-    monkeypatch.setattr(processes, "_named", set())
     model = torch.nn.ModuleDict({"model": torch.nn.ModuleList([torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)])})
     for _ in range(2):
         model["model"][0](torch.ones(1, 2)).sum().backward()

@@ -207,11 +207,14 @@ def test_memory_does_not_grow(train):
     assert sizes[1] - sizes[0] < 30  # MB
 
 
-def test_time_counts_instead_of_epochs(train, monkeypatch):
+@pytest.mark.parametrize("val", [True, False])
+def test_time_counts_instead_of_epochs(train, monkeypatch, val):
     clock = count(0, 0.1)  # seconds, a tenth at every look at it, however fast the machine
     monkeypatch.setattr("ultralytics.engine.trainer.perf_counter", lambda: next(clock))
-    model = train(epochs=1000, time=2 / 3600)
-    times = [float(row["time"]) for row in rows_of(model.trainer.save_dir)]
+    model = train(epochs=1000, time=2 / 3600, val=val)
+    rows = rows_of(model.trainer.save_dir)
+    times = [float(row["time"]) for row in rows]
+    assert rows[-1]["metrics/mAP50(B)"]  # of the last epoch in any case
     assert 1 < len(times) < 20 and times[-2] <= 2 <= times[-1] + 0.5
     assert model.trainer.epochs == len(times)
 

@@ -78,7 +78,7 @@ class Options:
     single_cls: bool  # treat all classes as one
     rect: bool  # rectangular batches of similar aspect ratio instead of squares; empty: True, but False in training
     cos_lr: bool  # cosine learning-rate schedule instead of a linear one
-    close_mosaic: int  # last epochs without mosaic, mixup and cutmix
+    close_mosaic: int  # last epochs without mosaic, mixup, cutmix and copy_paste
     resume: bool | str | None  # resume an interrupted run: True, or the path of its last.pt
     amp: bool | Literal["bf16"]  # mixed precision: True (float16, CUDA only), bf16 or False
     fraction: float | int  # fraction of the training images to use, the first ones by path; classify: of each class

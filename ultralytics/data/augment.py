@@ -181,6 +181,7 @@ def random_perspective(source: Sample | MosaicLayout, size: Size, options: Optio
     scale = rng.uniform(low, high)
     matrix = random_matrix(source.size, size, scale, options, rng)
     if isinstance(source, MosaicLayout):
+        # The images of a mosaic reach at most so far from its center.
         main, tiles, fixed, sides = source.main, source.tiles, source.center, (max(size), max(size))
     else:
         main, tiles, fixed, sides = source, ((source.img, 0, 0),), (0, 0), source.size[::-1]
@@ -215,7 +216,7 @@ def random_matrix(source: Size, size: Size, scale: float, options: Options, rng:
 
 
 def is_upright(matrix: np.ndarray) -> bool:
-    """Whether a matrix (3, 3) only scales, to more than nothing, and shifts."""
+    """Whether a matrix (3, 3) only scales, by positive factors, and shifts."""
     return matrix[0, 0] > 0 and matrix[1, 1] > 0 and not (matrix[0, 1] or matrix[1, 0] or matrix[2, 0] or matrix[2, 1])
 
 
@@ -375,8 +376,10 @@ def apply_transform(transform: Transform, sample: Sample, rng: np.random.Generat
         takes_rng = "rng" in inspect.signature(transform).parameters
     except (TypeError, ValueError):  # builtins have no signature
         takes_rng = False
-    before, image = sample.instances, swap_colors(sample.img)
-    result = transform(image=image, bboxes=before.boxes, cls=before.cls, **({"rng": rng} if takes_rng else {}))
+    before = sample.instances
+    # Copies, as it may write into what it gets; swap_colors gives a gray image back as it is.
+    given = {"image": swap_colors(sample.img).copy(), "bboxes": before.boxes.copy(), "cls": before.cls.copy()}
+    result = transform(**given, **({"rng": rng} if takes_rng else {}))
     try:
         image = np.asarray(result["image"])
         boxes = np.asarray(result["bboxes"], np.float32).reshape(-1, 4)

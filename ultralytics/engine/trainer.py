@@ -109,7 +109,7 @@ class BaseTrainer(TrainerHooks):
         self.epoch = self.start_epoch = self.best_epoch = 0
         self.epochs, self.stop, self.seconds = self.args.epochs, False, 0.0
         self.iteration = 0  # batches since the start of the run
-        self.last_step = -1  # iteration at which an optimizer step was last due
+        self.last_step = -1  # iteration of the last optimizer step, also of one skipped
         self.skipped = 0  # batches and steps without effect, as a loss or a gradient was not finite
         self.nonfinite_since_step = self.rollbacks = 0
         self.metrics: dict[str, float | None] = {}
@@ -150,7 +150,7 @@ class BaseTrainer(TrainerHooks):
             place = f"batch={self.batch_size}, imgsz={self.args.imgsz}"
             raise TrainingError(f"CUDA out of memory at {place}: {advice}") from exc
         except KeyboardInterrupt:
-            saved = self.last.exists()
+            saved = self.args.save and self.last.exists()
             hint = f"resume={self.last} continues after the last finished epoch" if saved else "nothing was saved"
             LOGGER.warning(f"interrupted in epoch {self.epoch + 1}; {hint}")
             raise
@@ -350,7 +350,10 @@ class BaseTrainer(TrainerHooks):
         started = perf_counter()
         processes.average_buffers(self.model, self.ema.ema)
         self.metrics, self.fitness = {}, None
-        if self.ended(self.epoch + 1) or self.args.val:
+        done = self.epoch + 1
+        if self.args.time:  # as many epochs as can be begun within it at this speed
+            self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
+        if self.ended(done) or self.args.val:  # the former first: it asks all processes
             results = dict(self.validator(self) or self.validator.metrics.results_dict)  # a user's may return nothing
             fitness = results.pop("fitness", self.validator.metrics.fitness)
             self.fitness = distributed.first(lambda: fitness)
@@ -379,11 +382,8 @@ class BaseTrainer(TrainerHooks):
         }
         if distributed.is_first():
             self.save_metrics(row)
-        if self.args.time:  # as many epochs as can be begun within it at this speed
-            done = self.epoch + 1
-            self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
         self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
-        self.train_loader = refresh_loader(self.train_loader, self.current_options(), self.epoch + 1)
+        self.train_loader = refresh_loader(self.train_loader, self.current_options(), self.epoch + 1)  # mosaic may end
         if self.args.save:
             self.save_model()
             self.run_callbacks("on_model_save")

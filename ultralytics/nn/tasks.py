@@ -157,7 +157,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
             #         args = [c2, *args]
             if m in channel_modules or m in repeat_modules:
                 diagnostics.check_channels(m, f, ch[f], args)
-                c1, c2 = ch[f], args[0] if is_scaled(row[3]) else scaled(args[0])
+                c1, c2 = ch[f], (args[0] if is_scaled(row[3]) else scaled(args[0]))
                 args = [c1, c2, *args[1:]]
                 if m in repeat_modules:
                     args.insert(2, n)

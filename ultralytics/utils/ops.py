@@ -332,7 +332,7 @@ def upload(x: Tensor, device: torch.device) -> Tensor:
 
 
 def normalized(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Images (B, 3, H, W) on a device in 0..1; bytes are sent as such, and from pinned memory."""
+    """Images (B, C, H, W) on a device in 0..1; bytes are sent as such, and from pinned memory."""
     on_device = upload(images, device).to(dtype)
     return on_device.div_(255) if images.dtype == torch.uint8 else on_device  # in place, as these floats are a copy
 

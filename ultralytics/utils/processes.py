@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, distributed, nn
@@ -17,7 +18,7 @@ _apart = ContextVar("apart", default=False)  # whether this process works for it
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Let this process work for itself meanwhile, as the others may not do it, or not as often."""
+    """Work without the other processes meanwhile: they may not do the same, or not as often."""
     token = _apart.set(True)
     try:
         yield
@@ -66,6 +67,7 @@ def gather_images(items: list, batch: int) -> list:
     return gathered
 
 
+@torch.no_grad()
 def batch_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance, (C,), of a batch (B, C) of which every process has a share; without gradient."""
     if process_rank()[1] == 1:
@@ -100,21 +102,21 @@ def mean_losses(loss: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     return means[0], means[1:]
 
 
-_named: set[str] = set()  # parameters without gradient that have been named
+_named: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()  # parameters that a warning has named
 
 
 def average_gradients(model: nn.Module) -> dict[str, Tensor]:
     """Replace the gradients by their means over the processes, and return them by name.
 
-    Parameters that no loss depends on are named once.
+    Where there are several processes, a warning names parameters that no loss depends on, once.
     """
     learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if process_rank()[1] > 1:
-        _average(learned)
+        _average(learned, _named.setdefault(model, set()))
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def _average(learned: dict[str, nn.Parameter]) -> None:
+def _average(learned: dict[str, nn.Parameter], named: set[str]) -> None:
     used = torch.tensor([float(p.grad is not None) for p in learned.values()])
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in learned.values()]
     mean = mean_over_processes(torch.cat([used.to(grads[0]), *(grad.flatten() for grad in grads)]))
@@ -123,9 +125,9 @@ def _average(learned: dict[str, nn.Parameter]) -> None:
     for parameter, grad, value, part in zip(learned.values(), grads, means, used, strict=True):
         if part:  # another process may have a gradient where this one has none
             parameter.grad = grad.copy_(value.view_as(grad))
-    unused = [name for name, part in zip(learned, used, strict=True) if not part and name not in _named]
+    unused = [name for name, part in zip(learned, used, strict=True) if not part and name not in named]
     if any(used) and unused:
-        _named.update(unused)
+        named.update(unused)
         rows: dict[str, list[str]] = {}  # of the model YAML, with what does not learn in each
         for name in unused:
             row, _, rest = name.removeprefix("model.").partition(".")

@@ -23,7 +23,7 @@ from ultralytics.utils.losses.table import make_loss, register_loss
 from ultralytics.utils.metrics import bbox_iou
 from ultralytics.utils.processes import mean_over_processes
 
-EPS = 1e-7  # square cells: keeps boxes without sides from being NaN
+EPS = 1e-7  # keeps divisions by the sides and areas of boxes without any finite
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,9 @@ class BoxPairs:
     def overlap(self) -> Tensor:
         """IoU, or what `inner_ratio` and `focaler` put in its place, for losses that are a product with it.
 
-        Inner-IoU (arXiv 2311.02877) is the IoU of both boxes scaled about their centers, Focaler-IoU (arXiv 2401.10525)
-        how far an IoU is on the way from d to u, 0 below and 1 above; of both, the second remaps the first.
+        Inner-IoU (arXiv 2311.02877) is the IoU of both boxes scaled about their centers. Focaler-IoU (arXiv 2401.10525)
+        maps an IoU from `focaler`, its lower and upper end, to 0..1; of both, the latter maps the former. A loss that
+        reads this says so that it contains an IoU as a factor, see `IoULoss`.
         """
         overlap = self.iou
         if self.inner_ratio:
@@ -239,6 +240,7 @@ def batch_mean(values: Tensor) -> Tensor:
     All means that a loss takes over a batch pass here: where processes have a share of the batch each, numerator and
     number are summed over them, so that the states of all processes stay equal.
     """
+    # The ratio of the means is that of the sums.
     total, number = mean_over_processes(torch.stack((values.sum(), torch.ones_like(values).sum())))
     return total / number
 
