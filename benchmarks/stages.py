@@ -30,14 +30,18 @@ def described(data: Path, dataset: str) -> str:
     return str(file)
 
 
-def loading(data: Path, dataset: str, imgsz: int, cached: bool) -> Work:
-    """Training samples in one process, all augmentation, batches of 16."""
+def loading(data: Path, dataset: str, imgsz: int, cached: bool, reduced: bool = False) -> Work:
+    """Training samples in one process, all augmentation, batches of 16; `reduced_decode` where it is known."""
     from ultralytics.cfg import get_cfg
     from ultralytics.data.build import build_dataloader, build_yolo_dataset
     from ultralytics.data.utils import check_det_dataset
+    from ultralytics.utils import DEFAULT_CFG_DICT
 
     info = check_det_dataset(described(data, dataset))
-    args = get_cfg(overrides={"task": "detect", "imgsz": imgsz, "cache": cached and "ram", "epochs": 100})
+    overrides = {"task": "detect", "imgsz": imgsz, "cache": cached and "ram", "epochs": 100}
+    if "reduced_decode" in DEFAULT_CFG_DICT:
+        overrides["reduced_decode"] = reduced
+    args = get_cfg(overrides=overrides)
     samples = build_yolo_dataset(args, info["train"], 16, info, mode="train")
     loader = build_dataloader(samples, batch=16, workers=0, shuffle=True, pin_memory=False)
     epochs = count()
@@ -154,6 +158,7 @@ def prepared(data: Path, stage: str, model: str) -> Work:
     return {
         "load-640": lambda: loading(data, "coco_mini", 640, cached=False),
         "load-320": lambda: loading(data, "bccd", 320, cached=False),
+        "load-320-reduced": lambda: loading(data, "bccd", 320, cached=False, reduced=True),
         "load-640-ram": lambda: loading(data, "coco_mini", 640, cached=True),
         "step": lambda: step(data, model),
         "epoch": lambda: epoch(data, model),

@@ -26,7 +26,7 @@ workers=8 project= name= exist_ok=False pretrained=True optimizer=auto verbose=T
 single_cls=False rect= cos_lr=False close_mosaic=10 resume=False amp=True fraction=1.0 freeze= multi_scale=0.0
 compile=False sync_bn=False channels_last= val=True split=val save_json=False conf= iou=0.7 max_det=300 half=False
 plots=True source= vid_stride=1 agnostic_nms=False embed= classes= show=False save_txt=False save_conf=False
-save_crop=False reduced_decode=True
+save_crop=False reduced_decode=False
 show_labels=True show_conf=True show_boxes=True line_width= lr0=0.01 lrf=0.01 momentum=0.937 weight_decay=0.0005
 warmup_epochs=3.0 warmup_momentum=0.8 warmup_bias_lr=0.1 box=7.5 cls=0.5 dfl=1.5 angle=1.0 nbs=64 hsv_h=0.015 hsv_s=0.7
 hsv_v=0.4 degrees=0.0 translate=0.1 scale=0.5 shear=0.0 perspective=0.0 flipud=0.0 fliplr=0.5 bgr=0.0 mosaic=1.0

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 import ultralytics
 from ultralytics.comparison.details import Details, measure_details, write_details
 from ultralytics.comparison.ledger import CODE, Ledger, Record, dropped_variants
-from ultralytics.comparison.variants import ALIKE, RANKED_BY, Run, Variant, dataset_name
+from ultralytics.comparison.variants import RANKED_BY, Run, Variant, dataset_name
 from ultralytics.engine.model import YOLO
 from ultralytics.engine.setup import PATIENCE
 from ultralytics.engine.trainer import BaseTrainer
@@ -162,9 +162,7 @@ def finish(run: Run, folder: Path, settings: Mapping[str, Any]) -> Finished:
         YOLO(last).train(ComparedTrainer, resume=True, data=data, device=device, workers=run.options.workers)
     elif state == "new":
         own = {**run.variant.own, "data": data, "pretrained": run.variant.pretrained or False, "seed": run.seed}
-        YOLO(run.variant.model).train(
-            ComparedTrainer, **{**ALIKE, **settings, **own, "name": folder.name, "exist_ok": True}
-        )
+        YOLO(run.variant.model).train(ComparedTrainer, **{**settings, **own, "name": folder.name, "exist_ok": True})
     own = {name: getattr(run.options, name) for name in MEASURED_WITH if name in run.options.given}
     details = measure_details(last, data=data, device=device, workers=run.options.workers, **own)
     return Finished(measure(run, folder), (folder / "results.csv").read_bytes(), details)

@@ -33,8 +33,6 @@ TASK_CONDITIONS = (
     *("mask_ratio", "overlap_mask", "pose", "kobj", "angle", "copy_paste", "copy_paste_mode", "reduced_decode"),
     *("iou_loss", "inner_ratio", "focaler", "nwd", "nwd_c", "cls_loss", "assign_iou"),
 )
-# Defaults of compared runs that are not those of training: older results decoded images in full.
-ALIKE = {"reduced_decode": False}
 RANKED_BY = "metrics/mAP50-95(B)"
 SHARED_OPTIONS = ("data", "seed", "device", "project", "name", "exist_ok", "resume", "task", "val", "save", "cfg")
 UNSUPPORTED = {  # options of train.py that are given in another way here
@@ -178,7 +176,7 @@ def _run_options(variant: Variant, settings: Mapping[str, Any]) -> Options:
     if RANKED_BY not in task.metric_keys:
         raise ConfigError(f"models: {variant.model} is for {task.name}; compare.py ranks by the mAP of boxes")
     network = {"model": variant.model, "pretrained": variant.pretrained or False}
-    options = get_options(ALIKE, settings, network, variant.own).resolve("train")
+    options = get_options(settings, network, variant.own).resolve("train")
     task.check_options(options, "train")
     return options
 
@@ -189,7 +187,7 @@ def _key(variant: Variant, options: Options, content: list) -> str:
     architecture = load_yaml(resolve_yaml(variant.model))
     network = [Path(variant.model).name, architecture, weights]  # the name holds the scale letter
     chosen = {name: value for name in CONDITIONS if (value := getattr(options, name))}
-    defaults = get_options(ALIKE)
+    defaults = get_options()
     chosen |= {name: value for name in TASK_CONDITIONS if (value := getattr(options, name)) != getattr(defaults, name)}
     chosen["task"] = find_task(architecture)
     text = json.dumps([network, content, chosen], sort_keys=True, default=str)

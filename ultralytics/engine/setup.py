@@ -248,8 +248,8 @@ def resume_point(path: Path, given: dict[str, object]) -> ResumePoint:
 
     try:
         check_training_state(checkpoint.training, checkpoint.epoch)
-        # An older run does not know the options that came since; it decoded images in full.
-        before = get_options().as_dict() | {"reduced_decode": False} | check_values(checkpoint.args)
+        # An older run does not know the options that came since.
+        before = get_options().as_dict() | check_values(checkpoint.args)
     except (CheckpointError, ConfigError) as exc:
         raise CheckpointError(f"{path} cannot be resumed: {exc}") from exc
     before, asked = Options(before, checkpoint.training["given"]), get_options(given)

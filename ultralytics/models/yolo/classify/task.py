@@ -107,7 +107,7 @@ class ClassifyTask(Task):
             raise ConfigError(
                 f"imgsz={options.imgsz}: classification crops squares; give one number, such as imgsz=224"
             )
-        if method == "train" and options.reduced_decode and "reduced_decode" in options.given:
+        if method == "train" and options.reduced_decode:
             LOGGER.info("reduced_decode=True changes nothing: classification cuts crops from whole images")
         if isinstance(options.scale, list) and max(options.scale) > 1:
             raise ConfigError(f"scale={options.scale}: classification crops a part of the image, of at most 1")
