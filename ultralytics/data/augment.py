@@ -47,7 +47,7 @@ class MixProbs:
     mosaic: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
-    copy_paste: float = 0.0
+    copy_paste: float = 0.0  # also the fraction of the instances that are then pasted
 
     @classmethod
     def at(cls, options: Options, epoch: int) -> "MixProbs":

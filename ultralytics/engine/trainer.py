@@ -75,7 +75,7 @@ class BaseTrainer(TrainerHooks):
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     schedule: Schedule
-    train_loader: Loader
+    train_loader: Loader  # this and the next two are None again after train()
     test_loader: Loader  # of the validation images; the public name
     validator: BaseValidator
     batches: int  # of an epoch
@@ -89,18 +89,18 @@ class BaseTrainer(TrainerHooks):
         """Options are those of `cfg`, a file or a namespace, and of `overrides`, which win; `model` is among them."""
         refused.warn_never_called(type(self), "train")
         given = explicit_options(cfg, overrides)
-        task = self.task_class or task_class(given.get("task") or "detect")
+        chosen = self.task_class or task_class(given.get("task") or "detect")
         self._resume: ResumePoint | None = None
         if resume := given.get("resume"):  # True: the last.pt that YOLO() was given, which is the option `model`
             self._resume = resume_point(Path(resume if isinstance(resume, str) else given.get("model") or ""), given)
-        self.args = self._resume.options if self._resume else resolve_options(task, "train", given)
+        self.args = self._resume.options if self._resume else resolve_options(chosen, "train", given)
         self.callbacks = Callbacks.of(_callbacks)
         self.device = select_device(self.args.device)
-        self.args = distributed.join(self.args, self.device)
+        self.args = distributed.join(self.args, self.device)  # all processes but the first neither draw nor log
         self.runtime = resolve_runtime(self.args, self.device)
-        self.task_class, self.data = task, {}  # no data until get_dataset(), which a subclass may replace
+        self.task_class, self.data = chosen, {}  # no data until get_dataset(), which a subclass may replace
         self.data = dataset_info(self.get_dataset())
-        self.task = task(self.args, self.data)
+        self.task = chosen(self.args, self.data)
         self.batch_size = self.args.batch
         self.save_dir = self._resume.run_dir if self._resume else distributed.first(lambda: init_run_dir(self.args))
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))
@@ -116,7 +116,7 @@ class BaseTrainer(TrainerHooks):
         self.fitness: float | None = None
         self.best_fitness: float | None = None
         self.loss: Tensor | None = None
-        self.loss_names = task.loss_names  # columns of results.csv
+        self.loss_names = chosen.loss_names  # columns of results.csv
         self.loss_items: Tensor | None = None  # components of the last loss
         self.tloss: Tensor | None = None  # mean of `loss_items` over the epoch so far
         self.transforms: Sequence[Callable] = ()  # the user's augmentations

@@ -168,7 +168,7 @@ def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Se
             elif issubclass(m, Detect) or (hasattr(m, "task") and isinstance(ch[f], list) and m is not Classify):
                 levels = diagnostics.require_several_inputs(m, f, ch[f])
                 args, kwargs = head_args(m, args, kwargs, levels, scaled)
-            elif hasattr(m, "task"):  # a head of one map
+            elif hasattr(m, "task"):  # a head of one map, as Classify is in any case
                 diagnostics.check_channels(m, f, ch[f], args)
                 args = [ch[f], *args]
             else:
@@ -305,8 +305,9 @@ class BaseModel(nn.Module):
                 f"{source(self.yaml)}: the head is built for {head.nc} classes, not {self.nc}: give it [nc]"
             )
         head.nc = self.nc
-        shapes = [(1, self.yaml["channels"], PROBE_SIZE, PROBE_SIZE), *self.model.shapes]
-        maps = gather(f, shapes[-2], shapes[1:-1])  # without the head's own, as a negative `from` counts back from it
+        image, *outputs = (1, self.yaml["channels"], PROBE_SIZE, PROBE_SIZE), *self.model.shapes
+        before = outputs[:-1]  # the head's own is left out, as a negative `from` counts back from it
+        maps = gather(f, before[-1] if before else image, before)
         maps = maps if isinstance(maps, list) else [maps]
         with diagnostics.row_context(self.yaml, len(self.froms) - 1, rows(self.yaml)[-1]):
             # On the CPU even where the network is built on meta, which has no values.
