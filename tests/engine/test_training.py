@@ -219,6 +219,15 @@ def test_time_counts_instead_of_epochs(train, monkeypatch, val):
     assert model.trainer.epochs == len(times)
 
 
+def test_time_counts_what_validation_takes(train, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("ultralytics.engine.trainer.perf_counter", lambda: now[0])
+    spent = {"on_train_epoch_start": 1, "on_val_start": 5}  # seconds
+    callbacks = {event: lambda _, more=more: now.__setitem__(0, now[0] + more) for event, more in spent.items()}
+    model = train(epochs=1000, time=4 / 3600, callbacks=callbacks)
+    assert len(rows_of(model.trainer.save_dir)) == model.trainer.epochs == 1  # 4 epochs without validation
+
+
 def test_a_callback_changes_how_many_epochs_there_are(train):
     def fewer(trainer):
         if trainer.epoch == 1:

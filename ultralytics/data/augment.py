@@ -6,7 +6,7 @@ comes from the sample's own generator, so a sample is the same whichever process
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -233,12 +233,11 @@ def on_whole_pixels(matrix: np.ndarray, fixed: tuple[int, int], sides: tuple[int
     return matrix
 
 
-def draw(tiles: Iterable[Tile], canvas: Size, matrix: np.ndarray, size: Size) -> np.ndarray:
+def draw(tiles: Sequence[Tile], canvas: Size, matrix: np.ndarray, size: Size) -> np.ndarray:
     """Images on a canvas that cuts them, moved by `matrix` (3, 3) into an image of `size`, gray where there is nothing.
 
     Each image is read only as far as it is seen, and the canvas is never made.
     """
-    tiles = list(tiles)
     out = np.full((*size, tiles[0][0].shape[2]), PADDING_VALUE, np.uint8)
     if is_upright(matrix):
         scale, shift = matrix.diagonal()[:2], matrix[:2, 2]

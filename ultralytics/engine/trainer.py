@@ -223,6 +223,8 @@ class BaseTrainer(TrainerHooks):
 
     def ended(self, epoch: int) -> bool:
         """Whether the run ends before an epoch: callbacks may set `epochs` and `stop`, even in one process alone."""
+        if self.args.time and self.seconds:  # as many epochs as can be begun within it at this speed
+            self.epochs = max(math.ceil(self.args.time * 3600 * epoch / self.seconds), epoch)
         self.epochs, self.stop = distributed.first(lambda: self.epochs), processes.any_process(self.stop)
         return self.stop or epoch >= self.epochs
 
@@ -350,10 +352,7 @@ class BaseTrainer(TrainerHooks):
         started = perf_counter()
         processes.average_buffers(self.model, self.ema.ema)
         self.metrics, self.fitness = {}, None
-        done = self.epoch + 1
-        if self.args.time:  # as many epochs as can be begun within it at this speed
-            self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
-        if self.ended(done) or self.args.val:  # the former first: it asks all processes
+        if self.ended(self.epoch + 1) or self.args.val:  # the former first: it asks all processes
             results = dict(self.validator(self) or self.validator.metrics.results_dict)  # a user's may return nothing
             fitness = results.pop("fitness", self.validator.metrics.fitness)
             self.fitness = distributed.first(lambda: fitness)
@@ -365,7 +364,7 @@ class BaseTrainer(TrainerHooks):
             if self.args.val and (patience := self.args.patience) and self.epoch - self.best_epoch >= patience:
                 LOGGER.info(f"early stopping: no improvement since epoch {self.best_epoch + 1} (patience={patience})")
                 self.stop = True
-        self.seconds = distributed.first(lambda: self.seconds + perf_counter() - started)
+            self.seconds = distributed.first(lambda: self.seconds + perf_counter() - started)
         return self.metrics, self.fitness
 
     def log_and_save(self) -> None:
@@ -382,6 +381,7 @@ class BaseTrainer(TrainerHooks):
         }
         if distributed.is_first():
             self.save_metrics(row)
+        self.ended(self.epoch + 1)  # the validation took its time, too
         self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
         self.train_loader = refresh_loader(self.train_loader, self.current_options(), self.epoch + 1)  # mosaic may end
         if self.args.save:

@@ -110,8 +110,8 @@ def average_gradients(model: nn.Module) -> dict[str, Tensor]:
 
     Where there are several processes, a warning names parameters that no loss depends on, once.
     """
-    learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if process_rank()[1] > 1:
+        learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
         _average(learned, _named.setdefault(model, set()))
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
