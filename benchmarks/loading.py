@@ -31,12 +31,13 @@ def parts() -> dict[str, list[tuple[object, str]]]:
 
     from ultralytics.data import augment, dataset, images
     from ultralytics.data.cache import loading
+    from ultralytics.data.cache.whole import RamCache
 
     return {
         "JPEG decoding (cv2.imdecode)": [(cv2, "imdecode")],
         "file and header (Pillow)": [(loading, "read_image")],
         "resizing to imgsz (cv2.resize)": [(images, "resize")],
-        "ring of decoded images": [(loading.DecodeBuffer, "get"), (loading.DecodeBuffer, "put")],
+        "decoded images kept": [(kept, name) for kept in (RamCache, loading.DecodeBuffer) for name in ("get", "put")],
         "drawing four images (cv2.resize)": [(augment, "resize_into"), (augment, "warp_into"), (augment, "draw")],
         "colors: BGR to HSV and back (cv2.cvtColor)": [(cv2, "cvtColor")],
         "colors: tables, planes": [(augment, "hsv")],

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ultralytics.data import dataset as D
 from ultralytics.data.build import ahead, build_loader
 from ultralytics.data.cache import loading as pictures
+from ultralytics.data.cache.whole import RamCache
 from ultralytics.utils.errors import DatasetError, SourceError, TrainingError
 
 MIXED = {"mosaic": 0.7, "mixup": 0.3, "cutmix": 0.3, "scale": 0.4, "hsv_v": 0.4, "fliplr": 0.5, "epochs": 3}
@@ -44,15 +45,18 @@ def many_cores(monkeypatch) -> None:
 
 @pytest.mark.usefixtures("many_cores")
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-def test_batches_are_the_same_for_any_number_of_workers(numbered, build) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_batches_are_the_same_for_any_number_of_workers(numbered, build, request, kept: bool) -> None:
     data = numbered(18)
+    if not kept:
+        request.getfixturevalue("nothing_kept")
     alone = build_loader(build(data, **MIXED, close_mosaic=1))
     expected = epochs(alone)
     assert alone.num_workers == 0 and [len(b["img"]) for b in expected[0]] == [4, 4, 4, 4, 2] and len(alone) == 5
     assert not equal(expected[:1], expected[1:2])
     for workers in (1, 2, 3):
         loader = build_loader(build(data, **MIXED, close_mosaic=1), workers)
-        assert loader.num_workers == workers and loader.dataset.buffer is not None
+        assert loader.num_workers == workers and (loader.dataset.buffer is None) == kept
         assert equal(epochs(loader), expected)
         assert equal(epochs(loader, (1, 0)), [expected[1], expected[0]])  # an epoch is named, not counted
 
@@ -77,7 +81,10 @@ def test_persistent_workers_see_epochs_and_close_mosaic(numbered, build, workers
 
 
 @pytest.mark.usefixtures("many_cores")
-def test_workers_decode_each_picture_about_once_between_them(numbered, build, monkeypatch) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_workers_decode_each_picture_about_once_between_them(numbered, build, monkeypatch, request, kept: bool) -> None:
+    if not kept:
+        request.getfixturevalue("nothing_kept")
     count, read = torch.zeros(200, dtype=torch.int64).share_memory_(), pictures.read_image
 
     def counting(path, *size, **how):
@@ -87,7 +94,7 @@ def test_workers_decode_each_picture_about_once_between_them(numbered, build, mo
     monkeypatch.setattr(pictures, "read_image", counting)
     loader = build_loader(build(numbered(120), mosaic=1.0, batch=4), 2)
     epochs(loader, (0, 1))
-    assert count.sum() < 1.25 * 240  # without sharing about 1.8 times
+    assert count.sum() < 1.25 * (120 if kept else 240)  # without sharing about 1.8 times
 
 
 @pytest.mark.public("python::dataloader_caps_workers_to_batches")
@@ -109,6 +116,7 @@ def test_random_states_and_threads_of_the_process_stay_as_they_are(numbered, bui
     assert before[:2] == after[:2] and torch.equal(before[2], after[2]) and before[3] == after[3]
 
 
+@pytest.mark.usefixtures("nothing_kept")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_data_set_that_is_gone_is_one_sentence_from_workers_too(numbered, build, workers: int) -> None:
     data = numbered(12)
@@ -130,9 +138,23 @@ def test_an_epoch_that_is_left_early_does_not_disturb_the_next(numbered, build) 
 def test_short_memory_is_said_and_batches_stay_the_same(numbered, build, monkeypatch, caplog) -> None:
     data = numbered(16)
     expected = epochs(build_loader(build(data, **MIXED)))
-    monkeypatch.setattr(D, "available_memory", lambda: 1000)
+    for module in (D, pictures):
+        monkeypatch.setattr(module, "available_memory", lambda: 1000)
     loader = build_loader(build(data, **MIXED), 2)
-    assert "shared memory" in caplog.text and loader.dataset.buffer is None
+    assert "shared memory" in caplog.text and loader.dataset.buffer is None and not loader.dataset.images.keeps
+    assert equal(epochs(loader), expected)
+
+
+def test_where_shared_memory_is_smaller_the_latest_images_are_kept(numbered, build, monkeypatch) -> None:
+    data = numbered(16)
+    expected = epochs(build_loader(build(data, **MIXED)))
+
+    def too_small(*_: object) -> None:
+        raise RuntimeError("unable to allocate shared memory")
+
+    monkeypatch.setattr(RamCache, "share_memory", too_small)
+    loader = build_loader(build(data, **MIXED), 2)
+    assert loader.dataset.images.cache is None and loader.dataset.buffer is not None
     assert equal(epochs(loader), expected)
 
 

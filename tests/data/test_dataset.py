@@ -104,6 +104,7 @@ def test_mosaic_partners_come_from_all_images_when_cached(numbered, build, monke
     assert stats.chisquare(np.bincount(images, minlength=60)).pvalue > 1e-3
 
 
+@pytest.mark.usefixtures("nothing_kept")
 def test_one_decode_per_mosaic(numbered, build, decoded: list[str]) -> None:
     dataset = build(numbered(60), mosaic=1.0, mixup=0.5, batch=2)
     for position in range(60):
@@ -114,13 +115,24 @@ def test_one_decode_per_mosaic(numbered, build, decoded: list[str]) -> None:
     assert len(decoded) == 120
 
 
-def test_a_dataset_that_fits_into_the_ring_is_decoded_once(numbered, build, decoded: list[str]) -> None:
-    data = numbered(12)
-    dataset, decoded_anew = build(data, **EVERYTHING, batch=4), build(data, **EVERYTHING, batch=4)
+@pytest.mark.parametrize("mixing", [EVERYTHING, EVERYTHING | {"mosaic": 0, "mixup": 0, "cutmix": 0}])
+def test_a_dataset_that_fits_into_memory_is_decoded_once(numbered, build, decoded, monkeypatch, mixing: dict) -> None:
+    data = numbered(20)
+    dataset = build(data, **mixing, batch=1)
+    monkeypatch.setattr(pictures, "KEPT_BYTES", 20 * 32 * 32 * 3 - 1)
+    decoded_anew = build(data, **mixing, batch=1)
+    assert dataset.images.keeps and not decoded_anew.images.keeps
     for epoch in range(3):
-        decoded_anew.buffer = None
-        assert all(same(dataset[epoch, p], decoded_anew[epoch, p]) for p in range(12))
-    assert len(decoded) == 12 + 3 * 12
+        assert all(same(dataset[epoch, p], decoded_anew[epoch, p]) for p in range(20))
+    assert len(decoded) == 20 + 3 * 20
+
+
+def test_what_is_kept_takes_a_quarter_of_the_free_memory_at_most(numbered, build, monkeypatch) -> None:
+    data, needed = numbered(4), 4 * 32 * 32 * 3
+    for free, keeps in ((4 * needed, True), (4 * needed - 1, False), (None, True)):
+        monkeypatch.setattr(pictures, "available_memory", lambda free=free: free)
+        assert build(data).images.keeps == keeps
+    assert not build(data, augment=False).images.keeps and not build(data, cache="disk").images.keeps
 
 
 def test_close_mosaic_is_read_from_the_epoch(numbered, build, decoded: list[str]) -> None:

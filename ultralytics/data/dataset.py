@@ -108,7 +108,8 @@ class YOLODataset(Dataset):
             labels, self.batch_shapes = labels.select(order), torch.from_numpy(shapes)
         self.labels = labels
         reduced = augment and options.reduced_decode
-        self.images = ImageLoader(labels, options.imgsz, image_channels(data), options.cache, reduced=reduced)
+        channels = image_channels(data)
+        self.images = ImageLoader(labels, options.imgsz, channels, options.cache, reduced=reduced, keep=augment)
         self.set_batch(batch)
         self.buffer: DecodeBuffer | None = None  # created with the first sample, or shared before workers start
         self.kept_classes: np.ndarray | None = None  # (nc,) bool, of the classes in the files
@@ -206,8 +207,8 @@ class YOLODataset(Dataset):
 
         Where memory is short, each worker keeps decoded images for itself, which takes more time.
         """
-        self.images.unreadable.share_memory_()
-        if self.images.in_memory or not self.mix_probs(0):
+        self.images.share_memory(lock)
+        if self.images.in_memory or self.images.keeps or not self.mix_probs(0):
             return
         slots, side, channels = self.reuse_window + ahead, self.images.imgsz, self.images.channels
         needed, free = slots * side * side * channels, available_memory()
@@ -226,21 +227,16 @@ class YOLODataset(Dataset):
         return height, width
 
     def _sample_at(self, epoch: int, position: int, keep: bool) -> Sample:
-        """The sample at a position, its image decoded once while it may be drawn again (`keep`).
-
-        A dataset no larger than the window of mosaic partners is decoded once for all epochs.
-        """
+        """The sample at a position, its image decoded once while it may be drawn again (`keep`)."""
         index = int(self.order(epoch)[position])
-        whole = len(self) <= self.reuse_window
-        if self.images.in_memory or not (keep or (whole and self.buffer)):
+        if self.images.in_memory or self.images.keeps or not keep:
             return self._with_labels(*self._read_image(index))
         if self.buffer is None:
             self.buffer = DecodeBuffer(self.reuse_window, self.images.imgsz, self.images.channels)
-        key = (0, index) if whole else (epoch, position)
-        decoded = self.buffer.get(*key)
+        decoded = self.buffer.get(epoch, position)
         if decoded is None:
             img, index = self._read_image(index)
-            decoded = self.buffer.put(*key, img, index), index
+            decoded = self.buffer.put(epoch, position, img, index), index
         return self._with_labels(*decoded)
 
     def _read_image(self, index: int) -> tuple[np.ndarray, int]:

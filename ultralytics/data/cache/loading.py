@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ultralytics.data.cache.whole import RamCache, build_cache
+from ultralytics.data.cache.whole import RamCache, available_memory, build_cache
 from ultralytics.data.images import read_image
 from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils import LOGGER
@@ -15,13 +15,15 @@ from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.letterbox import resize_shape
 
 TRIES = 16  # images to try in place of one that cannot be read
+KEPT_BYTES = 512 * 1024**2  # a dataset that takes no more once it is decoded is decoded once for all epochs
 
 
 class ImageLoader:
     """The images of `labels`, scaled up or down until the longer side has `imgsz` pixels; perhaps kept in a cache.
 
     With `imgsz` None they stay as large as they are. Large JPEGs may be decoded `reduced`; never for files on disk,
-    which validation and other runs use as well.
+    which validation and other runs use as well. `keep`: without a cache, what has been read is kept for the next epoch
+    if all of it takes no more than KEPT_BYTES, and a quarter of the memory that is free.
     """
 
     def __init__(
@@ -32,14 +34,20 @@ class ImageLoader:
         cache: Literal[True, False, "ram", "disk"],
         *,
         reduced: bool = False,
+        keep: bool = False,
     ) -> None:
         self.labels, self.imgsz, self.channels = labels, imgsz, channels
         self.read = partial(read_image, channels=channels, imgsz=imgsz, reduced=reduced and cache != "disk")
         # (n,); workers that share it report each image once, and not once a worker.
         self.unreadable = torch.zeros(len(labels), dtype=torch.bool)
         shapes = [(h, w) if imgsz is None else resize_shape(h, w, imgsz) for h, w in labels.shapes.tolist()]
-        self.cache = build_cache(cache, labels, np.array(shapes).reshape(-1, 2), channels, self.read)
+        shapes = np.array(shapes).reshape(-1, 2)
+        self.cache = build_cache(cache, labels, shapes, channels, self.read)
         self.in_memory = isinstance(self.cache, RamCache)  # any image can be had without decoding
+        needed, free = int(shapes.prod(1).sum()) * channels, available_memory()
+        self.keeps = keep and not cache and needed <= min(KEPT_BYTES, KEPT_BYTES if free is None else free / 4)
+        if self.keeps:
+            self.cache = RamCache(shapes, channels)
 
     def load(self, index: int) -> tuple[np.ndarray, int]:
         """The image (h, w, `channels`) and its index: those of another one if this one has become unreadable.
@@ -52,8 +60,11 @@ class ImageLoader:
             if self.unreadable[i]:
                 continue
             try:
-                cached = None if self.cache is None else self.cache.get(i)
-                img = self.read(self.labels.file(i)) if cached is None else cached
+                img = None if self.cache is None else self.cache.get(i)
+                if img is None:
+                    img = self.read(self.labels.file(i))
+                    if self.keeps:
+                        self.cache.put(i, img)
             except DatasetError as exc:
                 self.unreadable[i] = True
                 failures.append(exc)
@@ -65,6 +76,15 @@ class ImageLoader:
             f"{self.labels.file(index)} cannot be read any more, nor can the images tried in its place: check that the "
             "dataset is still where it was"
         )
+
+    def share_memory(self, lock: AbstractContextManager) -> None:
+        """Prepare for workers: what one of them reads is there for all; nothing is kept where memory is short."""
+        self.unreadable.share_memory_()
+        if self.keeps:
+            try:
+                self.cache.share_memory(lock)
+            except RuntimeError:  # shared memory may be smaller than all memory
+                self.cache, self.keeps = None, False
 
 
 class DecodeBuffer:

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,10 @@ THREADS = 8
 
 
 class RamCache:
-    """Images of known `shapes` (n, 2) in one block of memory, which workers share."""
+    """Images of known `shapes` (n, 2) in one block of memory, which workers share.
+
+    Those that add to it need `share_memory` before they start.
+    """
 
     def __init__(self, shapes: np.ndarray, channels: int) -> None:
         sizes = shapes.prod(1) * channels
@@ -31,11 +34,19 @@ class RamCache:
         self.ends = torch.from_numpy(np.cumsum(sizes))
         self.pixels = torch.empty(int(sizes.sum()), dtype=torch.uint8)
         self.filled = torch.zeros(len(shapes), dtype=torch.bool)
+        self.lock: AbstractContextManager = nullcontext()
+
+    def share_memory(self, lock: AbstractContextManager) -> None:
+        """Move into memory that workers write to as well; `lock` guards what is `filled`. RuntimeError without room."""
+        self.pixels.share_memory_()
+        self.filled.share_memory_()
+        self.lock = lock
 
     def get(self, index: int) -> np.ndarray | None:
         """The image, a view; None if it is not here."""
-        if not self.filled[index]:
-            return None
+        with self.lock:
+            if not self.filled[index]:
+                return None
         height, width = self.shapes[index].tolist()
         end = int(self.ends[index])
         flat = self.pixels[end - height * width * self.channels : end]
@@ -46,7 +57,8 @@ class RamCache:
         if img.shape == (*self.shapes[index].tolist(), self.channels):  # otherwise its file has changed since the scan
             end = int(self.ends[index])
             np.copyto(self.pixels[end - img.size : end].numpy().reshape(img.shape), img)
-            self.filled[index] = True
+            with self.lock:  # after its pixels: no worker may find the one without the other
+                self.filled[index] = True
 
 
 class DiskCache:

@@ -117,7 +117,7 @@ class ClassDataset(Dataset):
 
         self.labels, self.options, self.augment, self.batch = labels, options, augment, batch
         self.transforms = tuple(transforms)
-        self.images = ImageLoader(labels, None, channels, options.cache)
+        self.images = ImageLoader(labels, None, channels, options.cache, keep=augment)
         self.crop = random_crop(options) if augment else center_crop(options.imgsz)
         self._order: tuple[int, np.ndarray] | None = None  # of the epoch that was asked for last
         self.erase = RandomErasing(options.erasing, inplace=True)  # 2 to 33 % of the image turn black
@@ -156,7 +156,7 @@ class ClassDataset(Dataset):
 
     def share_memory(self, ahead: int, lock: AbstractContextManager) -> None:
         """Prepare for workers."""
-        self.images.unreadable.share_memory_()
+        self.images.share_memory(lock)
 
     @staticmethod
     def collate(samples: Sequence[ClassSample]) -> Batch:
