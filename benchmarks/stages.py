@@ -65,9 +65,10 @@ def step(data: Path, model: str) -> Work:
     network = DetectionModel(model, nc=3, verbose=False)
     network.args = get_cfg(overrides={"task": "detect"})
     with contextlib.suppress(ImportError):  # what a run of ours does on a CPU
-        from ultralytics.engine.runtime import use_channels_last
+        from ultralytics.engine.runtime import keep_freed_memory, use_channels_last
 
         use_channels_last(network)
+        keep_freed_memory()
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9, nesterov=True)
     average = ModelEMA(network)

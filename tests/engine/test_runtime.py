@@ -1,6 +1,8 @@
 """The copy of a network that predicts: the user's own stays as it is, and whatever is done to it is seen."""
 
 import copy
+import os
+import sys
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.engine import runtime
-from ultralytics.engine.runtime import use_channels_last
+from ultralytics.engine.runtime import computing_on, use_channels_last
 
 
 @pytest.fixture
@@ -151,3 +153,22 @@ def test_trying_channels_last_leaves_no_trace(detector):
     assert not seen and not network.model[1].act[2].calls and network.training
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="page faults are those of Linux")
+def test_memory_that_maps_have_freed_is_not_taken_from_the_system_anew(monkeypatch) -> None:
+    import resource  # Windows has none
+
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(3):
+            maps = [torch.zeros(5_000_000) for _ in range(4)]  # 20 MB each
+        del maps
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with computing_on(torch.device("cpu"), "a test"):
+        faults()
+        assert faults() < 500  # of 4 KB; else 40,000
