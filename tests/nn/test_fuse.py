@@ -1,6 +1,7 @@
 """Folding norms into convolutions changes no output."""
 
 import copy
+import pickle
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from ultralytics.nn.Addmodules.DynamicConv import (
     GhostBottleneck,
     GhostModule,
 )
-from ultralytics.nn.fuse import fold_all, foldable
+from ultralytics.nn.fuse import PackedConv, fold_all, foldable, pack_convolutions
 from ultralytics.nn.model_yaml import yaml_model_load
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel, find_task
@@ -40,6 +41,10 @@ def randomise_norms(model, seed=0):
     return model
 
 
+def is_packed(module):
+    return isinstance(vars(module).get("forward"), PackedConv)
+
+
 def flat(raw):
     """What a head says before it is decoded, part by part: boxes, scores, maps, masks, points; a classifier, logits."""
     if isinstance(raw, torch.Tensor):
@@ -55,9 +60,11 @@ def test_every_yaml_gives_the_same_outputs(name):
     d = yaml_model_load(f"{name.replace('yolov8', 'yolov8n')}.yaml")
     model = randomise_norms(task_class(find_task(d)).model_class(d, verbose=False)).eval()
     fused = copy.deepcopy(model).fuse(verbose=False)
+    packed = copy.deepcopy(fused).to(memory_format=torch.channels_last)
+    pack_convolutions(packed)
     image = torch.rand(2, 3, 64, 128)
     with torch.no_grad():
-        (decoded, raw), (decoded_fused, raw_fused) = model(image), fused(image)
+        (decoded, raw), (decoded_fused, raw_fused), (decoded_packed, _) = model(image), fused(image), packed(image)
 
     assert not any(isinstance(m, nn.BatchNorm2d) for m in fused.modules())
     assert fused.is_fused() and not model.is_fused()
@@ -67,6 +74,8 @@ def test_every_yaml_gives_the_same_outputs(name):
         assert expected.abs().max() > 0.1
         torch.testing.assert_close(fused_parts[part], expected, **RAW)
     torch.testing.assert_close(decoded_fused, decoded, **PIXELS)
+    assert any(map(is_packed, packed.modules())) and not any(map(is_packed, fused.modules()))
+    torch.testing.assert_close(decoded_packed, decoded, **PIXELS)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -137,3 +146,65 @@ def test_a_norm_that_does_not_follow_the_convolution_stays():
 
     block = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), Pre(), nn.Conv2d(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3))
     assert list(foldable(block)) == []
+
+
+class Squared(Conv):
+    """Conv that does more after it, as pasted ones may."""
+
+    def forward_fuse(self, x):
+        return super().forward_fuse(x) ** 2
+
+
+def given_forward(module):
+    module.forward_fuse = lambda x: module.conv(x) * 2
+    return module
+
+
+def reflecting(module):
+    module.conv.padding_mode = "reflect"
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "packs"),
+    [
+        (lambda: Conv(3, 4, 3, 2), True),
+        (lambda: Conv(3, 4, 3, act=False), True),
+        (lambda: Conv(3, 4, (1, 3), act=nn.ReLU()), True),
+        (lambda: Conv(3, 4, 3, d=2, act=nn.LeakyReLU(0.1)), True),
+        (lambda: Conv(3, 6, 3, g=3, act=nn.GELU()), True),
+        (lambda: Squared(3, 4, 3), False),
+        (lambda: given_forward(Conv(3, 4, 3)), False),
+        (lambda: reflecting(Conv(3, 4, 3)), False),
+        (lambda: Conv(3, 4, 3, p="same"), False),
+    ],
+)
+def test_what_is_packed_gives_the_same_and_so_do_its_copies(make, packs):
+    torch.manual_seed(0)
+    block = randomise_norms(nn.Sequential(make())).eval()
+    fold_all(block)
+    image = torch.rand(2, 3, 9, 14)
+    with torch.no_grad():
+        expected = block(image)
+        pack_convolutions(block)
+        assert is_packed(block[0]) == packs
+        torch.testing.assert_close(block(image), expected)
+        for twin in (copy.deepcopy(block), pickle.loads(pickle.dumps(block)) if packs else block):
+            torch.testing.assert_close(twin(image), expected)
+    assert not is_packed(copy.deepcopy(block)[0])
+
+
+def test_a_packed_network_counts_as_before():
+    model = DetectionModel("yolov8n.yaml", verbose=False).eval().fuse(verbose=False)
+    before = model.info(verbose=False)
+    pack_convolutions(model)
+    assert is_packed(model.model[0]) and model.info(verbose=False) == before
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration:UserWarning")
+def test_nothing_is_packed_where_onednn_is_off():
+    block = nn.Sequential(Conv(3, 4, 3)).eval()
+    fold_all(block)
+    with torch.backends.mkldnn.flags(enabled=False):
+        pack_convolutions(block)
+    assert not is_packed(block[0])

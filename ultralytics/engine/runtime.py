@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg import Options
+from ultralytics.nn.fuse import pack_convolutions
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DeviceError, TrainingError
 from ultralytics.utils.torch_utils import ModelEMA, select_device
@@ -79,8 +80,8 @@ def wants_channels_last(options: Options, device: torch.device) -> bool:
     return device.type == "cpu" if options.channels_last is None else options.channels_last
 
 
-def use_channels_last(model: nn.Module, *, own: bool = False) -> None:
-    """Lay out the weights, and by them all maps, with channels last, unless a block cannot take such maps.
+def use_channels_last(model: nn.Module, *, own: bool = False) -> bool:
+    """Lay out the weights, and by them all maps, with channels last, unless a block cannot take such maps: False.
 
     A small image finds that out: a `view()` of one's own block fails on them. It passes through a copy, or, where the
     network is nobody else's (`own`), through the network itself: there is no second copy of the weights.
@@ -101,6 +102,7 @@ def use_channels_last(model: nn.Module, *, own: bool = False) -> None:
         layout, reason = torch.contiguous_format, str(exc).partition("\n")[0]
         LOGGER.info(f"channels_last is off, as a block does not take maps in that memory format: {reason}")
     model.to(memory_format=layout)
+    return layout == torch.channels_last
 
 
 def largest_batch(device: torch.device, step_memory: Callable[[int], int], fraction: float = 0.6) -> int:
@@ -274,8 +276,9 @@ class FusedCopy:
         if state != self._state or len(parts) != len(self._parts) or not all(map(is_, parts, self._parts)):
             self._copy = deepcopy(model).eval().cpu().fuse(verbose=False).to(device, dtype)
             self._parts, self._state = parts, state
-            if channels_last:
-                use_channels_last(self._copy, own=True)
+            lasts = channels_last and use_channels_last(self._copy, own=True)
+            if lasts and device.type == "cpu" and dtype == torch.float32:
+                pack_convolutions(self._copy)
         self._copy.names = model.names
         return self._copy
 

@@ -3,7 +3,6 @@
 import gc
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +19,7 @@ from ultralytics.engine import distributed, loggers
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.hooks import TrainerHooks
 from ultralytics.engine.optim import Schedule, describe_optimizer, keep_proportions, resolve_optimizer, scaled_decay
-from ultralytics.engine.runtime import inference_dtype, resolve_runtime, training_on, use_channels_last
+from ultralytics.engine.runtime import FusedCopy, inference_dtype, resolve_runtime, training_on, use_channels_last
 from ultralytics.engine.setup import (
     Given,
     ResumePoint,
@@ -400,7 +399,8 @@ class BaseTrainer(TrainerHooks):
             model.load_state_dict(distributed.first(lambda: load_checkpoint(self.best).state_dict))
             LOGGER.info(f"the best weights, {self.best}, of epoch {self.best_epoch + 1}:")
         # As YOLO(best.pt).val() does it, `half` included.
-        network = deepcopy(model).cpu().fuse(verbose=False).to(self.device, inference_dtype(self.args, self.device))
+        dtype = inference_dtype(self.args, self.device)
+        network = FusedCopy().get(model, self.device, dtype, self.runtime.channels_last)
         self.validator.subject = (model, self.best if self.args.save else None)
         with (recorder := routing.Recorder(network))():  # what the routers of DynamicConv choose meanwhile
             self.validator(model=network)

@@ -1,15 +1,17 @@
-"""Folding of a batch normalization into the convolution before it, which changes no output in eval mode."""
+"""Norms folded into convolutions, activations done along with them: what changes no output in eval mode."""
 
 from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils.torch_utils import affine
 
 IN_PLACE_SILU = nn.SiLU(inplace=True)  # one instance for all, as Conv.default_act is
+# Activations that oneDNN does along with a convolution.
+ALONG = {nn.SiLU: "swish", nn.ReLU: "relu", nn.Identity: "none"}
 
 
 def foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
@@ -82,3 +84,40 @@ def fold(conv: nn.Module, norm: nn.BatchNorm2d) -> None:
     bias = shift if conv.bias is None else conv.bias.to(scale) * scale + shift
     conv.weight = nn.Parameter((weight.to(scale) * scale.view(-1, 1, 1, 1)).to(weight), trains)
     conv.bias = nn.Parameter(bias.to(weight), trains)
+
+
+class PackedConv:
+    """Convolution and activation of a fused `Conv` as one kernel of oneDNN, float32, on a CPU, without gradients.
+
+    It saves a pass over the map, and reordering the weights for every image: they lie here in the order of the kernel.
+    torch.compile uses the same operator. In copies of the module, wherever they go, its own forward is back.
+    """
+
+    def __init__(self, module: Conv) -> None:
+        self.module = module
+        conv, along = module.conv, ALONG.get(type(module.act))
+        self.geometry = conv.padding, conv.stride, conv.dilation, conv.groups
+        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(conv.weight.detach().to_mkldnn(), *self.geometry)
+        self.bias = conv.bias.detach()
+        self.along, self.after = along or "none", None if along else module.act
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, c1, H, W) to (B, c2, H', W') with channels last."""
+        y = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self.geometry, self.along, [], "")
+        return y if self.after is None else self.after(y)
+
+    def __reduce__(self) -> tuple:
+        return getattr, (self.module, "forward_fuse")
+
+
+def pack_convolutions(model: nn.Module) -> None:
+    """Run each `Conv` of a fused network, in float32 on a CPU, as `PackedConv` does, if torch has oneDNN."""
+    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+        return
+    for module in model.modules():
+        # Neither a subclass with a forward of its own, nor a module that somebody has given one.
+        is_fused = isinstance(module, Conv) and vars(module).get("forward") == module.forward_fuse
+        if is_fused and getattr(module.forward_fuse, "__func__", None) is Conv.forward_fuse:
+            conv = module.conv
+            if type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
+                module.forward = PackedConv(module)
