@@ -30,6 +30,14 @@ def described(data: Path, dataset: str) -> str:
     return str(file)
 
 
+def prepare_process() -> None:
+    """Set up the process as a training of ours does; the public package's does nothing of the kind."""
+    with contextlib.suppress(ImportError):
+        from ultralytics.engine.runtime import keep_freed_memory
+
+        keep_freed_memory(threads_share=True)
+
+
 def loading(data: Path, dataset: str, imgsz: int, cached: bool, reduced: bool = False) -> Work:
     """Training samples in one process, all augmentation, batches of 16; `reduced_decode` where it is known."""
     from ultralytics.cfg import get_cfg
@@ -45,6 +53,7 @@ def loading(data: Path, dataset: str, imgsz: int, cached: bool, reduced: bool = 
     samples = build_yolo_dataset(args, info["train"], 16, info, mode="train")
     loader = build_dataloader(samples, batch=16, workers=0, shuffle=True, pin_memory=False)
     epochs = count()
+    prepare_process()
 
     def run() -> int:
         if hasattr(loader, "set_epoch"):  # ours; the public package's loader shuffles anew by itself
@@ -65,10 +74,10 @@ def step(data: Path, model: str) -> Work:
     network = DetectionModel(model, nc=3, verbose=False)
     network.args = get_cfg(overrides={"task": "detect"})
     with contextlib.suppress(ImportError):  # what a run of ours does on a CPU
-        from ultralytics.engine.runtime import keep_freed_memory, use_channels_last
+        from ultralytics.engine.runtime import use_channels_last
 
         use_channels_last(network)
-        keep_freed_memory()
+    prepare_process()
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9, nesterov=True)
     average = ModelEMA(network)

@@ -274,3 +274,11 @@ def test_scale_is_a_deviation_or_the_two_factors(painted, scale, ends):
 
     A.random_perspective(painted(SIZE, [], []), SIZE, get_options({"scale": scale}), Draws())
     assert asked[0] == ends
+
+
+@given(factor=st.floats(-0.5, 3) | st.sampled_from((0.0, 0.5, 1.0, 1.1, 1.5, 2.0)))
+def test_planes_are_multiplied_rounded_down(factor: float) -> None:
+    plane = np.resize(np.arange(256, dtype=np.uint8), (7, 301))
+    expected = np.clip(plane * factor, 0, 255).astype(np.uint8)
+    A.multiplication(factor)(plane, dst=plane)
+    np.testing.assert_array_equal(plane, expected)

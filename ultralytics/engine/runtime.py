@@ -26,7 +26,7 @@ from ultralytics.utils.torch_utils import ModelEMA, select_device
 
 T = TypeVar("T")
 HALF_IS_OFF = "half=True needs CUDA and is off on {}"
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,7 @@ def training_on(device: torch.device, options: Options, made: dict[str, object])
 
     At the end what was `made`, attributes of the trainer, goes to the CPU (`release`).
     """
-    if device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory(threads_share=True)  # on a GPU, too, for the loading of batches
     mode, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
     fill = torch.utils.deterministic.fill_uninitialized_memory
     try:
@@ -173,11 +172,12 @@ def training_on(device: torch.device, options: Options, made: dict[str, object])
 
 
 @cache
-def keep_freed_memory() -> None:
+def keep_freed_memory(*, threads_share: bool) -> None:
     """Let glibc, the C library of Linux, keep what one map has freed for the next, in this process, from now on.
 
     By itself it gives much of that back to the system after each image and takes it anew: thousands of page faults, a
-    tenth of the time of a prediction. Where the environment has settings of its own (`MALLOC_...`), those hold.
+    tenth of the time of a prediction. `threads_share`: new threads, such as the one that loads batches, take their
+    memory from the same store. Where the environment has settings of its own (`MALLOC_...`), those hold.
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return
@@ -185,6 +185,8 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 32 * 1024**2)  # the most that it takes
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        if threads_share:
+            mallopt(M_ARENA_MAX, 1)
 
 
 @contextmanager
@@ -194,7 +196,7 @@ def computing_on(device: torch.device, what: str) -> Iterator[None]:
     `what` is what computes, with the options that make it smaller, such as "validation at batch=32, imgsz=640".
     """
     if device.type == "cpu":
-        keep_freed_memory()
+        keep_freed_memory(threads_share=False)  # a server that predicts has threads of its own
     try:
         with current_device(device):
             yield
