@@ -22,7 +22,7 @@ from time import perf_counter
 from stages import described
 
 ROOT = Path(__file__).resolve().parents[1]
-LOADING = ("load-640", "load-320", "load-320-reduced", "load-640-ram")
+LOADING = ("load-640", "load-320", "load-320-large", "load-320-reduced", "load-640-ram")
 OF_WEIGHTS = ("val", "predict", "folder-1", "folder-8", "cold-detect")
 IN_A_PROCESS = (*LOADING, "step", "epoch", "val", "predict", "folder-1", "folder-8")
 COLD = {  # a process each time

@@ -38,8 +38,11 @@ def prepare_process() -> None:
         keep_freed_memory(threads_share=True)
 
 
-def loading(data: Path, dataset: str, imgsz: int, cached: bool, reduced: bool = False) -> Work:
-    """Training samples in one process, all augmentation, batches of 16; `reduced_decode` where it is known."""
+def loading(data: Path, dataset: str, imgsz: int, cached: bool, large: bool = False, reduced: bool = False) -> Work:
+    """Training samples in one process, all augmentation, batches of 16; `reduced_decode` where it is known.
+
+    `large`: every image is decoded in every epoch, as those of a dataset that is too large to be kept.
+    """
     from ultralytics.cfg import get_cfg
     from ultralytics.data.build import build_dataloader, build_yolo_dataset
     from ultralytics.data.utils import check_det_dataset
@@ -53,6 +56,8 @@ def loading(data: Path, dataset: str, imgsz: int, cached: bool, reduced: bool = 
     samples = build_yolo_dataset(args, info["train"], 16, info, mode="train")
     loader = build_dataloader(samples, batch=16, workers=0, shuffle=True, pin_memory=False)
     epochs = count()
+    if large and hasattr(samples, "images"):
+        samples.images.cache, samples.images.keeps = None, False
     prepare_process()
 
     def run() -> int:
@@ -168,7 +173,8 @@ def prepared(data: Path, stage: str, model: str) -> Work:
     return {
         "load-640": lambda: loading(data, "coco_mini", 640, cached=False),
         "load-320": lambda: loading(data, "bccd", 320, cached=False),
-        "load-320-reduced": lambda: loading(data, "bccd", 320, cached=False, reduced=True),
+        "load-320-large": lambda: loading(data, "bccd", 320, cached=False, large=True),
+        "load-320-reduced": lambda: loading(data, "bccd", 320, cached=False, large=True, reduced=True),
         "load-640-ram": lambda: loading(data, "coco_mini", 640, cached=True),
         "step": lambda: step(data, model),
         "epoch": lambda: epoch(data, model),
