@@ -135,10 +135,10 @@ def _nms(boxes: Tensor, scores: Tensor, iou_thres: float, max_det: int) -> Tenso
     for start in range(0, len(boxes), NMS_CHUNK):
         chunk = np.arange(start, min(start + NMS_CHUNK, len(boxes)))
         chunk = chunk[~similar(kept, chunk).any(0)]
-        goes, stays = similar(chunk, chunk), np.ones(len(chunk), bool)
-        for index in range(len(chunk)):
+        goes, stays = np.triu(similar(chunk, chunk), 1), np.ones(len(chunk), bool)
+        for index in np.flatnonzero(goes.any(1)):  # a box suppresses those below it, unless it was itself
             if stays[index]:
-                stays[index + 1 :] &= ~goes[index, index + 1 :]
+                stays &= ~goes[index]
         kept = np.concatenate((kept, chunk[stays]))
         if len(kept) >= max_det:  # whether a box is kept depends on the boxes above it alone
             break
