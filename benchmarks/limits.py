@@ -22,7 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 ROUNDS = 15
 KINDS = {  # by the beginning of an operator's name, the first that fits
     "gradients of convolutions": ("aten::convolution_backward", "aten::mkldnn_convolution_b", "aten::_slow_conv2d_b"),
-    "convolutions": ("aten::mkldnn_convolution", "aten::_slow_conv2d", "aten::convolution", "aten::_convolution"),
+    "convolutions": (  # the last with SiLU
+        *("aten::mkldnn_convolution", "aten::_slow_conv2d", "aten::convolution", "aten::_convolution"),
+        "mkldnn::_convolution_pointwise",
+    ),
     "batch normalization": ("aten::native_batch_norm", "aten::batch_norm"),
     "SiLU": ("aten::silu",),
     "concatenation, copies": ("aten::cat", "aten::copy_", "aten::clone", "aten::slice_backward"),
@@ -65,7 +68,12 @@ def report(title: str, work: Callable[[], object], peak: float) -> None:
     print(f"\n| {title}: {1e3 * whole:.1f} ms | share |\n|---|---|")
     for name, spent in sorted(parts.items(), key=lambda part: -part[1]):
         print(f"| {name} | {100 * spent / watched:.1f} % |")
-    with FlopCounterMode(display=False) as counter:
+    packed = {
+        torch.ops.mkldnn._convolution_pointwise: (
+            lambda x, weight, *_, out_shape, **__: 2 * out_shape.numel() * weight[1:].numel()
+        )
+    }
+    with FlopCounterMode(display=False, custom_mapping=packed) as counter:
         work()
     spent = (parts["convolutions"] + parts["gradients of convolutions"]) * whole / watched
     reached = counter.get_total_flops() / spent / 1e9
