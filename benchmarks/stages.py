@@ -35,7 +35,7 @@ def prepare_process() -> None:
     with contextlib.suppress(ImportError):
         from ultralytics.engine.runtime import keep_freed_memory
 
-        keep_freed_memory(threads_share=True)
+        keep_freed_memory(training=True)
 
 
 def loading(data: Path, dataset: str, imgsz: int, cached: bool, large: bool = False, reduced: bool = False) -> Work:

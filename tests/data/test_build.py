@@ -3,6 +3,7 @@
 import random
 import shutil
 import threading
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -145,14 +146,18 @@ def test_short_memory_is_said_and_batches_stay_the_same(numbered, build, monkeyp
     assert equal(epochs(loader), expected)
 
 
-def test_where_shared_memory_is_smaller_the_latest_images_are_kept(numbered, build, monkeypatch) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_where_shared_memory_is_smaller_the_latest_images_are_kept(numbered, build, monkeypatch, told: bool) -> None:
     data = numbered(16)
     expected = epochs(build_loader(build(data, **MIXED)))
 
     def too_small(*_: object) -> None:
         raise RuntimeError("unable to allocate shared memory")
 
-    monkeypatch.setattr(RamCache, "share_memory", too_small)
+    if told:
+        monkeypatch.setattr(pictures.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 16 * 32 * 32 * 3))
+    else:
+        monkeypatch.setattr(RamCache, "share_memory", too_small)
     loader = build_loader(build(data, **MIXED), 2)
     assert loader.dataset.images.cache is None and loader.dataset.buffer is not None
     assert equal(epochs(loader), expected)

@@ -127,10 +127,24 @@ def test_a_dataset_that_fits_into_memory_is_decoded_once(numbered, build, decode
     assert len(decoded) == 20 + 3 * 20
 
 
+def test_what_a_transform_writes_into_its_image_is_not_kept(numbered, build) -> None:
+    dataset = build(numbered(3))
+    before = dataset.get_image_and_label(1)["img"].copy()
+    for _ in range(2):
+        dataset.get_image_and_label(1)["img"][:] = 0
+    np.testing.assert_array_equal(dataset.get_image_and_label(1)["img"], before)
+
+
 def test_what_is_kept_takes_a_quarter_of_the_free_memory_at_most(numbered, build, monkeypatch) -> None:
     data, needed = numbered(4), 4 * 32 * 32 * 3
-    for free, keeps in ((4 * needed, True), (4 * needed - 1, False), (None, True)):
+    for free, processes, keeps in (
+        (4 * needed, 1, True),
+        (4 * needed - 1, 1, False),
+        (4 * needed, 2, False),
+        (None, 2, True),
+    ):
         monkeypatch.setattr(pictures, "available_memory", lambda free=free: free)
+        monkeypatch.setattr(pictures, "process_rank", lambda processes=processes: (0, processes))
         assert build(data).images.keeps == keeps
     assert not build(data, augment=False).images.keeps and not build(data, cache="disk").images.keeps
 

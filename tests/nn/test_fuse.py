@@ -160,6 +160,11 @@ def given_forward(module):
     return module
 
 
+def given_convolution(module):
+    module.conv.forward = lambda x: x
+    return module
+
+
 def reflecting(module):
     module.conv.padding_mode = "reflect"
     return module
@@ -175,6 +180,8 @@ def reflecting(module):
         (lambda: Conv(3, 6, 3, g=3, act=nn.GELU()), True),
         (lambda: Squared(3, 4, 3), False),
         (lambda: given_forward(Conv(3, 4, 3)), False),
+        (lambda: given_convolution(Conv(3, 3, 3)), False),
+        (lambda: Conv(1, 4, 1), False),
         (lambda: reflecting(Conv(3, 4, 3)), False),
         (lambda: Conv(3, 4, 3, p="same"), False),
     ],
@@ -183,7 +190,7 @@ def test_what_is_packed_gives_the_same_and_so_do_its_copies(make, packs):
     torch.manual_seed(0)
     block = randomise_norms(nn.Sequential(make())).eval()
     fold_all(block)
-    image = torch.rand(2, 3, 9, 14)
+    image = torch.rand(2, block[0].conv.in_channels, 9, 14)
     with torch.no_grad():
         expected = block(image)
         pack_convolutions(block)
@@ -207,4 +214,15 @@ def test_nothing_is_packed_where_onednn_is_off():
     fold_all(block)
     with torch.backends.mkldnn.flags(enabled=False):
         pack_convolutions(block)
+    assert not is_packed(block[0])
+
+
+def test_nothing_is_packed_where_torch_lacks_the_operator(monkeypatch):
+    def missing(*_):
+        raise RuntimeError("ATen not compiled with MKLDNN support")
+
+    block = nn.Sequential(Conv(3, 4, 3)).eval()
+    fold_all(block)
+    monkeypatch.setattr(PackedConv, "__call__", missing)
+    pack_convolutions(block)
     assert not is_packed(block[0])

@@ -252,7 +252,8 @@ class YOLODataset(Dataset):
         sample = self._with_labels(*self._read_image(index))
         shape = {"ori_shape": sample.ori_shape, "resized_shape": sample.size}
         found = {"instances": sample.instances, "cls": sample.instances.cls[:, None]}
-        return {"im_file": sample.im_file, "img": sample.img} | shape | found
+        # A copy, as these write into what they get, and the image may be kept for the next epoch.
+        return {"im_file": sample.im_file, "img": sample.img.copy()} | shape | found
 
     def _with_labels(self, img: np.ndarray, index: int) -> Sample:
         """An image with its instances, in pixels, of the classes asked for."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
 from operator import is_
@@ -27,6 +27,7 @@ from ultralytics.utils.torch_utils import ModelEMA, select_device
 T = TypeVar("T")
 HALF_IS_OFF = "half=True needs CUDA and is off on {}"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
+KEPT_BY_A_THREAD = 256 * 1024**2  # bytes, more than the maps of one image
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,11 @@ def use_channels_last(model: nn.Module, *, own: bool = False) -> bool:
     return layout == torch.channels_last
 
 
+def lay_out(model: nn.Module, settings: RuntimeSettings) -> RuntimeSettings:
+    """Lay out a network that is to train as the settings want it; returns them as they could be kept."""
+    return replace(settings, channels_last=settings.channels_last and use_channels_last(model))
+
+
 def largest_batch(device: torch.device, step_memory: Callable[[int], int], fraction: float = 0.6) -> int:
     """Largest batch whose training step fits into `fraction` of a CUDA device's free memory; 16 on any other device.
 
@@ -150,7 +156,7 @@ def training_on(device: torch.device, options: Options, made: dict[str, object])
 
     At the end what was `made`, attributes of the trainer, goes to the CPU (`release`).
     """
-    keep_freed_memory(threads_share=True)  # on a GPU, too, for the loading of batches
+    keep_freed_memory(training=True)  # on a GPU, too, for the loading of batches
     mode, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
     fill = torch.utils.deterministic.fill_uninitialized_memory
     try:
@@ -169,24 +175,32 @@ def training_on(device: torch.device, options: Options, made: dict[str, object])
             release(device, made)
         except Exception as exc:  # a GPU that failed, an optimizer of the user's own: no reason to lose the result
             LOGGER.warning(f"not all of the training could be moved off {device}: {exc}")
+        if glibc():
+            glibc().malloc_trim(0)  # what is free goes back to the system now
 
 
 @cache
-def keep_freed_memory(*, threads_share: bool) -> None:
-    """Let glibc, the C library of Linux, keep what one map has freed for the next, in this process, from now on.
+def glibc() -> ctypes.CDLL | None:
+    """The C library of most of Linux; None where there is another one, which manages memory in its own way."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "mallopt") else None
+
+
+@cache
+def keep_freed_memory(*, training: bool) -> None:
+    """Let glibc keep what one map has freed for the next, in this process, from now on.
 
     By itself it gives much of that back to the system after each image and takes it anew: thousands of page faults, a
-    tenth of the time of a prediction. `threads_share`: new threads, such as the one that loads batches, take their
-    memory from the same store. Where the environment has settings of its own (`MALLOC_...`), those hold.
+    tenth of the time of a prediction. For `training` it keeps more, and new threads, such as the one that loads
+    batches, take their memory from the same store. Where the environment has settings of its own (`MALLOC_...`,
+    `GLIBC_TUNABLES`), those hold.
     """
-    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 32 * 1024**2)  # the most that it takes
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        if threads_share:
-            mallopt(M_ARENA_MAX, 1)
+    own = any(name.startswith("MALLOC_") for name in os.environ) or "glibc.malloc" in os.getenv("GLIBC_TUNABLES", "")
+    if glibc() and not own:
+        glibc().mallopt(M_MMAP_THRESHOLD, 32 * 1024**2)  # the most that it takes
+        glibc().mallopt(M_TRIM_THRESHOLD, 2**31 - 1 if training else KEPT_BY_A_THREAD)
+        if training:
+            glibc().mallopt(M_ARENA_MAX, 1)
 
 
 @contextmanager
@@ -196,7 +210,7 @@ def computing_on(device: torch.device, what: str) -> Iterator[None]:
     `what` is what computes, with the options that make it smaller, such as "validation at batch=32, imgsz=640".
     """
     if device.type == "cpu":
-        keep_freed_memory(threads_share=False)  # a server that predicts has threads of its own
+        keep_freed_memory(training=False)
     try:
         with current_device(device):
             yield
@@ -278,8 +292,8 @@ class FusedCopy:
         if state != self._state or len(parts) != len(self._parts) or not all(map(is_, parts, self._parts)):
             self._copy = deepcopy(model).eval().cpu().fuse(verbose=False).to(device, dtype)
             self._parts, self._state = parts, state
-            lasts = channels_last and use_channels_last(self._copy, own=True)
-            if lasts and device.type == "cpu" and dtype == torch.float32:
+            is_channels_last = channels_last and use_channels_last(self._copy, own=True)
+            if is_channels_last and device.type == "cpu" and dtype == torch.float32:
                 pack_convolutions(self._copy)
         self._copy.names = model.names
         return self._copy

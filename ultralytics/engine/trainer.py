@@ -19,7 +19,7 @@ from ultralytics.engine import distributed, loggers
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.hooks import TrainerHooks
 from ultralytics.engine.optim import Schedule, describe_optimizer, keep_proportions, resolve_optimizer, scaled_decay
-from ultralytics.engine.runtime import FusedCopy, inference_dtype, resolve_runtime, training_on, use_channels_last
+from ultralytics.engine.runtime import FusedCopy, inference_dtype, lay_out, resolve_runtime, training_on
 from ultralytics.engine.setup import (
     Given,
     ResumePoint,
@@ -173,8 +173,7 @@ class BaseTrainer(TrainerHooks):
         self.model = distributed.share_weights(self.setup_model().to(self.device))
         self.set_model_attributes()
         self.data.setdefault("channels", self.model.channels)
-        if self.runtime.channels_last:
-            use_channels_last(self.model)
+        self.runtime = lay_out(self.model, self.runtime)
         self._learnable = [parameter.requires_grad for parameter in self.model.parameters()]  # final_eval() restores it
         freeze(self.model, self.args.freeze)
         self.batch_size = (

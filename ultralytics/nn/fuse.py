@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.conv import Conv
+from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import affine
 
 IN_PLACE_SILU = nn.SiLU(inplace=True)  # one instance for all, as Conv.default_act is
 # Activations that oneDNN does along with a convolution.
 ALONG = {nn.SiLU: "swish", nn.ReLU: "relu", nn.Identity: "none"}
+FORWARD_FUSE = Conv.forward_fuse  # as this tree has it: somebody may replace it
 
 
 def foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
@@ -89,35 +91,60 @@ def fold(conv: nn.Module, norm: nn.BatchNorm2d) -> None:
 class PackedConv:
     """Convolution and activation of a fused `Conv` as one kernel of oneDNN, float32, on a CPU, without gradients.
 
-    It saves a pass over the map, and reordering the weights for every image: they lie here in the order of the kernel.
-    torch.compile uses the same operator. In copies of the module, wherever they go, its own forward is back.
+    It saves a pass over the map, and reordering the weights for every image: they lie here, a second time, in the order
+    of the kernel. torch.compile uses the same operator. Where the kernel cannot do what is asked, and in copies of the
+    module, wherever they go, its own `forward_fuse` computes.
     """
 
     def __init__(self, module: Conv) -> None:
         self.module = module
-        conv, along = module.conv, ALONG.get(type(module.act))
-        self.geometry = conv.padding, conv.stride, conv.dilation, conv.groups
-        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(conv.weight.detach().to_mkldnn(), *self.geometry)
-        self.bias = conv.bias.detach()
-        self.along, self.after = along or "none", None if along else module.act
+        self.conv, self.act, along = module.conv, module.act, ALONG.get(type(module.act))
+        self.geometry = self.conv.padding, self.conv.stride, self.conv.dilation, self.conv.groups
+        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(self.conv.weight.detach().to_mkldnn(), *self.geometry)
+        self.bias = self.conv.bias.detach()
+        self.along, self.after = along or "none", None if along else self.act
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) to (B, c2, H', W') with channels last."""
+        if torch.is_grad_enabled() or x.dim() != 4 or x.dtype != torch.float32 or self._is_watched():
+            return self.module.forward_fuse(x)
         y = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self.geometry, self.along, [], "")
         return y if self.after is None else self.after(y)
 
     def __reduce__(self) -> tuple:
         return getattr, (self.module, "forward_fuse")
 
+    def _is_watched(self) -> bool:
+        """Whether a hook, autocast or a tracer waits for the single steps."""
+        hooks = (part._forward_hooks or part._forward_pre_hooks for part in (self.conv, self.act))
+        return any(hooks) or torch.is_autocast_enabled("cpu") or torch.jit.is_tracing()
+
 
 def pack_convolutions(model: nn.Module) -> None:
-    """Run each `Conv` of a fused network, in float32 on a CPU, as `PackedConv` does, if torch has oneDNN."""
+    """Run each `Conv` of a fused network, in float32 on a CPU, as `PackedConv` does, if torch has the operator."""
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return
-    for module in model.modules():
-        # Neither a subclass with a forward of its own, nor a module that somebody has given one.
-        is_fused = isinstance(module, Conv) and vars(module).get("forward") == module.forward_fuse
-        if is_fused and getattr(module.forward_fuse, "__func__", None) is Conv.forward_fuse:
-            conv = module.conv
-            if type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
-                module.forward = PackedConv(module)
+    packed = [module for module in model.modules() if isinstance(module, Conv) and is_packable(module)]
+    try:
+        kernels = [PackedConv(module) for module in packed]
+        with torch.no_grad():
+            for kernel in kernels[:1]:
+                kernel(torch.zeros(1, kernel.conv.in_channels, 16, 16))
+    except (AttributeError, RuntimeError) as exc:  # another processor, or another torch
+        LOGGER.debug(f"convolutions are not packed: {exc}")
+        return
+    for module, kernel in zip(packed, kernels, strict=True):
+        module.forward = kernel
+
+
+def is_packable(module: Conv) -> bool:
+    """Whether a module is fused, and computes nothing but its activation of a convolution that oneDNN has."""
+    conv, own = module.conv, vars(module)
+    if "bn" in own["_modules"] or own.get("forward") != module.forward_fuse:
+        return False
+    # Neither a subclass with a forward of its own, nor a module or a part of it that somebody has given one.
+    replaced = getattr(module.forward_fuse, "__func__", None) is not FORWARD_FUSE or type(conv) is not nn.Conv2d
+    if replaced or "forward" in vars(conv) or "forward" in vars(module.act):
+        return False
+    # Of a single channel, the output would lie in memory otherwise than that of the convolution.
+    return conv.in_channels > 1 and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)

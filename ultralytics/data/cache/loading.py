@@ -1,7 +1,9 @@
 """Pixels of an image by its index, whatever happens to the files during a run, and a buffer of the latest ones."""
 
-from contextlib import AbstractContextManager, nullcontext
+import shutil
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,6 +15,7 @@ from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.letterbox import resize_shape
+from ultralytics.utils.processes import process_rank
 
 TRIES = 16  # images to try in place of one that cannot be read
 KEPT_BYTES = 512 * 1024**2  # a dataset that takes no more once it is decoded is decoded once for all epochs
@@ -23,7 +26,7 @@ class ImageLoader:
 
     With `imgsz` None they stay as large as they are. Large JPEGs may be decoded `reduced`; never for files on disk,
     which validation and other runs use as well. `keep`: without a cache, what has been read is kept for the next epoch
-    if all of it takes no more than KEPT_BYTES, and a quarter of the memory that is free.
+    if all of it takes no more than KEPT_BYTES, and in all processes of the run a quarter of the memory that is free.
     """
 
     def __init__(
@@ -41,11 +44,12 @@ class ImageLoader:
         # (n,); workers that share it report each image once, and not once a worker.
         self.unreadable = torch.zeros(len(labels), dtype=torch.bool)
         shapes = [(h, w) if imgsz is None else resize_shape(h, w, imgsz) for h, w in labels.shapes.tolist()]
-        shapes = np.array(shapes).reshape(-1, 2)
+        shapes = np.array(shapes, np.int64).reshape(-1, 2)
         self.cache = build_cache(cache, labels, shapes, channels, self.read)
         self.in_memory = isinstance(self.cache, RamCache)  # any image can be had without decoding
-        needed, free = int(shapes.prod(1).sum()) * channels, available_memory()
-        self.keeps = keep and not cache and needed <= min(KEPT_BYTES, KEPT_BYTES if free is None else free / 4)
+        needed, free, processes = int(shapes.prod(1).sum()) * channels, available_memory(), process_rank()[1]
+        room = KEPT_BYTES if free is None else min(KEPT_BYTES, free / 4 / processes)
+        self.keeps = keep and not cache and needed <= room
         if self.keeps:
             self.cache = RamCache(shapes, channels)
 
@@ -80,11 +84,14 @@ class ImageLoader:
     def share_memory(self, lock: AbstractContextManager) -> None:
         """Prepare for workers: what one of them reads is there for all; nothing is kept where memory is short."""
         self.unreadable.share_memory_()
-        if self.keeps:
-            try:
+        if not self.keeps:
+            return
+        with suppress(RuntimeError, OSError):  # shared memory may be smaller than all memory
+            shared = Path("/dev/shm")  # half of it stays free for batches
+            if not shared.is_dir() or self.cache.pixels.nbytes < shutil.disk_usage(shared).free / 2:
                 self.cache.share_memory(lock)
-            except RuntimeError:  # shared memory may be smaller than all memory
-                self.cache, self.keeps = None, False
+                return
+        self.cache, self.keeps = None, False
 
 
 class DecodeBuffer:
