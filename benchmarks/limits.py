@@ -1,6 +1,6 @@
 """Where the time of a training step and of a prediction goes, and how near its convolutions are to what a core gives.
 
-usage: python benchmarks/limits.py DATA [WEIGHTS] [--threads N]
+usage: python benchmarks/limits.py DATA [WEIGHTS] [--model YAML] [--threads N]
 
 DATA is a folder with bccd/. Operators by torch's profiler, each without what it calls; "outside torch's operators" is
 the clock's time less theirs. A core gives what a product of two matrices and a copy reach. Let nothing else run.
@@ -85,13 +85,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("weights", nargs="?", default="yolov8n.yaml")
+    parser.add_argument("--model", default="yolov8n.yaml", help="what takes the training step")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     cv2.setNumThreads(given.threads)
     peak, bandwidth = core()
     print(f"{given.threads} threads: {peak:.0f} GFLOP/s in a product of matrices, {bandwidth:.1f} GB/s in a copy.")
-    report("a training step of yolov8n, batch 8 at 320 px", step(given.data, "yolov8n.yaml"), peak)
+    report(f"a training step of {given.model}, batch 8 at 320 px", step(given.data, given.model), peak)
     report("a prediction at 640 px", prediction(given.data, given.weights), peak)
 
 
