@@ -47,9 +47,7 @@ class ImageLoader:
         shapes = np.array(shapes, np.int64).reshape(-1, 2)
         self.cache = build_cache(cache, labels, shapes, channels, self.read)
         self.in_memory = isinstance(self.cache, RamCache)  # any image can be had without decoding
-        needed, free, processes = int(shapes.prod(1).sum()) * channels, available_memory(), process_rank()[1]
-        room = KEPT_BYTES if free is None else min(KEPT_BYTES, free / 4 / processes)
-        self.keeps = keep and not cache and needed <= room
+        self.keeps = keep and not cache and int(shapes.prod(1).sum()) * channels <= room_to_keep()
         if self.keeps:
             self.cache = RamCache(shapes, channels)
 
@@ -92,6 +90,12 @@ class ImageLoader:
                 self.cache.share_memory(lock)
                 return
         self.cache, self.keeps = None, False
+
+
+def room_to_keep() -> float:
+    """Bytes of images that a process may keep unasked."""
+    free = available_memory()
+    return KEPT_BYTES if free is None else min(KEPT_BYTES, free / 4 / process_rank()[1])
 
 
 class DecodeBuffer:
