@@ -3,7 +3,7 @@
 python train.py data=my.yaml epochs=50 batch=8 device=cpu
 python train.py model=yolov8n.yaml data=shapes.yaml
 python train.py task=segment                             with that task's model and data
-python train.py resume=runs/train/exp/weights/last.pt    resume=True: the newest run that is not over
+python train.py resume=runs/train/exp/weights/last.pt    resume=True: the newest unfinished run
 """
 
 from typing import Any

@@ -231,7 +231,7 @@ def label_cache(folder: Path) -> bytes:
 def use_cache(path: Path) -> object:
     """Load the cache of a scan and ask for all that is in it."""
     if (found := load_cache(path, "key")) is not None:
-        return [(found.file(i), found.objects(i)) for i in range(len(found))], found.out_of_bounds, found.counts
+        return [(found.file(i), found.labels_of(i)) for i in range(len(found))], found.out_of_bounds, found.counts
     return None
 
 

@@ -97,11 +97,11 @@ def private_memory() -> float:
 
 def read_all_labels(labels: LabelStore, answers: object) -> None:
     """In a worker: by how many megabytes it grows when it reads the labels of all images twice."""
-    labels.objects(0)
+    labels.labels_of(0)
     before = private_memory()
     for _ in range(2):
         for i in range(len(labels)):
-            labels.objects(i)
+            labels.labels_of(i)
     answers.put(private_memory() - before)
 
 

@@ -3,10 +3,14 @@
 usage: python benchmarks/limits.py DATA [WEIGHTS] [--model YAML] [--threads N]
 
 DATA is a folder with bccd/. Operators by torch's profiler, each without what it calls; "outside torch's operators" is
-the clock's time less theirs. A core gives what a product of two matrices and a copy reach. Let nothing else run.
+the clock's time less theirs. A core gives what a product of two matrices and a copy reach. The first prediction of a
+process is taken apart by the clock. Let nothing else run.
 """
 
 import argparse
+import json
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +23,7 @@ from stages import prediction, step
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 15
 KINDS = {  # by the beginning of an operator's name, the first that fits
     "gradients of convolutions": ("aten::convolution_backward", "aten::mkldnn_convolution_b", "aten::_slow_conv2d_b"),
@@ -80,6 +85,44 @@ def report(title: str, work: Callable[[], object], peak: float) -> None:
     print(f"\nIts convolutions: {reached:.0f} GFLOP/s, {100 * reached / peak:.0f} % of a product of matrices.")
 
 
+FIRST = """
+import json, sys
+from copy import deepcopy
+from time import perf_counter
+clock, parts = [perf_counter()], {}
+def lap(name):
+    clock.append(perf_counter())
+    parts[name] = clock[-1] - clock[-2]
+import torch
+lap("import torch")
+from ultralytics import YOLO
+from ultralytics.utils.checkpoint import load_checkpoint
+lap("import the rest")
+load_checkpoint(sys.argv[1])
+lap("unpickle the weights")
+model = YOLO(sys.argv[1])
+lap("unpickle them and build the network")
+import numpy as np
+image = np.zeros((640, 640, 3), np.uint8)
+model.predict(image, verbose=False)
+lap("first prediction")
+model.predict(image, verbose=False)
+lap("of it: what a second one takes")
+deepcopy(model.model).eval().fuse(verbose=False)
+lap("of it: copy and fuse the network")
+print(json.dumps(parts))
+"""
+
+
+def first_prediction(weights: str) -> None:
+    """Print what a new process does until it has predicted, medians of five, as rows of a table."""
+    command = [sys.executable, "-c", FIRST, str(Path(weights).resolve())]
+    runs = [json.loads(subprocess.check_output(command, text=True, cwd=ROOT).splitlines()[-1]) for _ in range(5)]
+    print("\n| a new process | ms |\n|---|---|")
+    for part in runs[0]:
+        print(f"| {part} | {1e3 * median(run[part] for run in runs):.0f} |")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,6 +137,8 @@ def main() -> None:
     print(f"{given.threads} threads: {peak:.0f} GFLOP/s in a product of matrices, {bandwidth:.1f} GB/s in a copy.")
     report(f"a training step of {given.model}, batch 8 at 320 px", step(given.data, given.model), peak)
     report("a prediction at 640 px", prediction(given.data, given.weights), peak)
+    if given.weights.endswith(".pt"):
+        first_prediction(given.weights)
 
 
 if __name__ == "__main__":

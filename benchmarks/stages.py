@@ -33,9 +33,9 @@ def described(data: Path, dataset: str) -> str:
 def prepare_process() -> None:
     """Set up the process as a training of ours does; the public package's does nothing of the kind."""
     with contextlib.suppress(ImportError):
-        from ultralytics.engine.runtime import keep_freed_memory
+        from ultralytics.utils.memory import ALL, FREED
 
-        keep_freed_memory(training=True)
+        FREED.keep(ALL)
 
 
 def loading(data: Path, dataset: str, imgsz: int, cached: bool, large: bool = False, reduced: bool = False) -> Work:

@@ -18,7 +18,7 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -120,6 +120,9 @@ class GpuTensor(Tensor):
 
     def __reduce_ex__(self, protocol: int) -> Any:
         raise RuntimeError("a tensor on the pretended device is pickled: .cpu() it first")
+
+    def record_stream(self, stream: Any) -> None:
+        """Memory is free when nothing holds it, whichever stream has used it."""
 
     def data_ptr(self) -> int:
         """Address of the numbers, as good as any."""
@@ -341,12 +344,34 @@ def _patch_cuda(patch: pytest.MonkeyPatch, gpu: PretendedGpu) -> None:
         before, gpu.current = gpu.current, gpu.current if index < 0 else index
         return before
 
+    class Event:
+        """A mark in a stream that has been passed as soon as it is set: kernels are done when they are called."""
+
+        def record(self, stream: Any = None) -> None:
+            self.is_recorded = True
+
+        def synchronize(self) -> None:
+            assert self.is_recorded
+
+    class Stream:
+        """One of several streams; nothing runs at the same time."""
+
+        def __init__(self, device: Any = None) -> None:
+            self.device = torch.device("cuda", index_of(device))
+
+        def wait_stream(self, stream: "Stream") -> None:
+            assert stream.device == self.device
+
     peak = dict.fromkeys(("memory_reserved", "max_memory_allocated", "max_memory_reserved"), lambda _=None: memory.peak)
     answers = peak | {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
         "is_bf16_supported": lambda including_emulation=True: True,
         "is_current_stream_capturing": lambda: False,
+        "Event": Event,
+        "Stream": Stream,
+        "current_stream": Stream,
+        "stream": lambda stream: nullcontext(),
         **dict.fromkeys(("_lazy_init", "init", "empty_cache"), lambda: None),
         "_lazy_call": lambda function, **_: function(),
         "device_count": lambda: gpu.devices,

@@ -48,6 +48,14 @@ def test_the_class(tmp_path, code):
     assert not imported_by(f"from ultralytics import YOLO; {code}", tmp_path) & NEVER
 
 
+def test_a_prediction_on_a_cpu_imports_neither_torchvision_nor_what_trains(tmp_path):
+    code = "import numpy as np; YOLO('yolov8n.yaml')(np.zeros((64, 64, 3), np.uint8), imgsz=64, verbose=False)"
+    late = (
+        "; assert not {'torch._dynamo', 'ultralytics.engine.trainer', 'ultralytics.engine.validator'} & {*sys.modules}"
+    )
+    assert not imported_by(f"from ultralytics import YOLO; {code}{late}", tmp_path) & NEVER
+
+
 def test_names_of_the_package():
     assert ultralytics.YOLO.__name__ == "YOLO"
     with pytest.raises(AttributeError, match="has no attribute 'YOLOv9'"):

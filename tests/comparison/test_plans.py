@@ -74,7 +74,7 @@ def test_a_variant_is_hopeless_only_where_each_of_the_first_seeds_says_so(values
     for first in ([0], [0, 1], [2, 3, 4]):
         scores = {"first": base, "other": values}
         places = [(label, seed) for seed in (*first, 5) for label in scores]
-        runs = [SimpleNamespace(place=("data", label), seed=seed, key=label, sources="") for label, seed in places]
+        runs = [SimpleNamespace(cell=("data", label), seed=seed, key=label, sources="") for label, seed in places]
         finished = [(label, seed, own[seed]) for label, own in scores.items() for seed in own]
         records = Records(replace(RECORD, key=label, seed=seed, map=score) for label, seed, score in finished)
         known = all(seed in values and seed in base for seed in first)

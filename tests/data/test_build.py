@@ -2,7 +2,10 @@
 
 import random
 import shutil
+import signal
+import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -13,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ultralytics.data import dataset as D
-from ultralytics.data.build import ahead, build_loader
+from ultralytics.data.build import build_loader, prefetched
 from ultralytics.data.cache import loading as pictures
 from ultralytics.data.cache.whole import RamCache
 from ultralytics.utils.errors import DatasetError, SourceError, TrainingError
@@ -204,15 +207,15 @@ def test_an_error_of_ones_own_in_a_worker_is_no_ended_process(numbered, build, e
 @pytest.mark.public("python::predict_prefetch")
 def test_the_next_item_is_made_while_one_is_in_use():
     made = [threading.Event() for _ in range(3)]
-    items = ahead(event.set() or i for i, event in enumerate(made))
+    items = prefetched(event.set() or i for i, event in enumerate(made))
     assert next(items) == 0 and made[1].wait(5)
     assert not made[2].is_set() and list(items) == [1, 2]
-    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate())
 
 
 @given(st.lists(st.integers()))
 def test_items_made_ahead_are_the_same(items):
-    assert list(ahead(iter(items))) == items
+    assert list(prefetched(iter(items))) == items
 
 
 def test_an_error_of_an_item_made_ahead_comes_in_its_place():
@@ -220,14 +223,41 @@ def test_an_error_of_an_item_made_ahead_comes_in_its_place():
         yield "first"
         raise SourceError("broken")
 
-    items = ahead(source())
+    items = prefetched(source())
     assert next(items) == "first"
     with pytest.raises(SourceError, match="broken"):
         next(items)
 
 
+def test_a_thread_makes_the_next_batch_unless_it_draws_what_a_network_draws(numbered, build):
+    data = numbered(4)
+    plain, drawing = build(data), build(data, transforms=[lambda image, bboxes, cls: locals()])
+    assert build_loader(plain).prefetches and not build_loader(plain, 1).prefetches
+    assert not build_loader(drawing).prefetches and build_loader(drawing, pin_memory=True).prefetches
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_ctrl_c_while_the_thread_loads_ends_it():
+    started = threading.Event()
+
+    def slow():
+        for i in range(100):
+            started.set()
+            time.sleep(0.05)
+            yield i
+
+    items = prefetched(slow())
+    with pytest.raises(KeyboardInterrupt):
+        for item in items:
+            assert started.wait(5)
+            if item == 2:
+                signal.raise_signal(signal.SIGINT)
+    items.close()
+    assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate())
+
+
 def test_leaving_early_ends_the_thread():
-    items = ahead(iter(range(10)))
+    items = prefetched(iter(range(10)))
     assert next(items) == 0
     items.close()
-    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate())

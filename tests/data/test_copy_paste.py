@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ultralytics.data.augment import AugmentSettings, MixProbs, augment, flip, intersection_areas, paste
+from ultralytics.data.augment import AugmentSettings, MixProbs, augment, flip, paste
 from ultralytics.data.instances import Instances, Sample
+from ultralytics.utils.metrics import bbox_ioa
 
 SIZE = (60, 100)
 
@@ -53,7 +54,7 @@ def test_those_that_cover_least_come_first(fraction, expected):
     """Of the three that fit, rounded `fraction` of them, those first that cover least; one covers half of another."""
     there = sample_of((0, 0, 20), (0, 30, 20), (40, 30, 10))
     new = sample_of((60, 0, 20), (18, 0, 20), (16, 30, 20), (10, 30, 20), color=80)
-    covered = (intersection_areas(new.instances.boxes, there.instances.boxes) / there.instances.areas).max(1)
+    covered = bbox_ioa(new.instances.boxes, there.instances.boxes).max(1)
     np.testing.assert_allclose(covered, [0, 0.1, 0.2, 0.5], atol=1e-4)
     pasted = paste(there, new, fraction)
     assert pasted.instances.cls[3:].tolist() == expected

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.engine.runs import rows_of
 from ultralytics import YOLO
 from ultralytics.engine.trainer import BaseTrainer
 
@@ -100,8 +101,24 @@ def test_the_load_and_resume_lines_may_be_uncommented(script, words, tmp_path, c
     _, sentence = script(str(edited), *words)
     assert sentence is None and "Transferred 106/106 items" in caplog.text
     edited.write_text(text.replace('# "resume"', '"resume"'), encoding="utf-8")
-    _, sentence = script(str(edited), *words)
+    _, sentence = script(str(edited))
     assert sentence is not None and "holds weights only" in sentence
+
+
+def test_the_resume_line_takes_up_a_run_with_its_own_settings(train, network, script, caplog):
+    """The others of train.py, such as 150 epochs at 640 pixels, are not its."""
+    model = YOLO(network)
+
+    def stop(trainer):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model, epochs=2, project="runs/train", callbacks={"on_fit_epoch_end": stop})
+    text = (ROOT / "train.py").read_text(encoding="utf-8")
+    edited = Path("mine.py")
+    edited.write_text(text.replace('# "resume"', '"resume"'), encoding="utf-8")
+    _, sentence = script(str(edited.absolute()))
+    assert sentence is None and len(rows_of(Path("runs/train/exp"))) == 2
 
 
 def test_settings_of_the_tutorial():

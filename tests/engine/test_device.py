@@ -4,7 +4,6 @@ What only a real GPU can show has not been run: its numbers, its speed, memory b
 and files traced on it.
 """
 
-from collections import Counter
 from copy import deepcopy
 from types import SimpleNamespace
 
@@ -28,19 +27,6 @@ from ultralytics.utils.torch_utils import select_device
 
 CLASSIFIER = "nc: 2\nbackbone:\n  - [-1, 1, DynamicConv, [8, 3, 2]]\nhead:\n  - [-1, 1, Classify, [nc]]\n"
 GPU = torch.device("cuda:0")
-# Waits of the host for the device in a training step, by place. Only ever take from it: each costs an idle GPU.
-STEP = {
-    "engine/trainer.py check_finite": 1,  # is the loss finite?
-    "engine/trainer.py optimizer_step": 2,  # is the norm of the gradients? were they, before the scaler's division?
-}
-DETECT = STEP | {"utils/tal.py forward": 2, "utils/loss.py forward": 1}  # objects, pairs; positives
-WAITS = {
-    "detect": DETECT,
-    "segment": DETECT | {"utils/loss.py mask_loss": 2},
-    "pose": DETECT | {"utils/loss.py keypoint_losses": 1},
-    "obb": DETECT | {"utils/loss.py components": 1},
-    "classify": STEP,
-}
 
 
 @pytest.fixture
@@ -75,7 +61,7 @@ LONG = {"segment", "pose"}  # obb and detect have what they have
 
 @pytest.mark.parametrize("task", [pytest.param(t, marks=pytest.mark.long) if t in LONG else t for t in TASKS])
 def test_training_resume_validation_prediction_and_export(task, gpu, tracing_on_the_cpu, tmp_path):
-    """With static and dynamic convolutions, in float16 with scaled gradients; the host waits where it must."""
+    """With static and dynamic convolutions, in float16 with scaled gradients; in a step the host never waits."""
     small = {"device": 0, "batch": 2, "nbs": 2, "fraction": 0.34, "mosaic": 0.0, "verbose": False}
     run, seen = task_run(tmp_path, task, CLASSIFIER) | small, []
     model = YOLO(run["model"])
@@ -86,10 +72,7 @@ def test_training_resume_validation_prediction_and_export(task, gpu, tracing_on_
     with pytest.raises(KilledError):
         model.train(**run)
     *_, before, after, scale = seen
-    places = Counter()
-    for (_, place), count in (after - before).items():
-        places[place] += count
-    assert places == WAITS[task] and scale > 1
+    assert not after - before and scale > 1
 
     resumed = YOLO(model.trainer.last)
     resumed.train(resume=True)

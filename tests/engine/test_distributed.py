@@ -195,7 +195,7 @@ def test_a_run_whose_process_is_killed_ends_and_resumes_exactly(tmp_path, caplog
     assert_same_weights(runs / "whole" / "weights" / "last.pt", last)
     assert untimed(runs / "whole") == untimed(runs / "killed")
     YOLO(runs / "alone" / "weights" / "last.pt").train(resume=True)
-    assert "the run had 2 processes and goes on with 1" in caplog.text
+    assert "the run had 2 processes and continues with 1" in caplog.text
     assert len(untimed(runs / "alone")) == 3
 
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.engine.runs import rows_of
 from ultralytics import YOLO
-from ultralytics.engine.trainer import MAX_NONFINITE
+from ultralytics.engine.nonfinite import MAX_NONFINITE
 from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.utils import files
 from ultralytics.utils.checkpoint import load_checkpoint

@@ -76,6 +76,20 @@ def test_bfloat16_that_a_gpu_only_emulates_is_told(gpu, monkeypatch):
     assert note == "amp=bf16: Pretended GPU has no bfloat16 and emulates it, slowly; amp=True is faster there"
 
 
+@pytest.mark.parametrize(("given", "searches"), [({}, False), ({"deterministic": False}, True)])
+def test_kernels_are_decided_and_told(given, searches, gpu, tmp_path, caplog):
+    """cuDNN tries its kernels where they may differ from run to run and every batch has one size."""
+    caplog.set_level("INFO")
+    before, seen = torch.backends.cudnn.benchmark, []
+    model = YOLO((run := classify(tmp_path, epochs=1) | given)["model"])
+    model.add_callback("on_train_start", lambda trainer: seen.append(torch.backends.cudnn.benchmark))
+    model.train(**run)
+    assert seen == [searches] and torch.backends.cudnn.benchmark == before
+    told = "float32: convolutions in TF32, where the GPU has it, and products in float32; cudnn.benchmark "
+    assert f"{told}{'on' if searches else 'off'} in training" in caplog.text
+    assert type(model.trainer.optimizer).__name__ == "AdamW" or model.trainer.optimizer.param_groups[0]["fused"]
+
+
 def test_random_numbers_of_a_gpu_go_on_whatever_number_of_them_is_in_sight(caplog):
     if reason := pretend_cuda.can_pretend():
         pytest.skip(reason)
@@ -89,7 +103,7 @@ def test_random_numbers_of_a_gpu_go_on_whatever_number_of_them_is_in_sight(caplo
         assert not caplog.text
         earlier = state | {"cuda": state["cuda"] * 3}  # of an earlier version, with those of all
         distributed.set_random_states({"rng": earlier})
-    assert "the run began with 3 GPUs in sight and goes on with 2" in caplog.text
+    assert "the run began with 3 GPUs in sight and continues with 2" in caplog.text
 
 
 def test_later_calls_compute_where_the_network_was_moved_to(gpu, tmp_path):

@@ -32,7 +32,7 @@ def at(epochs: int, batches: int, names: tuple[str, ...] = ("box_loss", "cls_los
         batches=batches,
         device=torch.device("cpu"),
         loss_names=names,
-        tloss=torch.linspace(0.91559, 2.0271, len(names)),
+        shown=torch.linspace(0.91559, 2.0271, len(names)).tolist(),
     )
 
 

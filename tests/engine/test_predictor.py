@@ -111,7 +111,7 @@ def test_batches_change_nothing_but_the_speed(predict, inputs, folder):
         assert_same_detections(a.boxes.data[:20], b.boxes.data[:20], atol=1e-3)
 
 
-def test_one_shape_is_rectangular_and_several_are_square(predict, inputs, folder):
+def test_a_batch_has_the_smallest_rectangle_that_holds_all_of_it(predict, inputs, folder):
     predict(folder, batch=4)
     assert [tuple(x.shape) for x in inputs] == [(4, 3, 128, 160), (1, 3, 160, 128)]
     inputs.clear()
@@ -131,7 +131,7 @@ def test_pictures_in_memory_go_together(predict, inputs, picture):
 
 
 def test_a_list_of_paths_goes_together_too(predict, inputs, folder):
-    """As in the public package: pictures of several shapes, given as a list, are letterboxed to one square."""
+    """Pictures of several shapes, here wide and tall ones, are letterboxed to one size."""
     paths = [str(folder / f"{i}.png") for i in range(5)]
     assert [r.path for r in predict(paths)] == paths
     assert [tuple(x.shape) for x in inputs] == [(5, 3, 160, 160)]

@@ -1,5 +1,6 @@
 """Every option of training changes what it says it changes; those of the augmentations have theirs in tests/data."""
 
+import shutil
 from contextlib import nullcontext
 
 import pytest
@@ -150,6 +151,15 @@ def test_compile_and_channels_last(train, network, monkeypatch):
     model = train(YOLO(network), epochs=1, compile=True, channels_last=True)
     assert compiled == [model.trainer.model]
     assert model.trainer.model.model[3].conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("cl") is None, reason="no compiler")
+def test_a_compiled_network_learns_what_the_plain_one_does(train, network):
+    """With the compiler itself, for a minute."""
+    plain, compiled = (train(YOLO(network), epochs=1, compile=wanted).trainer for wanted in (False, True))
+    assert hasattr(compiled.network, "_orig_mod")
+    torch.testing.assert_close(compiled.tloss, plain.tloss, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("device", "given", "wanted"), [(CPU, None, True), (CPU, False, False), (CUDA, None, False)])

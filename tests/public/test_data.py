@@ -251,6 +251,29 @@ def test_annotations_of_coco_become_label_files(tmp_path, monkeypatch):
     assert [float(v) for v in file.read_text(encoding="utf-8").split()] == pytest.approx([11, 0.125, 0.4, 0.15, 0.4])
 
 
+@pytest.mark.parametrize(
+    ("damage", "options", "error"),
+    [
+        ({"category_id": 100}, {}, (ConfigError, "category 100 is not COCO's")),
+        ({"category_id": 0}, {}, (ConfigError, "category 0 is not COCO's")),
+        (
+            {"bbox": None},
+            {},
+            (DatasetError, r"annotation 7 is not as COCO has them .*bbox \[left, top"),
+        ),
+        ({"bbox": [1, 2]}, {}, (DatasetError, "annotation 7")),
+        ({"segmentation": {"size": [2, 2], "counts": "a"}}, {"use_segments": True}, (DatasetError, "run-length masks")),
+    ],
+)
+def test_annotations_that_cannot_be_converted(damage, options, error, tmp_path):
+    item = {"id": 7, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]} | damage
+    content = {"images": [{"id": 1, "file_name": "a.jpg", "height": 9, "width": 9}], "annotations": [item]}
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(error[0], match=error[1]) as raised:
+        convert_coco(tmp_path, tmp_path / "out", **options)
+    assert "a.json" in str(raised.value)
+
+
 def test_a_dataset_that_is_not_there_is_never_downloaded(tmp_path):
     with pytest.raises(DatasetError, match="missing"):
         check_det_dataset(tmp_path / "missing.yaml")

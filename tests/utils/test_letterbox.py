@@ -67,7 +67,7 @@ def test_padding(shape, canvas, expected):
     ],
 )
 def test_images_of_one_shape_get_their_smallest_canvas(h, w, imgsz, expected):
-    assert letterbox_batch([np.zeros((h, w, 3), np.uint8)], imgsz, 32).shape == (1, *expected, 3)
+    assert letterbox_batch([np.zeros((h, w, 3), np.uint8)], imgsz, 32).shape == (1, 3, *expected)
 
 
 @given(SIDE, SIDE, SIDE, SIDE)
@@ -90,7 +90,7 @@ def test_resized_image_fits_and_touches(h, w, imgsz, ceil):
 @given(SIDE, SIDE, IMGSZ, st.lists(st.floats(0, 1), min_size=4, max_size=4))
 def test_boxes_return_to_the_pixel(h, w, imgsz, corners):
     """What lies at relative place p of the image lies at p of its letterboxed copy, and returns there."""
-    canvas = letterbox_batch([np.zeros((h, w, 1), np.uint8)], imgsz, 32).shape[1:3]
+    canvas = letterbox_batch([np.zeros((h, w, 1), np.uint8)], imgsz, 32).shape[2:]
     shape = resize_shape(h, w, imgsz, ceil=False)
     left, top, _, _ = padding(shape, canvas)
     gain_h, gain_w = shape[0] / h, shape[1] / w
@@ -138,11 +138,31 @@ def test_resize_leaves_a_fitting_image_alone():
     assert pad(image, (64, 32))[0] is not image
 
 
-def test_batch_of_one_shape_is_rectangular_and_of_several_square():
-    wide, tall = checker(90, 160), checker(160, 90)
-    assert letterbox_batch([wide, wide], 320, 32).shape == (2, 192, 320, 3)
-    assert letterbox_batch([wide, wide], 320, 32, rect=False).shape == (2, 320, 320, 3)
-    assert letterbox_batch([wide, tall], 320, 32).shape == (2, 320, 320, 3)
+def test_a_batch_has_the_smallest_canvas_that_holds_all_of_it():
+    wide, wider, tall = checker(90, 160), checker(60, 160), checker(160, 90)
+    assert letterbox_batch([wide, wide], 320, 32).shape == (2, 3, 192, 320)
+    assert letterbox_batch([wider, wide, wider], 320, 32).shape == (3, 3, 192, 320)
+    assert letterbox_batch([wide, wide], 320, 32, rect=False).shape == (2, 3, 320, 320)
+    assert letterbox_batch([wide, tall], 320, 32).shape == (2, 3, 320, 320)
+
+
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=4),
+    imgsz=st.tuples(st.sampled_from([32, 64, 96]), st.sampled_from([32, 64, 96])),
+    rect=st.booleans(),
+    channels=st.sampled_from([1, 3]),
+)
+def test_planes_of_a_batch_are_those_of_each_image_by_itself(shapes, imgsz, rect, channels):
+    """In RGB, and boxes come back to where they were."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*shape, channels), np.uint8) for shape in shapes]
+    batch = letterbox_batch(images, imgsz, 32, rect)
+    canvas = batch.shape[2:]
+    assert all(side <= full and side % 32 == 0 for side, full in zip(canvas, imgsz, strict=True))
+    for image, planes in zip(images, batch, strict=True):
+        alone, gain, corner = letterbox(image, imgsz, canvas)
+        np.testing.assert_array_equal(planes, alone[..., ::-1].transpose(2, 0, 1))
+        assert letterbox_geometry(canvas, image.shape) == (gain, corner)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_equal_to_torchvision(max_det):
 @settings(max_examples=200, deadline=None)
 @given(
     boxes=st.lists(st.tuples(*[st.integers(0, 40)] * 4), max_size=400),
-    iou=st.sampled_from([0.0, 0.25, 0.5, 0.7, 1.0]),
+    iou=st.sampled_from([0.0, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0]),
     max_det=st.sampled_from([1, 10, 1000]),
 )
 def test_boxes_on_a_grid_are_torchvisions(boxes, iou, max_det):
@@ -241,3 +241,31 @@ def test_predictions_with_gradients_are_taken():
     expected = non_max_suppression(batch, 0.25)
     found = non_max_suppression(batch.requires_grad_(), 0.25)
     assert all(torch.equal(own.detach(), other) for own, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("together", [5000, 0], ids=["one call", "a call an image"])
+@pytest.mark.parametrize("options", [{}, {"multi_label": True}, {"agnostic": True}, {"classes": [0, 2]}], ids=str)
+def test_a_batch_on_a_gpu(options, together, gpu, monkeypatch):
+    """The boxes of the CPU; the host waits a few times a batch, and where there are many boxes once an image."""
+    monkeypatch.setattr(nms, "TOGETHER", together)
+    batch = predictions(batch=5, anchors=300, extra=2, seed=3)
+    batch[1, 4:7] = 0.0  # an image without detections
+    for max_det, conf in ((300, 0.25), (4, 0.6), (300, 1.0)):
+        settings = {"conf_thres": conf, "iou_thres": 0.5, "nc": 3, "max_det": max_det, **options}
+        expected = non_max_suppression(batch, **settings)
+        on_gpu = batch.cuda()
+        gpu.waits.clear()
+        found = non_max_suppression(on_gpu, **settings)
+        waits = sum(gpu.waits.values())
+        assert waits <= (4 if together else 2 + 2 * len(batch))
+        for own, other in zip(found, expected, strict=True):
+            assert own.device.type == "cuda" and torch.equal(own.cpu(), other)
+
+
+def test_rotated_boxes_on_a_gpu(gpu):
+    batch = rotated_predictions()
+    settings = {"conf_thres": 0.3, "iou_thres": 0.5, "nc": 3, "rotated": True}
+    for own, other in zip(
+        non_max_suppression(batch.cuda(), **settings), non_max_suppression(batch, **settings), strict=True
+    ):
+        torch.testing.assert_close(own.cpu(), other)

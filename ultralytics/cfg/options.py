@@ -171,7 +171,7 @@ class Options:
     def __init__(self, values: Mapping[str, Any], given: Iterable[str] = ()) -> None:
         self.__dict__.update(values, given=frozenset(given))
 
-    if not TYPE_CHECKING:  # a type checker shall refuse whatever is no field
+    if not TYPE_CHECKING:  # a type checker refuses whatever is no field
 
         def __getattr__(self, name: str) -> NoReturn:
             """Called for attributes that do not exist."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SCORE = "mAP50-95"
-NAME_GAP = 0.045  # least distance of two names beside the curves, of the height of the axes
+NAME_GAP = 0.045  # minimum distance of two names beside the curves, of the height of the axes
 LEGEND = {"fontsize": FONT_SIZE - 1, "frameon": False, "labelcolor": TEXT_COLOR}
 
 

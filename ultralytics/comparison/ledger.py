@@ -17,7 +17,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, YOLOError
 
 if TYPE_CHECKING:
-    from ultralytics.comparison.variants import Place, Run
+    from ultralytics.comparison.variants import Cell, Run
 
 
 CODE = " code "  # what stands in `version` before the digest of the code
@@ -82,11 +82,11 @@ class Records(list[Record]):
         return own.get(run.sources) or own.get("")
 
 
-def dropped_variants(runs: Sequence["Run"], drop_after: int | None, records: Records) -> set["Place"]:
+def dropped_variants(runs: Sequence["Run"], drop_after: int | None, records: Records) -> set["Cell"]:
     """Variants that are dropped on a dataset, by DROP_RULE for their first `drop_after` seeds; none without it."""
-    scores: dict[Place, dict[int, float]] = {}
+    scores: dict[Cell, dict[int, float]] = {}
     for run in runs if drop_after else ():
-        own = scores.setdefault(run.place, {})
+        own = scores.setdefault(run.cell, {})
         if record := records.of(run):
             own[run.seed] = record.map
     first = list(dict.fromkeys(run.seed for run in runs))[:drop_after]

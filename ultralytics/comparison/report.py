@@ -15,7 +15,7 @@ from ultralytics.comparison.ledger import Ledger, Record, Records, dropped_varia
 from ultralytics.comparison.page import write_page
 from ultralytics.comparison.statistics import DROP_RULE, RULE, Difference, Summary, compare
 from ultralytics.comparison.training import Failure
-from ultralytics.comparison.variants import RANKED_BY, Place, Run, Variant
+from ultralytics.comparison.variants import RANKED_BY, Cell, Run, Variant
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.files import atomic_write, read_csv, write_csv
@@ -104,18 +104,18 @@ def write_report(
 
 
 def collect(
-    runs: Sequence[Run], records: Records, dropped: Set[Place], failed: Sequence[Run], ledger: Ledger
+    runs: Sequence[Run], records: Records, dropped: Set[Cell], failed: Sequence[Run], ledger: Ledger
 ) -> tuple[Groups, list[Run]]:
     """Rows of every dataset, with their differences, and the runs that are neither there nor failed nor dropped."""
-    rows: dict[Place, Row] = {}
+    rows: dict[Cell, Row] = {}
     missing = []
     for run in runs:
-        row = rows.setdefault(run.place, Row(run.variant))
+        row = rows.setdefault(run.cell, Row(run.variant))
         if record := records.of(run):
             row.records.append(record)
             if details := read_details(ledger.curve_file(record).with_suffix(".json")):
                 row.details.append(details)
-        elif run.place in dropped:
+        elif run.cell in dropped:
             row.dropped.append(run.seed)
         elif run not in failed:
             missing.append(run)
@@ -208,8 +208,8 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     return lines
 
 
-def notes(groups: Sequence[Sequence[Row]], drop_after: int | None, place: str) -> list[str]:
-    """Conditions that a reader needs to trust the tables, a paragraph each; `place`: where latency was measured."""
+def notes(groups: Sequence[Sequence[Row]], drop_after: int | None, machine: str) -> list[str]:
+    """Conditions that a reader needs to trust the tables, a paragraph each; `machine`: where latency was measured."""
     rows = [row for group in groups for row in group]
     paragraphs = [
         "mAP is that of the EMA weights after the last epoch: to pick the best epoch by the validation images "
@@ -226,7 +226,7 @@ def notes(groups: Sequence[Sequence[Row]], drop_after: int | None, place: str) -
             "is saved, in float16; all are means over the classes."
         )
     if any(row.times for row in rows):
-        paragraphs.append(f"Latency: fused, float32, medians of rounds in which every network runs once, on {place}.")
+        paragraphs.append(f"Latency: fused, float32, medians of rounds in which every network runs once, on {machine}.")
     records = [record for row in rows for record in row.records]
     for name, title in (("device", "Trained on"), ("version", "Versions")):
         if values := sorted({getattr(record, name) for record in records}):

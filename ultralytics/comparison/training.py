@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 import ultralytics
 from ultralytics.comparison.details import Details, measure_details, write_details
 from ultralytics.comparison.ledger import CODE, Ledger, Record, dropped_variants
-from ultralytics.comparison.variants import RANKED_BY, Run, Variant, dataset_name
+from ultralytics.comparison.variants import RANKED_BY, Run, Variant
+from ultralytics.data.utils import dataset_name
 from ultralytics.engine.model import YOLO
 from ultralytics.engine.setup import PATIENCE
 from ultralytics.engine.trainer import BaseTrainer
@@ -93,7 +94,7 @@ def train_missing(
     def missing(stage: Iterable[Run]) -> Iterator[Run]:
         for run in stage:
             records = ledger.read()
-            if records.of(run) is None and run.place in dropped_variants(runs, drop_after, records):
+            if records.of(run) is None and run.cell in dropped_variants(runs, drop_after, records):
                 LOGGER.info(f"{run}: not trained, its variant is dropped")
             elif records.of(run) is None:
                 if (run.key, run.seed) in records.by_run:

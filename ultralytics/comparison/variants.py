@@ -12,7 +12,7 @@ from ultralytics.cfg.options import check_values
 from ultralytics.comparison.ledger import run_name
 from ultralytics.comparison.sources import sources
 from ultralytics.data.labels.files import list_images
-from ultralytics.data.utils import load_data_yaml
+from ultralytics.data.utils import dataset_name, load_data_yaml
 from ultralytics.models.yolo import task_class
 from ultralytics.nn.tasks import find_task, yaml_model_load
 from ultralytics.utils.errors import CheckpointError, ConfigError
@@ -40,7 +40,7 @@ UNSUPPORTED = {  # options of train.py that are given in another way here
     "pretrained": "weights to start from are given with their network, as in models=[yolov8n.yaml+best.pt]",
     "resume": "runs that were killed are resumed when the same command is given again",
 }
-Place = tuple[str, str]
+Cell = tuple[str, str]  # dataset and label of a variant: a row of the report
 ENTRY = 'write "net.yaml", "net.yaml+weights.pt" or {label: …, model: net.yaml, pretrained: weights.pt, lr0: …}'
 
 
@@ -70,7 +70,7 @@ class Run:
         return f"{self.variant.label} on {self.data}, seed {self.seed}"
 
     @property
-    def place(self) -> Place:
+    def cell(self) -> Cell:
         """Row of the report that it belongs to: dataset, and label of the variant."""
         return self.data, self.variant.label
 
@@ -163,11 +163,6 @@ def plan_runs(variants: Sequence[Variant], seeds: Any, settings: Mapping[str, An
             key, code = _key(variant, options, content), sources(variant.model, options)
             runs += [Run(variant, seed, name, data["nc"], options, key, code) for seed in dict.fromkeys(seeds)]
     return sorted(runs, key=lambda run: list(seeds).index(run.seed))
-
-
-def dataset_name(path: Path) -> str:
-    """Name of a dataset: that of its YAML or, where it is called data.yaml, of the folder."""
-    return path.parent.name if path.stem in ("data", "dataset") else path.stem
 
 
 def _run_options(variant: Variant, settings: Mapping[str, Any]) -> Options:

@@ -22,6 +22,7 @@ from ultralytics.data.polygons import fill
 from ultralytics.utils import refused
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.letterbox import PADDING_VALUE, padding
+from ultralytics.utils.metrics import bbox_ioa
 
 MIN_SIDE = 2  # pixels
 MAX_ASPECT = 100
@@ -164,7 +165,7 @@ def paste(sample: Sample, source: Sample, fraction: float) -> Sample:
     """
     new, old = source.instances, sample.instances
     # (n,) the largest fraction of an instance already there that each new one's box covers
-    covered = (intersection_areas(new.boxes, old.boxes) / (old.areas + 1e-7)).max(1, initial=0.0)
+    covered = bbox_ioa(new.boxes, old.boxes).max(1, initial=0.0)
     fitting = np.flatnonzero((covered < MAX_COVERED) & new.has_polygon)
     chosen = fitting[np.argsort(covered[fitting], kind="stable")][: round(fraction * len(fitting))]
     if not len(chosen):
@@ -278,7 +279,7 @@ def resize_into(out: np.ndarray, img: np.ndarray, scale: tuple[float, float], sh
 
 
 def visible_span(length: int, scale: float, shift: float, limit: int) -> tuple[int, int, int, int]:
-    """Of a line of `length` pixels, moved to i * scale + shift, those seen in 0..limit: first, end, and where they go.
+    """First and end of those pixels of a line of `length` that are seen in 0..limit at i * scale + shift, and where.
 
     Where the border would cut a pixel, resizing whole pixels to whole pixels would move the image a little. So the cut
     is made a few pixels further out, where it falls between pixels both before and after.
@@ -345,11 +346,11 @@ def cutmix(first: Sample, second: Sample, rng: np.random.Generator, tries: int =
     center = rng.random((tries, 2)) * sides
     cuts = np.concatenate((center - half, center + half), axis=1)  # (tries, 4) xyxy
     cuts = np.clip(cuts, 0, np.tile(sides, 2)).round().astype(int)
-    free = ~intersection_areas(first.instances.boxes, cuts).any(0)
+    free = ~bbox_ioa(cuts, first.instances.boxes).any(1)
     if not free.any():
         return first
     cut = cuts[free.argmax()]
-    visible = intersection_areas(second.instances.boxes, cut[None])[:, 0] / second.instances.areas.clip(min=1e-9)
+    visible = bbox_ioa(cut[None], second.instances.boxes)[0]
     needed = np.where(second.instances.has_polygon, MIN_VISIBLE_POLYGON, MIN_VISIBLE)
     inside = second.instances.select(visible >= needed)
     if not len(inside):
@@ -360,13 +361,6 @@ def cutmix(first: Sample, second: Sample, rng: np.random.Generator, tries: int =
     inside = inside.translate(-x1, -y1).clip((y2 - y1, x2 - x1))
     inside = inside.select(inside.areas > 0).translate(x1, y1)  # a polygon may miss what its box meets
     return replace(first, img=img, instances=type(first.instances).concat((first.instances, inside)))
-
-
-def intersection_areas(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(n, m) areas that boxes (n, 4) and others (m, 4), xyxy, have in common."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    return (high - low).clip(min=0).prod(2)
 
 
 def apply_transform(transform: Transform, sample: Sample, rng: np.random.Generator) -> Sample:

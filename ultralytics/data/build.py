@@ -86,19 +86,24 @@ class ShareSampler(BatchSampler):
 class Loader(DataLoader):
     """Batches of one epoch after another, or shares of them; the dataset's `collate` says what is in them.
 
-    Where processes share a batch, `whole` is the number of images in all of it, and `counts` says whether this share
-    counts.
+    Where processes share a batch, `images_in_batch` is the number of images in all of it, and `is_counted` is False for
+    an image that only fills up a share.
     """
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, of the iterations that start from now on."""
         self.batch_sampler.sampler.epoch = epoch
 
+    @property
+    def prefetches(self) -> bool:
+        """Whether a thread makes the next batch: not where it would draw from the generators of a network on a CPU."""
+        return not self.num_workers and (self.pin_memory or not getattr(self.dataset, "draws_globally", False))
+
     def __iter__(self) -> Iterator[Batch]:
         images, size, (rank, processes) = len(self.batch_sampler.sampler), self.batch_sampler.batch_size, process_rank()
         batches = with_signals_unchanged(super().__iter__)
         try:
-            for i, batch in enumerate(batches if self.num_workers else ahead(batches)):
+            for i, batch in enumerate(prefetched(batches) if self.prefetches else batches):
                 if processes > 1 and isinstance(batch, dict):  # a pasted dataset may have others
                     whole = range(min(size, images - i * size))
                     is_counted = len(whole[share_of(len(whole), rank, processes)]) > 0
@@ -108,12 +113,13 @@ class Loader(DataLoader):
             # A worker that was killed has no exception type of its own: torch raises a RuntimeError that begins like
             # this, or its pipe breaks. Errors of a user's code in a worker begin with "Caught".
             reason = str(exc) or type(exc).__name__
-            said = reason.startswith("DataLoader worker (pid") or not isinstance(exc, RuntimeError)
-            if not self.num_workers or not said or reason.startswith("Caught"):
+            from_user_code = reason.startswith("Caught")
+            worker_died = reason.startswith("DataLoader worker (pid") or not isinstance(exc, RuntimeError)
+            if not self.num_workers or from_user_code or not worker_died:
                 raise
             raise TrainingError(
                 f"a process that loads images was ended ({reason}), often for lack of memory: use fewer workers, or "
-                "workers=0; a run goes on from its last.pt"
+                "workers=0; resume a run from its last.pt"
             ) from exc
         except DatasetError as exc:
             # From a worker it comes with a traceback in its text, and the sentence at the end.
@@ -121,7 +127,7 @@ class Loader(DataLoader):
 
 
 def with_signals_unchanged(start: Callable[[], T]) -> T:
-    """What `start` gives, without torch's handler of SIGCHLD.
+    """Result of `start`, after which torch's handler of SIGCHLD is removed again.
 
     Once a worker was killed, that raises wherever the process is just then, in a __del__ as well. Without it, whoever
     waits for a batch of that worker is told within seconds, as on Windows, which has no such signal.
@@ -134,15 +140,17 @@ def with_signals_unchanged(start: Callable[[], T]) -> T:
     return started
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items in the same order; while one is in use, a thread makes the next. An error comes in its place.
+def prefetched(items: Iterator[T]) -> Iterator[T]:
+    """Yield the same items in the same order, each made by a thread while the one before is in use.
+
+    An error comes in the place of its item.
 
     Decoding and augmenting are done by OpenCV and numpy, and networks by torch, which all leave Python free meanwhile.
     """
     end = object()
     # A thread starts with GPU 0, of which pinned memory would open a context, whichever GPU the run is on.
     gpu = (torch.cuda.current_device(),) if torch.cuda.is_initialized() else ()
-    with ThreadPoolExecutor(1, "ahead", torch.cuda.set_device if gpu else None, gpu) as thread:
+    with ThreadPoolExecutor(1, "prefetch", torch.cuda.set_device if gpu else None, gpu) as thread:
         waiting = thread.submit(next, items, end)
         while (item := waiting.result()) is not end:
             waiting = thread.submit(next, items, end)

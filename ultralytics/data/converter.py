@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,26 +68,40 @@ def _rows(
         objects = content["annotations"]
     except (ValueError, KeyError, TypeError) as exc:
         raise DatasetError(f"{file}: not a COCO JSON with images and annotations: {exc!r}") from exc
-    known, rows = coco91_to_coco80_class(), defaultdict(dict)
+    classes, rows = dict(enumerate(coco91_to_coco80_class(), 1)), defaultdict(dict)
     for item in objects:
-        image = images.get(item["image_id"])
-        if item.get("iscrowd") or image is None:
-            continue
-        cls = known[item["category_id"] - 1] if cls91to80 else item["category_id"] - 1
+        try:
+            image, number = images.get(item["image_id"]), item["category_id"]
+            if item.get("iscrowd") or image is None:
+                continue
+            cls = classes.get(number) if cls91to80 else number - 1
+            row = _row(item, (image["width"], image["height"]), segments, keypoints)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise DatasetError(
+                f"{file}: annotation {item.get('id') if isinstance(item, dict) else item!r} is not as COCO has them "
+                f"({exc!r}): image_id, category_id and bbox [left, top, width, height] are needed, a segmentation is a "
+                "list of polygons (run-length masks: leave out use_segments); correct or remove it"
+            ) from exc
         if cls is None:
-            raise ConfigError(f"{file}: category {item['category_id']} is not COCO's: give cls91to80=False")
-        scale = np.array((image["width"], image["height"]), float)
-        left, top, width, height = item["bbox"]
-        if width <= 0 or height <= 0:
-            continue
-        values = [(left + width / 2) / scale[0], (top + height / 2) / scale[1], width / scale[0], height / scale[1]]
-        if keypoints and item.get("keypoints"):
-            points = np.array(item["keypoints"], float).reshape(-1, 3)
-            values += (points / (*scale, 1)).ravel().tolist()
-        elif segments and item.get("segmentation"):
-            values = (joined([np.reshape(part, (-1, 2)) for part in item["segmentation"]]) / scale).ravel().tolist()
-        rows[item["image_id"]][" ".join([str(cls), *(f"{value:.6g}" for value in values)])] = None  # once each
+            raise ConfigError(f"{file}: category {number} is not COCO's: give cls91to80=False")
+        if row is not None:
+            rows[item["image_id"]][" ".join([str(cls), *(f"{value:.6g}" for value in row)])] = None  # once each
     return images, {number: list(lines) for number, lines in rows.items()}
+
+
+def _row(item: dict[str, Any], size: tuple[int, int], segments: bool, keypoints: bool) -> list[float] | None:
+    """Numbers after the class in the row of an annotation, by the (width, height) of its image; None without area."""
+    scale = np.array(size, float)
+    left, top, width, height = item["bbox"]
+    if width <= 0 or height <= 0:
+        return None
+    box = [(left + width / 2) / scale[0], (top + height / 2) / scale[1], width / scale[0], height / scale[1]]
+    if keypoints and item.get("keypoints"):
+        points = np.array(item["keypoints"], float).reshape(-1, 3)
+        return box + (points / (*scale, 1)).ravel().tolist()
+    if segments and item.get("segmentation"):
+        return (joined([np.reshape(part, (-1, 2)) for part in item["segmentation"]]) / scale).ravel().tolist()
+    return box
 
 
 def merge_multi_segment(segments: Sequence[Sequence[float]]) -> np.ndarray:

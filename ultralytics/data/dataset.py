@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from ultralytics.cfg import Options
 from ultralytics.data.augment import AugmentSettings, MixProbs, Transform, seeded_rng
 from ultralytics.data.augment import augment as augment_sample
-from ultralytics.data.cache.loading import DecodeBuffer, ImageLoader
-from ultralytics.data.cache.whole import available_memory
+from ultralytics.data.cache.loading import ImageLoader
+from ultralytics.data.cache.ring import DecodeBuffer
 from ultralytics.data.instances import Instances, Sample, Size
 from ultralytics.data.labels.files import label_path, labels_cache, list_images, misplaced_labels
 from ultralytics.data.labels.rows import RowParser, parse_box_rows
@@ -27,6 +27,7 @@ from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.letterbox import pad as pad_to
 from ultralytics.utils.letterbox import rect_shapes, resize, resize_shape
+from ultralytics.utils.memory import available_memory
 
 # How far back, in batches and at most in images, a mosaic takes its partners from; as in the public package.
 REUSE_BATCHES, MAX_REUSE = 8, 1000
@@ -102,6 +103,7 @@ class YOLODataset(Dataset):
         self.options, self.augment, self.batch, self.rect = options, augment, batch, rect
         self.label_format = label_format
         self.transforms = (transforms,) if callable(transforms) else tuple(transforms)
+        self.draws_globally = bool(self.transforms)  # from generators that all share: a user's transform may
         self.batch_shapes = torch.tensor([(options.imgsz, options.imgsz)])  # (height, width); with `rect` one per batch
         if rect:
             order, shapes = rect_shapes(labels.shapes, batch, options.imgsz, stride, pad)
@@ -257,7 +259,7 @@ class YOLODataset(Dataset):
 
     def _with_labels(self, img: np.ndarray, index: int) -> Sample:
         """An image with its instances, in pixels, of the classes asked for."""
-        labels, label_format = self.labels.objects(index), self.label_format
+        labels, label_format = self.labels.labels_of(index), self.label_format
         instances = label_format.instances.from_normalized(labels.cls, labels.boxes, labels.polygons, img.shape[:2])
         if label_format.attach is not None:
             instances = label_format.attach(instances, labels.extra, img.shape[:2])

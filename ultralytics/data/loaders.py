@@ -117,7 +117,8 @@ class Source:
 
     def __init__(self, items: Sequence[Item], together: bool = False) -> None:
         self.items = items
-        self.together = together or all(isinstance(item, MemoryImage) for item in items)
+        self.in_memory = all(isinstance(item, MemoryImage) for item in items)
+        self.together = together or self.in_memory
         self.skipped: list[tuple[str, str]] = []
 
     def __len__(self) -> int:

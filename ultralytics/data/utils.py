@@ -63,7 +63,7 @@ def load_data_yaml(path: str | Path, need: Sequence[str] = ("train", "val")) -> 
         for entry in data[name] if isinstance(data.get(name), list) else [data.get(name)]:
             if reason := why_no_path(str(entry)):
                 raise DatasetError(f"{file}: `{name}: {str(entry)[:60]}` is no path: {reason}")
-    roots = places(data.get("path") or ".", file.parent)
+    roots = candidate_folders(data.get("path") or ".", file.parent)
     root = next((place for place in roots if place.is_dir()), None)
     if "generate" in data:  # takes no time if this version has drawn it before
         root = root or roots[-1]
@@ -151,8 +151,8 @@ def verify_image_label(args: tuple) -> tuple:
         keypoint = np.array(values, np.float32).reshape(-1, points, numbers)
     missing = not Path(label).is_file()
     counts = int(missing), int(not missing), int(not missing and not rows), 0
-    said = f"{prefix}{image}: {found.duplicates} duplicate rows dropped" if found.duplicates else ""
-    return image, boxes, shape, found.polygons or [], keypoint, *counts, said
+    message = f"{prefix}{image}: {found.duplicates} duplicate rows dropped" if found.duplicates else ""
+    return image, boxes, shape, found.polygons or [], keypoint, *counts, message
 
 
 def polygon2mask(
@@ -191,8 +191,13 @@ def polygons2masks_overlap(
     return index_map, order
 
 
-def places(entry: object, beside: Path) -> list[Path]:
-    """Places of a dataset: beside the YAML, in the current folder, in `datasets` of that or of this source tree."""
+def dataset_name(path: Path) -> str:
+    """Name of a dataset: that of its YAML or, where it is called data.yaml, of the folder."""
+    return path.parent.name if path.stem in ("data", "dataset") else path.stem
+
+
+def candidate_folders(entry: object, beside: Path) -> list[Path]:
+    """Where a dataset may be: beside the YAML, in the current folder, in `datasets` of that or of this source tree."""
     folders = [beside, Path.cwd(), Path.cwd() / "datasets"]
     if (SOURCE_TREE / "pyproject.toml").is_file():
         folders.append(SOURCE_TREE / "datasets")

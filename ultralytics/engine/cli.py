@@ -31,8 +31,8 @@ def run(
         return
     with errors_as_sentences():
         given, own_given = parse_words(words, own)
-        if given.get("resume"):  # that run has its own settings
-            settings = {"device": settings.get("device")}
+        if resume := given.get("resume", settings.get("resume")):  # that run has its own settings
+            settings = {"device": settings.get("device"), "resume": resume}
         elif task := given.get("task") or settings.get("task") or get_options().task:
             settings = settings_for(task, settings)
         options = settings | given
@@ -47,7 +47,7 @@ def run(
 
 
 def newest_weights(folder: str = "runs/train", *, resumable: bool = False) -> str:
-    """Path of the best.pt that was written last below a folder, or of the newest last.pt whose run is not over."""
+    """Path of the best.pt that was written last below a folder, or of the newest last.pt of an unfinished run."""
     name = "last.pt" if resumable else "best.pt"
     found = sorted(Path(folder).rglob(name), key=lambda path: path.stat().st_mtime, reverse=True)
     if not found:

@@ -167,14 +167,14 @@ def set_random_states(saved: dict[str, Any]) -> None:
     states = [saved["rng"], *saved.get("rng_of_others", [])]
     if len(states) != processes:
         LOGGER.warning(
-            f"the run had {len(states)} processes and goes on with {processes}: with the same batches, but not to the "
-            "bit, and with other random numbers in blocks that draw them"
+            f"the run had {len(states)} processes and continues with {processes}: with the same batches, but not to "
+            "the bit, and with other random numbers in blocks that draw them"
         )
     if rank < len(states):
         set_random_state(states[rank])
         if len(states[rank]["cuda"]) not in (0, 1, torch.cuda.device_count()) and torch.cuda.is_available():
             LOGGER.warning(
-                f"the run began with {len(states[rank]['cuda'])} GPUs in sight and goes on with "
+                f"the run began with {len(states[rank]['cuda'])} GPUs in sight and continues with "
                 f"{torch.cuda.device_count()}: blocks that draw random numbers there get others"
             )
 
@@ -199,7 +199,7 @@ def check_devices(device: Any) -> None:
 
 
 def in_processes(device: Any, save: bool, run: Callable[[], T]) -> T:
-    """What `run` gives, where `device` names several in as many processes, which run this whole script as well.
+    """Result of `run`; where `device` names several, that of as many processes, which run this whole script as well.
 
     They end with this call; what comes after it in the script is done once, here. Elsewhere `run` is called as it is.
     """

@@ -1,8 +1,11 @@
 """Methods that a subclass of a trainer may replace: the loop in trainer.py asks each by its published name."""
 
 import math
+from collections import deque
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,26 +14,86 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
+from ultralytics.cfg import Options
 from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.callbacks import HasCallbacks
 from ultralytics.engine.distributed import first_of_machine
-from ultralytics.engine.loggers import Row, progress_columns, quiet
-from ultralytics.engine.optim import build_optimizer
-from ultralytics.engine.setup import check_unchanged, choose_batch, load_data, with_images
+from ultralytics.engine.loggers import LogSink, ResultsTable, Row, progress_columns, quiet
+from ultralytics.engine.optim import Schedule, build_optimizer
+from ultralytics.engine.runtime import OnItsWay, RuntimeSettings
+from ultralytics.engine.setup import ResumePoint, check_unchanged, choose_batch, load_data, with_images
 from ultralytics.engine.validator import BaseValidator
-from ultralytics.models.yolo.task import Criterion, Outputs
+from ultralytics.models.yolo.task import Criterion, Outputs, Task
 from ultralytics.nn.model_yaml import without_weights
 from ultralytics.nn.tasks import BaseModel, yaml_model_load
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.utils.ops import normalized
+from ultralytics.utils.torch_utils import ModelEMA
+
+if TYPE_CHECKING:
+    from ultralytics.engine.model import YOLO
 
 
 class TrainerHooks(HasCallbacks):
-    """The methods of BaseTrainer that decide what a run is made of; their defaults ask the task."""
+    """The methods of BaseTrainer that decide what a run is made of; their defaults ask the task.
+
+    All of them may read the attributes below. Options change as a whole: `self.args = self.args.replace(box=5.0)`.
+    """
 
     halves_batch = True  # if a GPU runs out of memory in the first epoch, start again with half the batch
+    task_class: type[Task] | None = None  # None: that of the option `task`
+
+    # From the start:
+    args: Options
+    device: torch.device
+    runtime: RuntimeSettings
+    data: DatasetInfo  # of get_dataset()
+    task: Task
+    source: "YOLO | None"  # what trains; by itself a trainer opens what the option `model` names
+    transforms: Sequence[Callable]  # the user's augmentations
+    resumed: ResumePoint | None  # until the first epoch of a resumed run
+    batch_size: int  # of all processes together
+    save_dir: Path
+    last: Path
+    best: Path
+    table: ResultsTable  # results.csv
+    sinks: list[LogSink]  # of the rows of epochs
+    loss_names: tuple[str, ...]  # columns of results.csv
+
+    # Made by setup(), the first thing that train() does:
+    model: BaseModel
+    network: nn.Module  # the model, compiled where that was asked for
+    ema: ModelEMA
+    loss_function: Criterion
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    schedule: Schedule
+    train_loader: Loader  # this and the next two are None again after train()
+    test_loader: Loader  # of the validation images; the public name
+    validator: BaseValidator
+    batches: int  # of an epoch
+
+    # As far as training has come:
+    epoch: int  # from 0
+    epochs: int
+    stop: bool
+    seconds: float
+    iteration: int  # batches since the start of the run
+    last_step: int  # iteration of the last optimizer step, also of one skipped
+    skipped: int  # batches and steps without effect, as a loss or a gradient was not finite
+    loss: Tensor | None
+    loss_items: Tensor | None  # components of the last loss
+    tloss: Tensor | None  # mean of `loss_items` over the epoch so far
+    shown: list[float]  # the same as the bar shows it, of a GPU that of the batch before
+    reads_late: bool  # whether what a GPU finds not to be finite is read a batch later, and it skips steps by itself
+    notes: deque[tuple[int, str, OnItsWay]]  # (iteration, what, values) that a GPU has been asked for
+    spoiled: bool  # whether a loss since the last step was not finite
+    metrics: dict[str, float | None]
+    fitness: float | None
+    best_fitness: float | None
+    best_epoch: int
 
     def get_dataset(self) -> DatasetInfo:
         """Describe the dataset: `train` and `val`, `names` and `nc`, and what else its YAML says."""
@@ -39,9 +102,9 @@ class TrainerHooks(HasCallbacks):
 
     def setup_model(self) -> BaseModel:
         """The run's network: `get_model` of its YAML with the weights that the options ask for, or of a resumed run."""
-        if self._resume:
-            model = self.get_model(without_weights(self._resume.checkpoint.yaml), verbose=self.args.verbose)
-            self._resume.check(self.data, model)
+        if self.resumed:
+            model = self.get_model(without_weights(self.resumed.checkpoint.yaml), verbose=self.args.verbose)
+            self.resumed.check(self.data, model)
             return model
         source = self.source.model
         weights = source if self.args.pretrained and self.source.has_weights else None

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Row = Mapping[str, float | int | None]
 
 WIDE, NARROW = 11, 6  # characters of a column of the progress bar
-SHOWN_EVERY = 10  # batches from one set of losses on the bar to the next, on a GPU
 BAR_FORMAT = "{desc} |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
 METER = 36  # characters of that beside the columns and the two numbers of batches, with hours and a short bar
 
@@ -80,9 +79,7 @@ def progress_columns(trainer: "BaseTrainer", batch: Mapping | None = None) -> st
     wide = WIDE * (len(trainer.loss_names) + 4) <= room
     memory = torch.cuda.memory_reserved(trainer.device) / 1e9 if trainer.device.type == "cuda" else 0
     cells = {"Epoch": f"{trainer.epoch + 1}/{trainer.epochs}", "GPU_mem": f"{memory:.3g}G"}
-    losses = [""] * len(trainer.loss_names)
-    if trainer.tloss is not None:
-        losses = [f"{loss:.{4 if wide else 3}g}" for loss in torch.atleast_1d(trainer.tloss).tolist()]
+    losses = [f"{loss:.{4 if wide else 3}g}" for loss in trainer.shown] or [""] * len(trainer.loss_names)
     cells |= dict(zip(trainer.loss_names, losses, strict=True))
     if batch is not None:
         cells |= {"Instances": str(len(batch["cls"])), "Size": str(batch["img"].shape[-1])}

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from ultralytics.cfg import Options
 from ultralytics.utils.errors import TrainingError
 
+FUSED = ("SGD", "Adam", "AdamW")  # those that torch has in one kernel
 AUTO_LONG_RUN = 10_000  # optimizer steps above which SGD is chosen
 
 
@@ -60,11 +61,35 @@ def build_optimizer(model: nn.Module, options: Options, decay: float) -> Optimiz
         raise TrainingError(f"freeze={options.freeze!r} leaves no parameter to train: freeze fewer layers")
 
     lr, momentum = options.lr0, options.momentum
+    # One kernel for all tensors, which also leaves out a step itself whose gradient is not finite. Not on a CPU: there
+    # torch 2.14 computes nonsense where a gradient lies in memory otherwise than its parameter.
+    fused = options.optimizer in FUSED and all(p.device.type == "cuda" for p in model.parameters())
+    kind = {"fused": True} if fused else {}
     if options.optimizer == "SGD":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+        optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, **kind)
+        if fused and momentum:  # else a first step that is left out would leave them as the memory was
+            for parameter in model.parameters():
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
+        return optimizer
     if options.optimizer == "RMSProp":
         return torch.optim.RMSprop(groups, lr=lr, momentum=momentum)
-    return getattr(torch.optim, options.optimizer)(groups, lr=lr, betas=(momentum, 0.999))  # Adam and its relatives
+    return getattr(torch.optim, options.optimizer)(groups, lr=lr, betas=(momentum, 0.999), **kind)  # Adam and the like
+
+
+def load_optimizer(optimizer: Optimizer, saved: dict) -> None:
+    """Continue from the state of an optimizer of the same parameters, on another device, too."""
+    own = ({"fused": group["fused"]} if "fused" in group else {} for group in optimizer.param_groups)
+    groups = [group | here for group, here in zip(saved["param_groups"], own, strict=True)]
+    optimizer.load_state_dict(saved | {"param_groups": groups})
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():  # laid out as the parameter, which one kernel for all asks for
+            if name != "step" and isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = like(parameter, value)
+
+
+def like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Copy of a value of a parameter's shape that is on its device and lies in memory as it does."""
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def describe_optimizer(optimizer: Optimizer) -> str:

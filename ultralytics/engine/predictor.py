@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg import Options, SettableOptions
-from ultralytics.data.build import ahead
+from ultralytics.data.build import prefetched
 from ultralytics.data.loaders import Frame, Source, load_source, stack_if_tensors
 from ultralytics.engine.callbacks import Callbacks, HasCallbacks
 from ultralytics.engine.results import Results
@@ -120,7 +120,7 @@ class BasePredictor(HasCallbacks):
         self.run_callbacks("on_predict_start")
         try:
             batches = in_batches(self.source, TOGETHER if together else self.args.batch)
-            for frames in batches if self.source.together else ahead(batches):
+            for frames in batches if self.source.in_memory else prefetched(batches):
                 self.frames, self.heatmaps = frames, []
                 self.batch = (
                     [frame.path for frame in frames],

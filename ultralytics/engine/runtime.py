@@ -1,17 +1,14 @@
 """Precision and memory format resolved for a device, the fused copy that predicts, clocks: what all loops share."""
 
-import ctypes
 import gc
-import os
-import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import chain
+from itertools import chain, islice
 from operator import is_
-from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
@@ -22,12 +19,13 @@ from ultralytics.cfg import Options
 from ultralytics.nn.fuse import pack_convolutions
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DeviceError, TrainingError
+from ultralytics.utils.memory import FREED
+from ultralytics.utils.ops import upload
 from ultralytics.utils.torch_utils import ModelEMA, select_device
 
 T = TypeVar("T")
+TRIED_BATCHES = (2, 4, 8)
 HALF_IS_OFF = "half=True needs CUDA and is off on {}"
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
-KEPT_BY_A_THREAD = 256 * 1024**2  # bytes, more than the maps of one image
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ class RuntimeSettings:
     channels_last: bool
     compile: bool
     notes: tuple[str, ...] = ()
+    kernels: str = ""  # how a GPU computes, for the log
 
 
 def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
@@ -68,7 +67,21 @@ def resolve_runtime(options: Options, device: torch.device) -> RuntimeSettings:
         channels_last=wants_channels_last(options, device),
         compile=options.compile,
         notes=tuple(notes),
+        kernels=kernels_line(options) if device.type == "cuda" else "",
     )
+
+
+def tries_kernels(options: Options) -> bool:
+    """Whether cuDNN tries its kernels in a training and keeps the fastest: where they may differ, and sizes do not."""
+    return not (options.deterministic or options.multi_scale or options.rect)
+
+
+def kernels_line(options: Options) -> str:
+    """Precision of float32 on a GPU, which is torch's default unless somebody has set it, and choice of kernels."""
+    allowed = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    convolutions, products = ("TF32, where the GPU has it," if tf32 else "float32" for tf32 in allowed)
+    search = "on" if tries_kernels(options) else "off"
+    return f"float32: convolutions in {convolutions} and products in {products}; cudnn.benchmark {search} in training"
 
 
 def inference_dtype(options: Options, device: torch.device) -> torch.dtype:
@@ -84,7 +97,7 @@ def wants_channels_last(options: Options, device: torch.device) -> bool:
 def use_channels_last(model: nn.Module, *, own: bool = False) -> bool:
     """Lay out the weights, and by them all maps, with channels last, unless a block cannot take such maps: False.
 
-    A small image finds that out: a `view()` of one's own block fails on them. It passes through a copy, or, where the
+    Two small images find that out: a `view()` of one's own block fails on them. They pass through a copy, or, where the
     network is nobody else's (`own`), through the network itself: there is no second copy of the weights.
     """
     trial = (model if own else deepcopy(model)).to(memory_format=torch.channels_last).eval()
@@ -92,11 +105,11 @@ def use_channels_last(model: nn.Module, *, own: bool = False) -> bool:
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
     side = 2 * model.max_stride
-    image = torch.zeros(1, model.yaml["channels"], side, side, device=model.device, dtype=model.dtype)
+    images = torch.zeros(2, model.yaml["channels"], side, side, device=model.device, dtype=model.dtype)
     layout = torch.channels_last
     try:
         with torch.random.fork_rng(devices=()), torch.no_grad():
-            trial(image)
+            trial(images)
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as exc:
@@ -120,20 +133,20 @@ def largest_batch(device: torch.device, step_memory: Callable[[int], int], fract
     if device.type != "cuda":
         return 16
     peaks: dict[int, int] = {}
-    for batch in (2, 4, 8):
+    for batch in TRIED_BATCHES:
         try:
             peaks[batch] = step_memory(batch)
         except torch.cuda.OutOfMemoryError:  # noqa: PERF203 (three steps)
             break
     if len(peaks) < 2:
         return max(peaks, default=1)
-    (small, *_, large), (least, *_, most) = peaks, peaks.values()
-    per_image = max((most - least) / (large - small), 1.0)
-    fixed = least - small * per_image  # weights and what else does not grow with the batch
+    small, large = min(peaks), max(peaks)
+    per_image = max((peaks[large] - peaks[small]) / (large - small), 1.0)
+    fixed = peaks[small] - small * per_image  # weights and what else does not grow with the batch
     free, _ = torch.cuda.mem_get_info(device)
     budget = (free + torch.cuda.memory_reserved(device)) * fraction  # torch's own is free for a step, too
     size = max(int((budget - fixed) / per_image), 1)
-    return size if large == 8 else min(size, large)
+    return size if large == TRIED_BATCHES[-1] else min(size, large)
 
 
 @contextmanager
@@ -156,16 +169,15 @@ def training_on(device: torch.device, options: Options, made: dict[str, object])
 
     At the end what was `made`, attributes of the trainer, goes to the CPU (`release`).
     """
-    keep_freed_memory(training=True)  # on a GPU, too, for the loading of batches
     mode, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
     fill = torch.utils.deterministic.fill_uninitialized_memory
     try:
+        torch.backends.cudnn.benchmark = tries_kernels(options)
         if options.deterministic:
             torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.backends.cudnn.benchmark = False
             # Else torch fills every new tensor, a thousand a step, in case somebody reads what nobody wrote.
             torch.utils.deterministic.fill_uninitialized_memory = False
-        with current_device(device), norm_advice(options):
+        with FREED.all_kept(), current_device(device), norm_advice(options):  # on a GPU for the loading of batches
             yield
     finally:
         torch.set_deterministic_debug_mode(mode)
@@ -175,32 +187,6 @@ def training_on(device: torch.device, options: Options, made: dict[str, object])
             release(device, made)
         except Exception as exc:  # a GPU that failed, an optimizer of the user's own: no reason to lose the result
             LOGGER.warning(f"not all of the training could be moved off {device}: {exc}")
-        if glibc():
-            glibc().malloc_trim(0)  # what is free goes back to the system now
-
-
-@cache
-def glibc() -> ctypes.CDLL | None:
-    """The C library of most of Linux; None where there is another one, which manages memory in its own way."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    return library if hasattr(library, "mallopt") else None
-
-
-@cache
-def keep_freed_memory(*, training: bool) -> None:
-    """Let glibc keep what one map has freed for the next, in this process, from now on.
-
-    By itself it gives much of that back to the system after each image and takes it anew: thousands of page faults, a
-    tenth of the time of a prediction. For `training` it keeps more, and new threads, such as the one that loads
-    batches, take their memory from the same store. Where the environment has settings of its own (`MALLOC_...`,
-    `GLIBC_TUNABLES`), those hold.
-    """
-    own = any(name.startswith("MALLOC_") for name in os.environ) or "glibc.malloc" in os.getenv("GLIBC_TUNABLES", "")
-    if glibc() and not own:
-        glibc().mallopt(M_MMAP_THRESHOLD, 32 * 1024**2)  # the most that it takes
-        glibc().mallopt(M_TRIM_THRESHOLD, 2**31 - 1 if training else KEPT_BY_A_THREAD)
-        if training:
-            glibc().mallopt(M_ARENA_MAX, 1)
 
 
 @contextmanager
@@ -210,7 +196,7 @@ def computing_on(device: torch.device, what: str) -> Iterator[None]:
     `what` is what computes, with the options that make it smaller, such as "validation at batch=32, imgsz=640".
     """
     if device.type == "cpu":
-        keep_freed_memory(training=False)
+        FREED.keep()
     try:
         with current_device(device):
             yield
@@ -319,6 +305,57 @@ def fingerprint(modules: Iterable[nn.Module]) -> tuple[object, ...]:
     return (*((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors), values)
 
 
+class OnItsWay:
+    """Values of a GPU on their way to the host, which waits for them only when it reads, best a step later."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._copy = values.detach().to("cpu", non_blocking=True)  # into pinned memory
+        self._arrived = torch.cuda.Event() if has_streams(values.device) else None
+        if self._arrived:
+            self._arrived.record()
+
+    def read(self) -> list:
+        """The values, once they are there."""
+        if self._arrived:
+            self._arrived.synchronize()
+        return self._copy.tolist()
+
+
+def sent_ahead(batches: Iterable[T], device: torch.device) -> Iterator[T]:
+    """Yield batches; the images of the next are sent to a GPU, on a stream of their own, while one is in use."""
+    if not has_streams(device):
+        yield from batches
+        return
+    stream, waiting = torch.cuda.Stream(device), deque()
+    for batch in batches:
+        if isinstance(batch, dict):  # a pasted dataset may have others
+            with torch.cuda.stream(stream):
+                batch = batch | {"img": upload(batch["img"], device)}  # noqa: PLW2901
+        waiting.append(batch)
+        if len(waiting) > 1:
+            yield _arrived(waiting.popleft(), stream)
+    if waiting:
+        yield _arrived(waiting.popleft(), stream)
+
+
+def _arrived(batch: T, stream: torch.cuda.Stream) -> T:
+    """A batch that the current stream may use from now on."""
+    current = torch.cuda.current_stream(stream.device)
+    current.wait_stream(stream)
+    if isinstance(batch, dict):
+        batch["img"].record_stream(current)  # its memory is free again only when that is done with it
+    return batch
+
+
+@cache
+def has_streams(device: torch.device) -> bool:
+    """Whether a device works on streams: a GPU; one that is pretended for a test, without a driver, may have none."""
+    try:
+        return device.type == "cuda" and torch.cuda.current_stream(device) is not None
+    except RuntimeError:
+        return False
+
+
 def seconds(device: torch.device) -> float:
     """Seconds by a clock, once a GPU, whose kernels run behind Python's back, has finished what it was given."""
     if device.type == "cuda":
@@ -349,35 +386,8 @@ def speed_line(speed: dict[str, float]) -> str:
     return f"Speed: {', '.join(f'{ms:.1f}ms {stage}' for stage, ms in speed.items())} per image"
 
 
-def speed_note(speed: dict[str, float], network: nn.Module, batch: int, images: int) -> str:
-    """Milliseconds by stage with the conditions they hold for, and images per second."""
-    stages = ", ".join(f"{stage} {ms:.2f}" for stage, ms in speed.items() if ms)
-    threads = f", {torch.get_num_threads()} threads" if network.device.type == "cpu" else ""
-    precision = str(network.dtype).removeprefix("torch.")
-    fps = 1e3 / max(sum(speed.values()), 1e-9)
-    return (
-        f"Speed of this validation, ms an image: {stages}; {fps:.1f} images per second "
-        f"({network.device}{threads}, {precision}, batches of {batch}; means over {images} images, without "
-        "warm-up). `yolo speed model=best.pt` measures with warm-up, median and 90th percentile."
-    )
-
-
-def cost_note(network: nn.Module, path: Path | None, imgsz: int | list[int]) -> str:
-    """File size, parameters and GFLOPs of a network, as far as it has them: an exported one has only a file."""
-    parts = [f"{path.name} {path.stat().st_size / 1e6:.2f} MB"] if path and path.is_file() else []
-    if hasattr(network, "info"):
-        _, parameters, _, gflops = network.info(verbose=False, imgsz=imgsz)
-        parts.append(f"{parameters:,} parameters, {gflops:.2f} GFLOPs of an image at {imgsz}, all layers counted")
-    return f"Network: {'; '.join(parts)}." if parts else ""
-
-
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Groups of up to `size` items."""
-    group: list[T] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
+    items = iter(items)
+    while group := list(islice(items, size)):
         yield group

@@ -23,7 +23,7 @@ from ultralytics import utils
 from ultralytics.cfg import Options, check_values, get_options
 from ultralytics.cfg.options import OPTIONS, Method
 from ultralytics.data.build import Loader, build_loader
-from ultralytics.data.utils import DatasetInfo
+from ultralytics.data.utils import DatasetInfo, dataset_name
 from ultralytics.engine import distributed
 from ultralytics.engine.runtime import RuntimeSettings, largest_batch
 from ultralytics.engine.state import check_training_state
@@ -306,12 +306,10 @@ def set_train_mode(model: nn.Module) -> None:
 
 
 def choose_batch(options: Options, model: BaseModel, runtime: RuntimeSettings) -> int:
-    """Batch size that was asked for; for -1 or a fraction of the GPU's memory the largest that fits."""
-    if isinstance(options.batch, int) and options.batch > 0:
-        return options.batch
+    """Largest batch size that fits into the GPU's memory, or into the fraction `batch` of it."""
     stride = model.max_stride
     side = max(round(options.imgsz * (1 + options.multi_scale) / stride), 1) * stride  # the largest of multi_scale
-    memory = {} if options.batch == -1 else {"fraction": options.batch}
+    memory = {"fraction": options.batch} if 0 < options.batch < 1 else {}
     # By process, of which the one with the least room decides: the batch is that of all.
     sizes = gather_items(largest_batch(runtime.device, lambda n: step_memory(model, n, side, runtime), **memory))
     size = min(sizes) * len(sizes)
@@ -362,7 +360,7 @@ def train_each(options: Options, make_trainer: "Callable[[Options], BaseTrainer]
     taken: set[str] = set()
     for number, data in enumerate(options.data, 1):
         path = Path(data)
-        key = unused_name(path.parent.name if path.stem in ("data", "dataset") else path.stem, taken)
+        key = unused_name(dataset_name(path), taken)
         LOGGER.info(f"dataset {number} of {len(options.data)}: {data}")
         own = options.replace(data=data, project=str(folder), name=key, exist_ok=True)
         try:

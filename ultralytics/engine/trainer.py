@@ -2,6 +2,7 @@
 
 import gc
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -9,20 +10,33 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from ultralytics.cfg import Options
-from ultralytics.data.build import Loader
 from ultralytics.data.utils import dataset_info
 from ultralytics.engine import distributed, loggers
 from ultralytics.engine.callbacks import Callbacks
-from ultralytics.engine.hooks import TrainerHooks
-from ultralytics.engine.optim import Schedule, describe_optimizer, keep_proportions, resolve_optimizer, scaled_decay
-from ultralytics.engine.runtime import FusedCopy, inference_dtype, lay_out, resolve_runtime, training_on
+from ultralytics.engine.nonfinite import NonfinitePolicy
+from ultralytics.engine.optim import (
+    Schedule,
+    describe_optimizer,
+    keep_proportions,
+    like,
+    load_optimizer,
+    resolve_optimizer,
+    scaled_decay,
+)
+from ultralytics.engine.runtime import (
+    FusedCopy,
+    inference_dtype,
+    lay_out,
+    resolve_runtime,
+    sent_ahead,
+    training_on,
+)
 from ultralytics.engine.setup import (
     Given,
-    ResumePoint,
     check_replaced,
     claim_run_dir,
     explicit_options,
@@ -35,26 +49,22 @@ from ultralytics.engine.setup import (
     start_run_dir,
 )
 from ultralytics.engine.state import data_digest, restoring, seed_all
-from ultralytics.engine.validator import BaseValidator
+from ultralytics.engine.validator import NUM_PLOTTED_BATCHES
 from ultralytics.models.yolo import task_class
-from ultralytics.models.yolo.task import Criterion, Metrics, Task
+from ultralytics.models.yolo.task import Metrics
 from ultralytics.nn import routing
-from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import HEADING, LOGGER, processes, refused
 from ultralytics.utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import TrainingError
 from ultralytics.utils.torch_utils import ModelEMA, is_finite, select_device
 
 if TYPE_CHECKING:
-    from ultralytics.engine.model import YOLO
+    pass
 
 CLIP_NORM = 10.0  # of all gradients together, as in the public package
-MAX_NONFINITE = 5  # so many non-finite losses or gradients without a good step in between: roll back to last.pt
-MAX_ROLLBACKS = 3  # after that it is no accident, and the run ends with advice
-NUM_PLOTTED_BATCHES = 3  # as in the public package
 
 
-class BaseTrainer(TrainerHooks):
+class BaseTrainer(NonfinitePolicy):
     """One training run. Callbacks receive it and may read every attribute without a leading underscore.
 
     Those of `on_pretrain_routine_start` may replace `args`: `trainer.args = trainer.args.replace(box=5.0)`. Any may set
@@ -63,21 +73,6 @@ class BaseTrainer(TrainerHooks):
     A subclass, of this or of one for a task such as DetectionTrainer, changes what a run does by replacing methods of
     TrainerHooks. YOLO(...).train(trainer=MyTrainer) runs it.
     """
-
-    task_class: type[Task] | None = None  # None: that of the option `task`
-
-    # Made by setup(), the first thing that train() does:
-    model: BaseModel
-    network: nn.Module  # the model, compiled where that was asked for
-    ema: ModelEMA
-    loss_function: Criterion
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    schedule: Schedule
-    train_loader: Loader  # this and the next two are None again after train()
-    test_loader: Loader  # of the validation images; the public name
-    validator: BaseValidator
-    batches: int  # of an epoch
 
     def __init__(
         self,
@@ -89,10 +84,10 @@ class BaseTrainer(TrainerHooks):
         refused.warn_never_called(type(self), "train")
         given = explicit_options(cfg, overrides)
         chosen = self.task_class or task_class(given.get("task") or "detect")
-        self._resume: ResumePoint | None = None
+        self.resumed = None
         if resume := given.get("resume"):  # True: the last.pt that YOLO() was given, which is the option `model`
-            self._resume = resume_point(Path(resume if isinstance(resume, str) else given.get("model") or ""), given)
-        self.args = self._resume.options if self._resume else resolve_options(chosen, "train", given)
+            self.resumed = resume_point(Path(resume if isinstance(resume, str) else given.get("model") or ""), given)
+        self.args = self.resumed.options if self.resumed else resolve_options(chosen, "train", given)
         self.callbacks = Callbacks.of(_callbacks)
         self.device = select_device(self.args.device)
         self.args = distributed.join(self.args, self.device)  # all processes but the first neither draw nor log
@@ -101,31 +96,27 @@ class BaseTrainer(TrainerHooks):
         self.data = dataset_info(self.get_dataset())
         self.task = chosen(self.args, self.data)
         self.batch_size = self.args.batch
-        self.save_dir = self._resume.run_dir if self._resume else distributed.first(lambda: init_run_dir(self.args))
+        self.save_dir = self.resumed.run_dir if self.resumed else distributed.first(lambda: init_run_dir(self.args))
         self.last, self.best = (self.save_dir / "weights" / name for name in ("last.pt", "best.pt"))
         self.table = loggers.ResultsTable(self.save_dir / "results.csv")
         self.sinks = [self.table, loggers.EpochTimes(self.table), loggers.TensorBoard(self.save_dir)]
         self.epoch = self.start_epoch = self.best_epoch = 0
         self.epochs, self.stop, self.seconds = self.args.epochs, False, 0.0
-        self.iteration = 0  # batches since the start of the run
-        self.last_step = -1  # iteration of the last optimizer step, also of one skipped
-        self.skipped = 0  # batches and steps without effect, as a loss or a gradient was not finite
+        self.iteration, self.last_step, self.skipped = 0, -1, 0
         self.nonfinite_since_step = self.rollbacks = 0
-        self.metrics: dict[str, float | None] = {}
-        self.fitness: float | None = None
-        self.best_fitness: float | None = None
-        self.loss: Tensor | None = None
-        self.loss_names = chosen.loss_names  # columns of results.csv
-        self.loss_items: Tensor | None = None  # components of the last loss
-        self.tloss: Tensor | None = None  # mean of `loss_items` over the epoch so far
-        self.transforms: Sequence[Callable] = ()  # the user's augmentations
-        self.source: YOLO | None = None  # what trains; by itself a trainer opens what the option `model` names
+        self.notes, self.spoiled, self.reads_late = deque(), False, False
+        self.shown = []
+        self.metrics, self.fitness, self.best_fitness = {}, None, None
+        self.loss = self.loss_items = self.tloss = None
+        self.loss_names = chosen.loss_names
+        self.transforms = ()
+        self.source = None
 
     @distributed.session()
     def train(self) -> Metrics:
         """Train to the end; metrics of the best weights, or with save=False of the last epoch's EMA ones."""
         try:
-            claim = claim_run_dir(self.save_dir, self._resume)
+            claim = claim_run_dir(self.save_dir, self.resumed)
             with claim, training_on(self.device, self.args, vars(self)), loggers.quiet(not self.args.verbose):
                 LOGGER.info(loggers.run_header(self.device))
                 self.run_callbacks("on_pretrain_routine_start")
@@ -133,12 +124,14 @@ class BaseTrainer(TrainerHooks):
                 self.run_callbacks("on_pretrain_routine_end")
                 self.run_callbacks("on_train_start")
                 epoch = self.start_epoch
-                while not self.ended(epoch):
+                self.settle_end(epoch)
+                while not self.stop and epoch < self.epochs:
                     self.epoch = epoch
                     self.try_one_epoch()
                     self.metrics, self.fitness = self.validate() or (self.metrics, self.fitness)
                     self.log_and_save()
                     epoch += 1
+                    self.settle_end(epoch)
                 returned = self.final_eval()  # that of a subclass may return metrics of its own, or nothing
                 metrics = self.validator.metrics if returned is None else returned
                 self.run_callbacks("on_train_end")
@@ -159,11 +152,11 @@ class BaseTrainer(TrainerHooks):
                 sink.close()
 
     def setup(self, batch_size: int | None = None) -> None:
-        """Build network, loaders and optimizer; a new run writes its first checkpoint, a resumed one loads its last.
+        """Build network, loaders and optimizer; a new run writes its first checkpoint, a resumed one loads its last.pt.
 
         Called again with half the batch size where the first epoch ran out of GPU memory.
         """
-        if self.source is None and self._resume is None:  # before the seed, as a new network draws its weights
+        if self.source is None and self.resumed is None:  # before the seed, as a new network draws its weights
             from ultralytics.engine.model import YOLO
 
             self.source = YOLO(self.args.model or self.task.default_settings["model"])
@@ -178,7 +171,7 @@ class BaseTrainer(TrainerHooks):
         freeze(self.model, self.args.freeze)
         self.batch_size = (
             batch_size
-            or (self._resume and self._resume.checkpoint.training["batch"])
+            or (self.resumed and self.resumed.checkpoint.training["batch"])
             or (self.args.batch if isinstance(self.args.batch, int) and self.args.batch > 0 else self.auto_batch())
         )
         distributed.check(self.batch_size, self.save_dir)
@@ -195,6 +188,8 @@ class BaseTrainer(TrainerHooks):
         steps = math.ceil(len(self.train_loader.dataset) / max(self.batch_size, o.nbs)) * self.epochs
         self.optimizer = self.build_optimizer(self.model, o.optimizer, o.lr0, o.momentum, decay, steps)
         keep_proportions(self.optimizer, o.lr0)
+        # Where the optimizer leaves out a step by itself, the host need not wait for a GPU to decide that.
+        self.reads_late = self.device.type == "cuda" and getattr(self.optimizer, "_step_supports_amp_scaling", False)
         LOGGER.info(describe_optimizer(self.optimizer))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scale_gradients)
         self.ema = ModelEMA(self.model)
@@ -205,11 +200,13 @@ class BaseTrainer(TrainerHooks):
         if self.args.plots:
             self.plot_training_labels()
         LOGGER.info(f"results in {self.save_dir}")
+        if self.runtime.kernels:
+            LOGGER.info(self.runtime.kernels)
         for note in self.runtime.notes:
             LOGGER.warning(note)
-        if self._resume:
+        if self.resumed:
             with restoring(self.last):
-                self.load_state_dict(self._resume.checkpoint)
+                self.load_state_dict(self.resumed.checkpoint)
             self.train_loader = refresh_loader(self.train_loader, self.current_options(), self.start_epoch)
         elif self.args.save:
             self.save(self.last, epoch=-1, resumable=True)
@@ -219,12 +216,14 @@ class BaseTrainer(TrainerHooks):
         """Options with the number of epochs as it is now, which `time` and callbacks change."""
         return self.args.replace(epochs=self.epochs)
 
-    def ended(self, epoch: int) -> bool:
-        """Whether the run ends before an epoch: callbacks may set `epochs` and `stop`, even in one process alone."""
-        if self.args.time and self.seconds:  # as many epochs as can be begun within it at this speed
-            self.epochs = max(math.ceil(self.args.time * 3600 * epoch / self.seconds), epoch)
+    def settle_end(self, done: int) -> None:
+        """Agree in all processes on `epochs` and `stop`, which callbacks may set in one alone, after `done` epochs.
+
+        With `time`, `epochs` becomes the number that can be begun within it at the speed so far.
+        """
+        if self.args.time and self.seconds:
+            self.epochs = max(math.ceil(self.args.time * 3600 * done / self.seconds), done)
         self.epochs, self.stop = distributed.first(lambda: self.epochs), processes.any_process(self.stop)
-        return self.stop or epoch >= self.epochs
 
     def try_one_epoch(self) -> None:
         """Train one epoch; in the first, begin again with half the batch on OOM; roll back non-finite weights."""
@@ -241,7 +240,7 @@ class BaseTrainer(TrainerHooks):
             gc.collect()  # hooks and the like refer to each other
             LOGGER.warning(f"CUDA out of memory at batch={self.batch_size}: starting again with half of it")
             self.setup(self.batch_size // 2)
-        self._resume = None  # needed no more, as setup() runs again in the first epoch alone; frees its memory
+        self.resumed = None  # needed no more, as setup() runs again in the first epoch alone; frees its memory
         if processes.any_process(not is_finite(self.model)):
             self.roll_back("weights")
         if not is_finite(self.ema.ema):  # as no update would change that
@@ -254,10 +253,11 @@ class BaseTrainer(TrainerHooks):
         set_train_mode(self.model)
         self.set_epoch()
         self.train_loader.set_epoch(self.epoch)
-        self.tloss, batches_counted = None, 0
+        self.tloss, counted = None, 0
         self.run_callbacks("on_train_epoch_start")
         LOGGER.info(self.progress_string(), extra=HEADING)
-        with tqdm(self.train_loader, bar_format=loggers.BAR_FORMAT, disable=not self.args.verbose) as bar:
+        batches = sent_ahead(self.train_loader, self.device)
+        with tqdm(batches, total=self.batches, bar_format=loggers.BAR_FORMAT, disable=not self.args.verbose) as bar:
             for i, loaded in enumerate(bar):
                 self.run_callbacks("on_train_batch_start")
                 self.iteration = self.epoch * self.batches + i
@@ -270,15 +270,20 @@ class BaseTrainer(TrainerHooks):
                 self.loss, items = self.criterion(preds, batch)  # outside of autocast: losses are float32
                 loss, self.loss_items = processes.mean_losses(self.loss, items)
                 if self.check_finite("loss", loss):
-                    batches_counted += 1
-                    mean = self.loss_items if self.tloss is None else self.tloss
-                    self.tloss = mean + (self.loss_items - mean) / batches_counted
+                    finite = loss.isfinite()
+                    counted += finite
+                    mean = torch.zeros_like(self.loss_items) if self.tloss is None else self.tloss
+                    self.tloss = mean + torch.where(finite, self.loss_items - mean, 0.0) / counted.clamp(min=1)
                     self.scaler.scale(self.loss).backward()  # adds to the gradients of earlier batches
                     if self.iteration - self.last_step >= self.schedule.at(self.iteration).accumulate:
                         self.optimizer_step()
                         self.last_step = self.iteration
-                on_gpu = self.device.type == "cuda"  # reading a loss waits for it: there only every n-th batch does
-                if self.args.verbose and (not on_gpu or i % loggers.SHOWN_EVERY == 0 or i + 1 == self.batches):
+                self.read_notes(self.iteration)
+                if self.args.verbose and self.tloss is not None:
+                    if self.reads_late:
+                        self.note("mean losses", torch.atleast_1d(self.tloss))
+                    else:
+                        self.shown = torch.atleast_1d(self.tloss).tolist()
                     bar.set_description_str(loggers.progress_columns(self, batch), refresh=False)
                 self.run_callbacks("on_train_batch_end")
                 if self.args.time and self.seconds + perf_counter() - started > self.args.time * 3600:
@@ -287,6 +292,9 @@ class BaseTrainer(TrainerHooks):
                 self.stop = processes.any_process(self.stop)
                 if self.stop:
                     break
+        self.read_notes()
+        if self.tloss is not None and not counted:  # not one was finite
+            self.tloss = None
         self.seconds = distributed.first(lambda: self.seconds + perf_counter() - started)
         self.run_callbacks("on_train_epoch_end")
 
@@ -301,7 +309,15 @@ class BaseTrainer(TrainerHooks):
         processes.average_gradients(self.model)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        if norm.isfinite():
+        if self.reads_late:  # the optimizer leaves out the step by itself
+            self.optimizer.found_inf = (~norm.isfinite()).float()
+            self.optimizer.step()
+            del self.optimizer.found_inf
+            scale = self.scaler._get_scale_async() if self.scaler.is_enabled() else torch.ones_like(norm)
+            self.note("gradient", torch.stack((norm, scale)))
+            self.ema.update(self.model)
+            self.run_callbacks("optimizer_step")
+        elif norm.isfinite():
             self.scaler.step(self.optimizer)
             self.ema.update(self.model)
             self.nonfinite_since_step = 0
@@ -312,37 +328,6 @@ class BaseTrainer(TrainerHooks):
         self.run_callbacks("on_before_zero_grad")
         self.optimizer.zero_grad()
 
-    # Non-finite losses and gradients ---------------------------------------------------------------------------------
-
-    def check_finite(self, what: str, value: Tensor) -> bool:
-        """Whether a loss or gradient norm is finite; if not, log and count it, and roll back if it keeps happening."""
-        if value.isfinite():
-            return True
-        self.skipped += 1
-        self.nonfinite_since_step += 1
-        lost = "step" if what == "gradient" else "batch"
-        LOGGER.warning(f"epoch {self.epoch + 1}: non-finite {what}, {lost} skipped ({self.skipped} so far)")
-        if self.nonfinite_since_step >= MAX_NONFINITE or processes.any_process(not is_finite(self.model)):
-            self.roll_back(what)
-        return False
-
-    def roll_back(self, what: str) -> None:
-        """Restore the weights of the last checkpoint; TrainingError where that has not helped, or there is none."""
-        advice = "try a lower lr0 or amp=False, and look at labels.jpg and train_batch0.jpg"
-        if not self.args.save:
-            raise TrainingError(
-                f"epoch {self.epoch + 1}: non-finite {what}, and with save=False no checkpoint to go back to; {advice}"
-            )
-        if self.rollbacks == MAX_ROLLBACKS:
-            raise TrainingError(f"epoch {self.epoch + 1}: non-finite {what} again and again; {advice}")
-        LOGGER.warning(
-            f"non-finite {what}, rolling back to the weights of {self.last}; should it happen again, {advice}"
-        )
-        self.restore_weights(load_checkpoint(self.last))
-        self.set_epoch()  # the restored buffers may hold the temperature of an earlier epoch
-        self.rollbacks += 1
-        self.nonfinite_since_step = 0
-
     # After an epoch ----------------------------------------------------------------------------------------------
 
     def validate(self) -> tuple[dict[str, float], float | None]:
@@ -350,7 +335,8 @@ class BaseTrainer(TrainerHooks):
         started = perf_counter()
         processes.average_buffers(self.model, self.ema.ema)
         self.metrics, self.fitness = {}, None
-        if self.ended(self.epoch + 1) or self.args.val:  # the former first: it asks all processes
+        self.settle_end(self.epoch + 1)
+        if self.args.val or self.stop or self.epoch + 1 >= self.epochs:
             results = dict(self.validator(self) or self.validator.metrics.results_dict)  # a user's may return nothing
             fitness = results.pop("fitness", self.validator.metrics.fitness)
             self.fitness = distributed.first(lambda: fitness)
@@ -379,7 +365,7 @@ class BaseTrainer(TrainerHooks):
         }
         if distributed.is_first():
             self.save_metrics(row)
-        self.ended(self.epoch + 1)  # the validation took its time, too
+        self.settle_end(self.epoch + 1)  # the validation took its time, too
         self.schedule = Schedule(self.current_options(), self.batches, self.batch_size)
         self.train_loader = refresh_loader(self.train_loader, self.current_options(), self.epoch + 1)  # mosaic may end
         if self.args.save:
@@ -470,7 +456,7 @@ class BaseTrainer(TrainerHooks):
         self.restore_weights(checkpoint)
         for name, parameter in self.model.named_parameters():
             gradient = saved["gradients"].get(name)  # accumulated since the last optimizer step
-            parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
+            parameter.grad = None if gradient is None else like(parameter, gradient)
             parameter.requires_grad_(name not in saved["frozen"])
         distributed.set_random_states(saved)
         for name in ("stop", "epochs", "seconds", "best_fitness", "best_epoch"):
@@ -488,7 +474,7 @@ class BaseTrainer(TrainerHooks):
         self.model.load_state_dict(saved["model"])
         self.ema.ema.load_state_dict(checkpoint.state_dict)
         self.ema.updates = saved["ema_updates"]
-        self.optimizer.load_state_dict(saved["optimizer"])
+        load_optimizer(self.optimizer, saved["optimizer"])
         if saved["scaler"]:  # empty if the run began where gradients need no scaling
             self.scaler.load_state_dict(saved["scaler"])
         if kept := saved.get("criterion"):  # most losses keep nothing

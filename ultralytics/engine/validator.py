@@ -15,7 +15,7 @@ from ultralytics.data.build import Loader, build_loader
 from ultralytics.data.dataset import Batch
 from ultralytics.data.utils import DatasetInfo
 from ultralytics.engine.callbacks import Callbacks, HasCallbacks
-from ultralytics.engine.runtime import Stopwatch, computing_on, cost_note, speed_line, speed_note
+from ultralytics.engine.runtime import Stopwatch, computing_on, speed_line
 from ultralytics.engine.setup import Given, explicit_options, load_data, with_images
 from ultralytics.models.yolo import task_class
 from ultralytics.models.yolo.task import Criterion, Evaluator, Metrics, Outputs, Task
@@ -23,14 +23,14 @@ from ultralytics.utils import LOGGER, refused
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.ops import normalized
-from ultralytics.utils.paper.tables import write_tables
+from ultralytics.utils.paper.tables import cost_note, speed_note, write_tables
 from ultralytics.utils.processes import mean_over_processes
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 STAGES = ("preprocess", "inference", "loss", "postprocess")
-NUM_PLOTTED_BATCHES = 3
+NUM_PLOTTED_BATCHES = 3  # of a training, too, as in the public package
 
 
 class BaseValidator(HasCallbacks):

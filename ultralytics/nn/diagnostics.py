@@ -47,11 +47,11 @@ def what_failed(exc: Exception, named: bool = True) -> str:
     The line is the innermost that is neither torch's nor of these files; where there is none, it is left out.
     """
     frames = traceback.extract_tb(exc.__traceback__)
-    said = " ".join(str(exc).split()) or frames[-1].line  # a bare `assert h == w`
+    message = " ".join(str(exc).split()) or frames[-1].line  # a bare `assert h == w`
     elsewhere = (str(Path(torch.__file__).parent), __file__, str(Path(__file__).with_name("probe.py")))
     own = [f for f in frames if not f.filename.startswith(elsewhere)]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(exc).__name__}: {said}{where}" if named else f"{said}{where}"
+    return f"{type(exc).__name__}: {message}{where}" if named else f"{message}{where}"
 
 
 def check_keys(d: Mapping[str, Any]) -> None:
@@ -79,9 +79,9 @@ def check_sizes(value: Any, where: str) -> None:
     """Raise ModelError for numbers far beyond those of any network: building one of them would take all memory."""
     if isinstance(value, int | float) and not abs(value) <= MAX_SIZE:
         raise ModelError(f"{where} has the number {value:g}, and none may be larger than {MAX_SIZE}")
-    for part in (
-        [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    ):
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    for part in value if isinstance(value, list | tuple) else ():
         check_sizes(part, where)
 
 

@@ -1,4 +1,4 @@
-"""What happens between the layers of a network: their outputs, the vectors these make, the time they take."""
+"""Outputs of single layers of a network, the vectors made of them, the time that each takes."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -11,8 +11,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import affine
 
 IN_PLACE_SILU = nn.SiLU(inplace=True)  # one instance for all, as Conv.default_act is
-# Activations that oneDNN does along with a convolution.
-ALONG = {nn.SiLU: "swish", nn.ReLU: "relu", nn.Identity: "none"}
+ONEDNN_ACTIVATIONS = {nn.SiLU: "swish", nn.ReLU: "relu", nn.Identity: "none"}  # that it does along with a convolution
 FORWARD_FUSE = Conv.forward_fuse  # as this tree has it: somebody may replace it
 
 
@@ -98,18 +97,19 @@ class PackedConv:
 
     def __init__(self, module: Conv) -> None:
         self.module = module
-        self.conv, self.act, along = module.conv, module.act, ALONG.get(type(module.act))
+        self.conv, self.act = module.conv, module.act
+        fused_act = ONEDNN_ACTIVATIONS.get(type(module.act))
         self.geometry = self.conv.padding, self.conv.stride, self.conv.dilation, self.conv.groups
         self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(self.conv.weight.detach().to_mkldnn(), *self.geometry)
         self.bias = self.conv.bias.detach()
-        self.along, self.after = along or "none", None if along else self.act
+        self.fused_act, self.separate_act = fused_act or "none", None if fused_act else self.act
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) to (B, c2, H', W') with channels last."""
         if torch.is_grad_enabled() or x.dim() != 4 or x.dtype != torch.float32 or self._is_watched():
             return self.module.forward_fuse(x)
-        y = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self.geometry, self.along, [], "")
-        return y if self.after is None else self.after(y)
+        y = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self.geometry, self.fused_act, [], "")
+        return y if self.separate_act is None else self.separate_act(y)
 
     def __reduce__(self) -> tuple:
         return getattr, (self.module, "forward_fuse")

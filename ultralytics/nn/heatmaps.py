@@ -183,6 +183,6 @@ def captured(layers: Sequence[nn.Module]) -> Iterator[dict[nn.Module, Tensor]]:
 def draw(images: Tensor, heat: Tensor, paths: Sequence[str]) -> list[Heatmap]:
     """Heat maps (B, H, W) with their images (B, C, H, W) RGB or gray 0..1, as objects."""
     images = images.expand(-1, 3, -1, -1)  # also of a gray one
-    pictures = (images.float() * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).flip(3).cpu().numpy()
-    arrays = zip(heat.cpu().numpy(), np.ascontiguousarray(pictures), paths, strict=True)
-    return [Heatmap(one, picture, path) for one, picture, path in arrays]
+    arrays = (images.float() * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).flip(3).cpu().numpy()
+    maps = zip(heat.cpu().numpy(), np.ascontiguousarray(arrays), paths, strict=True)
+    return [Heatmap(one, image, path) for one, image, path in maps]

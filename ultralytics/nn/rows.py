@@ -73,7 +73,7 @@ def row_names(rows: Sequence[Any]) -> dict[str, int]:
 
 
 def read_row(row: Any, i: int, names: Mapping[str, int]) -> tuple[From, int, str, list[Any]]:
-    """From, repeats, module and args of row `i`, names in `from` as numbers. Raises ModelError for any other row."""
+    """Parts of row `i`: from, in which names are numbers by now, repeats, module and args. Raises ModelError."""
     if not isinstance(row, list) or len(row) not in (4, 5):
         raise ModelError(
             "a row must be [from, repeats, module, args], or with a name [from, repeats, module, args, p3]"

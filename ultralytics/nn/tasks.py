@@ -127,7 +127,7 @@ repeat_modules.update(modules.OTHER_REPEAT_MODULES)
 def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
     """Build the layers of a model YAML `d`, a row [from, repeats, module, args] each, for images of `ch` channels.
 
-    Returns them and the sorted indices of those that rows name, not by -1; sets `d["scale"]`. Raises ModelError.
+    Returns the layers and the sorted indices of those that rows name, not by -1; sets `d["scale"]`. Raises ModelError.
     """
     depth, width, max_channels = scaling(d)
     diagnostics.check_keys(d)

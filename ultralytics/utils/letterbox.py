@@ -88,16 +88,26 @@ def letterbox(
 
 
 def letterbox_batch(images: Sequence[np.ndarray], imgsz: Size, stride: int, rect: bool = True) -> np.ndarray:
-    """Images (H, W, C) for prediction as one array (B, H', W', C).
+    """Images (H, W, C) BGR or gray for prediction as one array (B, C, H', W') of planes, RGB or gray.
 
-    With `rect`, images of one shape get their smallest canvas; everything else gets `imgsz` in full.
+    With `rect`, they share the smallest canvas that holds all of them; else it is `imgsz` in full.
     """
-    canvas, (h, w) = as_shape(imgsz), images[0].shape[:2]
-    if rect and all(image.shape[:2] == (h, w) for image in images):
-        shape = resize_shape(h, w, imgsz, ceil=False)
-        # What is missing of each side, modulo the stride.
-        canvas = tuple(side + (full - side) % stride for side, full in zip(shape, canvas, strict=True))
-    return np.stack([letterbox(image, imgsz, canvas)[0] for image in images])
+    import cv2
+
+    shapes, canvas = [resize_shape(*image.shape[:2], imgsz, ceil=False) for image in images], as_shape(imgsz)
+    if rect:
+        # Of each side what is missing, modulo the stride.
+        own = [[side + (full - side) % stride for side, full in zip(shape, canvas, strict=True)] for shape in shapes]
+        canvas = tuple(np.max(own, axis=0).tolist())
+    out = np.empty((len(images), images[0].shape[2], *canvas), np.uint8)
+    for image, shape, planes in zip(images, shapes, out, strict=True):
+        left, top, right, bottom = padding(shape, canvas)
+        inside = planes[::-1, top : top + shape[0], left : left + shape[1]]
+        cv2.split(resize(image, shape), list(inside))  # written in place, one pass
+        for border in (planes[:, :top], planes[:, canvas[0] - bottom :], planes[..., :left]):
+            border[:] = PADDING_VALUE
+        planes[..., canvas[1] - right :] = PADDING_VALUE
+    return out
 
 
 def rect_shapes(

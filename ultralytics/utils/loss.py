@@ -27,7 +27,7 @@ from ultralytics.utils.losses.functions import (  # noqa: F401 (the modules are 
 from ultralytics.utils.losses.table import make_loss, register_loss  # noqa: F401 (the latter published here)
 from ultralytics.utils.masks import crop_mask
 from ultralytics.utils.metrics import bbox_iou, oks_sigmas, probiou
-from ultralytics.utils.ops import to_box_frame, upload, xywh2xyxy
+from ultralytics.utils.ops import to_box_frame, true_places, upload, xywh2xyxy
 from ultralytics.utils.processes import process_rank, whole_batch
 from ultralytics.utils.tal import (
     Assignment,
@@ -37,6 +37,9 @@ from ultralytics.utils.tal import (
     dist2bbox,
     dist2rbox,
     make_anchors,
+    pad_objects,
+    positives,
+    scale_sides,
 )
 
 RawPreds = dict[str, Any]  # a head's raw output: "boxes" (B, 4 * reg_max, A), "scores" (B, nc, A), "feats", and more
@@ -75,6 +78,7 @@ class BboxLoss(nn.Module):
         super().__init__()
         self.dfl_loss = DFLoss(reg_max)
         self.iou_loss = iou_loss or IoULoss()
+        self.pairwise: bool = getattr(self.iou_loss, "pairwise", False)  # see `IoULoss`
 
     def forward(
         self,
@@ -87,18 +91,19 @@ class BboxLoss(nn.Module):
         fg_mask: Tensor,
         imgsz: Tensor | None = None,
         stride: Tensor | None = None,
+        most: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """IoU loss and distribution focal loss, scalars, 0 without positives.
 
         `pred_dist` (B, A, 4 * reg_max) logits, `pred_bboxes` and `target_bboxes` (B, A, 4) xyxy in stride units,
         `anchor_points` (A, 2), `target_scores` (B, A, nc), `target_scores_sum` the divisor, `fg_mask` (B, A). Losses
-        that count pixels need `imgsz` (2,), height and width of the network's input, and `stride` (A, 1).
+        that count pixels need `imgsz` (2,), height and width of the network's input, and `stride` (A, 1). With `most`,
+        a bound on the positives, a GPU is not waited for, unless the loss takes means over them.
         """
-        _, anchor = positive = fg_mask.nonzero(as_tuple=True)  # (P,)
-        weight = target_scores[positive].sum(-1, keepdim=True)  # (P, 1)
-        target = target_bboxes[positive]
+        _, anchor = positive = true_places(fg_mask, most if self.pairwise else None)  # (P,)
+        pred, target, weight = positives(positive, pred_bboxes, target_bboxes, target_scores)
         strides = 1.0 if stride is None else stride[anchor]  # (P, 1)
-        pairs = BoxPairs(pred_bboxes[positive], target, strides, imgsz)
+        pairs = BoxPairs(pred, target, strides, imgsz)
         loss_iou = (self.iou_loss(pairs) * weight).sum() / target_scores_sum
 
         distance = self.target_distances(anchor_points[anchor], target)
@@ -122,6 +127,7 @@ class RotatedBboxLoss(BboxLoss):
     def __init__(self, reg_max: int = 16) -> None:
         """`reg_max` as in `DFLoss`."""
         super().__init__(reg_max, lambda pairs: 1 - self.overlap(pairs.pred, pairs.target))
+        self.pairwise = True
 
     def target_distances(self, points: Tensor, target: Tensor) -> Tensor:
         """Distances (P, 4) of anchor points (P, 2) to the sides of boxes (P, 5), along the boxes' axes."""
@@ -183,6 +189,11 @@ class Assigned:
     target: Assignment  # its boxes are xyxy in pixels
     score_sum: Tensor  # sum of the target scores, see `whole_batch`
     imgsz: Tensor  # (2,) height and width of the network's input in pixels
+    most: list[int] | None = None  # bounds on the positives of each image, if a GPU would be waited for to count them
+
+    def places(self) -> tuple[Tensor, Tensor]:
+        """Image and anchor point of each positive, (P,), as `true_places` gives them."""
+        return true_places(self.target.fg_mask, self.most and sum(self.most))
 
 
 class v8DetectionLoss:
@@ -196,9 +207,9 @@ class v8DetectionLoss:
     raw_names: tuple[str, ...] = ("boxes", "scores")  # of the head's outputs, what predictions are decoded from
 
     def __init__(self, model: nn.Module, tal_topk: int = 10) -> None:
-        """Read the head's strides, classes and bins, and of `model.args` the gains `box`, `cls`, `dfl` and the losses.
+        """Take strides, classes and bins from the head, and the gains `box`, `cls`, `dfl` from `model.args`.
 
-        Of the latter, those that `model.args` does not have are the usual ones.
+        Loss options come from there, too; one that `model.args` lacks has its default.
         """
         head = model.model[-1]
         self.args = model.args
@@ -238,14 +249,19 @@ class v8DetectionLoss:
 
         height, width = (side * self.stride[0] for side in raw["feats"][0].shape[-2:])  # of the input, pixels
         scale = torch.tensor([width, height, width, height], dtype=dist.dtype, device=batch["bboxes"].device)
-        labels, true_boxes, mask = (upload(x, dist.device) for x in self.preprocess(batch, len(dist), scale))
+        labels, true_boxes, mask = self.preprocess(batch, len(dist), scale)
         if not batch.get("is_counted", True):
             mask = torch.zeros_like(mask)
-        pixels = scale_sides(boxes.detach(), strides)
-        target = self.assigner(scores.detach().sigmoid(), pixels, anchor_points * strides, labels, true_boxes, mask)
+        known, counts = {}, mask.sum((1, 2))  # by the host, so that it need not wait for a GPU to tell
+        if dist.device.type == "cuda" and mask.device.type == "cpu" and hasattr(self.assigner, "bounds"):
+            known = self.assigner.bounds(true_boxes[mask[..., 0]], raw["feats"], self.stride)
+        labels, true_boxes, mask = (upload(x, dist.device) for x in (labels, true_boxes, mask))
+        pixels, scores_now = scale_sides(boxes.detach(), strides), scores.detach().sigmoid()
+        target = self.assigner(scores_now, pixels, anchor_points * strides, labels, true_boxes, mask, **known)
         score_sum = whole_batch(target.target_scores.sum())
         imgsz = upload(torch.tensor([height, width], dtype=dist.dtype), dist.device)
-        return Assigned(anchor_points, strides, dist, scores, boxes, target, score_sum, imgsz)
+        most = (counts * self.assigner.topk).tolist() if known else None
+        return Assigned(anchor_points, strides, dist, scores, boxes, target, score_sum, imgsz, most)
 
     def preprocess(self, batch: Batch, images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The batch's objects by image, padded: labels (B, M, 1), xyxy boxes (B, M, 4) in pixels, mask (B, M, 1).
@@ -271,7 +287,7 @@ class v8DetectionLoss:
         target, positive = m.target, m.target.fg_mask
         true_boxes = scale_sides(target.target_bboxes, 1 / m.strides)
         args = m.dist, m.boxes, m.anchor_points, true_boxes, target.target_scores, m.score_sum, positive
-        box, dfl = self.bbox_loss(*args, m.imgsz, m.strides)
+        box, dfl = self.bbox_loss(*args, m.imgsz, m.strides, m.most and sum(m.most))
         scores = ScorePairs(
             m.scores,
             target.target_scores,
@@ -289,30 +305,6 @@ class v8DetectionLoss:
         """Continue from a state that `state_dict` gave."""
         for name, values in state.items():
             getattr(self, name).load_state_dict(values)
-
-
-def scale_sides(boxes: Tensor, factor: Tensor) -> Tensor:
-    """Boxes (B, A, 4) or, but for theta, (B, A, 5) times a `factor` (A, 1)."""
-    sides = boxes[..., :4] * factor
-    return sides if boxes.shape[-1] == 4 else torch.cat((sides, boxes[..., 4:]), -1)
-
-
-def pad_objects(image: Tensor, images: int, labels: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Objects of the batch, in any order, by image: labels (B, M, 1), boxes (B, M, 4), mask (B, M, 1) of real ones.
-
-    `image` (N,) says whose object it is, `labels` is (N, 1), `boxes` (N, 4). Objects of an image keep their order.
-    """
-    counts = image.bincount(minlength=images)
-    maximum = int(counts.max())
-    order = image.argsort(stable=True)
-    first = counts.cumsum(0) - counts
-    place = torch.empty_like(image)
-    place[order] = torch.arange(len(image), device=image.device) - first[image[order]]  # 0, 1, … in each image
-
-    padded = boxes.new_zeros((images, maximum, 1 + boxes.shape[-1]))
-    padded[image, place] = torch.cat((labels, boxes), 1)
-    mask = torch.arange(maximum, device=image.device) < counts[:, None]
-    return padded[..., :1], padded[..., 1:], mask[..., None]
 
 
 # Instance segmentation -----------------------------------------------------------------------------------------------
@@ -347,25 +339,27 @@ class v8SegmentationLoss(v8DetectionLoss):
         boxes = matched.target.target_bboxes / torch.stack((width, height, width, height))  # (B, A, 4) in 0..1
 
         total = proto.sum() * 0 + coefficients.sum() * 0  # so that both have gradients where nothing is positive
-        positive = matched.target.fg_mask
-        anchors = positive.nonzero()[:, 1].split(positive.sum(1).tolist())
-        for i, anchor in enumerate(anchors):
+        for i, positive in enumerate(matched.target.fg_mask):
+            (anchor,) = true_places(positive, matched.most and matched.most[i])
             # One map of the numbers of the image's objects, or a mask for each of them.
             true = masks[i] if self.args.overlap_mask else masks[(batch["batch_idx"] == i).to(masks.device)]
             true, parts = upload(true, proto.device), anchor.split(MASK_CHUNK)
             loss = partial(checkpoint, pixel_loss, use_reentrant=False) if len(parts) > 1 else pixel_loss
             for part in parts:
                 objects = matched.target.target_gt_idx[i, part]
-                total = total + loss(coefficients[i, part], proto[i], true, objects, boxes[i, part])
+                total = total + loss(coefficients[i, part], proto[i], true, objects, boxes[i, part], part >= 0)
         return total / whole_batch(matched.target.fg_mask.sum())
 
 
-def pixel_loss(coefficients: Tensor, proto: Tensor, masks: Tensor, objects: Tensor, boxes: Tensor) -> Tensor:
+def pixel_loss(
+    coefficients: Tensor, proto: Tensor, masks: Tensor, objects: Tensor, boxes: Tensor, counts: Tensor
+) -> Tensor:
     """Sum over P predictions of the mean cross entropy of a mask in its box, over the area of that.
 
     `coefficients` (P, K), `proto` (K, h, w), `boxes` (P, 4) xyxy in 0..1, `objects` (P,) that they are to show, of
-    which `masks` has one each (k, h, w), or is a map of their numbers from 1 (h, w). The mean is over the whole image,
-    whose pixels outside the box count as 0, so that with the division all objects count the same.
+    which `masks` has one each (k, h, w), or is a map of their numbers from 1 (h, w); `counts` (P,) is False for what
+    is no positive. The mean is over the whole image, whose pixels outside the box count as 0, so that with the division
+    all objects count the same.
     """
     height, width = proto.shape[1:]
     own = (masks == objects[:, None, None] + 1 if masks.ndim == 2 else masks[objects]).float()
@@ -374,7 +368,7 @@ def pixel_loss(coefficients: Tensor, proto: Tensor, masks: Tensor, objects: Tens
     x1, y1, x2, y2 = boxes.unbind(1)
     loss = crop_mask(loss, torch.stack((x1 * width, y1 * height, x2 * width, y2 * height), 1))
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    return (loss.mean((1, 2)) / area).sum()
+    return torch.where(counts, loss.mean((1, 2)) / torch.where(counts, area, 1.0), 0.0).sum()
 
 
 # Pose ----------------------------------------------------------------------------------------------------------------
@@ -386,7 +380,7 @@ class v8PoseLoss(v8DetectionLoss):
     names = ("box_loss", "pose_loss", "kobj_loss", "cls_loss", "dfl_loss")
 
     def __init__(self, model: nn.Module, tal_topk: int = 10) -> None:
-        """Beside what detection reads, the gains `pose` and `kobj`, and `kpt_oks_sigmas` of the model's YAML."""
+        """Read, besides what detection reads, the gains `pose` and `kobj`, and `kpt_oks_sigmas` of the model's YAML."""
         super().__init__(model, tal_topk)
         self.kpt_shape: tuple[int, int] = model.model[-1].kpt_shape
         self.keypoint_loss = KeypointLoss(oks_sigmas(self.kpt_shape, model.yaml.get("kpt_oks_sigmas")))
@@ -401,8 +395,8 @@ class v8PoseLoss(v8DetectionLoss):
     def keypoint_losses(self, raw: RawPreds, m: Assigned, batch: Batch) -> tuple[Tensor, Tensor]:
         """Means over the positives and their points: 1 - similarity of the places, and cross entropy of visibility."""
         kpts = raw["kpts"].float().unflatten(1, self.kpt_shape).permute(0, 3, 1, 2)  # (B, A, K, D)
-        image, anchor = positive = m.target.fg_mask.nonzero(as_tuple=True)  # (P,)
-        share = m.target.fg_mask.sum() / whole_batch(m.target.fg_mask.sum())  # 1 in a single process
+        image, anchor = positive = m.places()  # (P,)
+        share = len(image) / whole_batch(m.target.fg_mask.sum())  # 1 in a single process; of sums that means become
         if not len(image):
             return kpts.sum() * 0, kpts.sum() * 0
 
@@ -417,13 +411,15 @@ class v8PoseLoss(v8DetectionLoss):
         pred, strides = kpts[positive], m.strides[anchor]
         places = pred[..., :2] * 2 + (m.anchor_points[anchor] - 0.5)[:, None]  # stride units, as Pose decodes them
         true = padded[image, m.target.target_gt_idx[positive]]  # (P, K, 3)
-        visible = (true[..., 2] != 0).float()
+        counts = (image >= 0)[:, None]
+        visible = ((true[..., 2] != 0) & counts).float()
         lower, upper = (m.target.target_bboxes[positive] / strides).split(2, 1)
         area = (upper - lower).prod(1, keepdim=True)
         pose = self.keypoint_loss(places, true[..., :2] / strides[:, None], visible, area) * share
         if self.kpt_shape[1] == 2:  # no visibility to predict
             return pose, kpts.sum() * 0
-        return pose, F.binary_cross_entropy_with_logits(pred[..., 2], visible) * share
+        weight = counts.expand_as(visible).float()
+        return pose, F.binary_cross_entropy_with_logits(pred[..., 2], visible, weight) * share
 
 
 # Rotated boxes -------------------------------------------------------------------------------------------------------
@@ -446,10 +442,9 @@ class v8OBBLoss(v8DetectionLoss):
     def components(self, raw: RawPreds, batch: Batch) -> Tensor:
         """The losses times their gains, (4,)."""
         m = self.match(raw, batch)
-        positive = m.target.fg_mask.nonzero(as_tuple=True)
-        weight = m.target.target_scores[positive].sum(-1)  # (P,)
+        pred, target, weight = positives(m.places(), m.boxes, m.target.target_bboxes, m.target.target_scores)
         # Weighted as the loss of the boxes is, so that a better aligned prediction counts more.
-        angle = (angle_loss(m.boxes[positive], m.target.target_bboxes[positive]) * weight).sum() / m.score_sum
+        angle = (angle_loss(pred, target) * weight[:, 0]).sum() / m.score_sum
         return torch.stack((*self.detection_losses(m), angle * self.args.angle))
 
     def bbox_decode(self, anchor_points: Tensor, pred_dist: Tensor, pred_angle: Tensor) -> Tensor:

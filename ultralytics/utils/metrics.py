@@ -328,9 +328,7 @@ class DetMetrics(DataExportMixin):
         # Names of `mean_results()`, as in results.csv, and of `curves_results`.
         self.keys = [f"metrics/{column}({s.letter})" for s in sets for column in Metric.columns]
         self.curves = [f"{kind}({s.letter})" for s in sets for kind in kinds]
-        self.further: dict[
-            str, float
-        ] = {}  # numbers beside the public ones, from utils/paper/, after a final validation
+        self.further: dict[str, float] = {}  # beside the public numbers, of utils/paper/, after a final validation
         self.stats: dict[str, list[np.ndarray]] = defaultdict(list)  # of the images added so far
         self.process()
 
@@ -378,7 +376,7 @@ class DetMetrics(DataExportMixin):
 
     @property
     def fitness(self) -> float:
-        """Objective of training: mAP50-95."""
+        """Objective of training: mAP50-95, summed over the sets."""
         return sum(metric.map for metric in self.results.values())
 
     def mean_results(self) -> list[float]:

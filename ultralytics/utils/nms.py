@@ -6,6 +6,7 @@ keypoints, theta).
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from torch import Tensor
 from ultralytics.utils import refused
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.metrics import probiou
-from ultralytics.utils.ops import xywh2xyxy
+from ultralytics.utils.ops import upload, xywh2xyxy
 
 CHUNK = 512  # rotated boxes that are compared with all above them at a time
 NMS_CHUNK = 128  # upright boxes that are compared with one another at a time
+TOGETHER = 5000  # boxes of a batch that a GPU compares all with one another, those of different images too
 
 
 def non_max_suppression(
@@ -68,16 +70,17 @@ def non_max_suppression(
         kept = (rows[rows[:, 4] > conf_thres] for rows in prediction.float())
         return [(rows if kinds is None else rows[torch.isin(rows[:, 5], kinds)])[:max_det] for rows in kept]
     nc = nc or prediction.shape[1] - 4 - rotated
-    detections = []
-    for rows in candidates(prediction, conf_thres, classes, multi_label, nc, max_nms):
-        if rotated:
-            detections.append(rows[_fast_nms(rows, iou_thres, agnostic, max_det)])
-        else:
-            boxes = xywh2xyxy(rows[:, :4])
-            shift = 0 if agnostic else rows[:, 5:6] * max_wh
-            keep = _nms(boxes + shift, rows[:, 4], iou_thres, max_det)
-            detections.append(torch.cat((boxes, rows[:, 4:]), 1)[keep])
-    return detections
+    choose = candidates if prediction.is_cpu else candidates_together
+    images = list(choose(prediction, conf_thres, classes, multi_label, nc, max_nms))
+    if rotated:
+        return [rows[_fast_nms(rows, iou_thres, agnostic, max_det)] for rows in images]
+    images = [torch.cat((xywh2xyxy(rows[:, :4]), rows[:, 4:]), 1) for rows in images]
+    apart = [rows[:, :4] if agnostic else rows[:, :4] + rows[:, 5:6] * max_wh for rows in images]
+    if not prediction.is_cpu and sum(map(len, images)) <= TOGETHER:
+        keep = _nms_together(apart, [rows[:, 4] for rows in images], iou_thres, max_det, (nc + 2) * max_wh)
+    else:
+        keep = [_nms(boxes, rows[:, 4], iou_thres, max_det) for boxes, rows in zip(apart, images, strict=True)]
+    return [rows[kept] for rows, kept in zip(images, keep, strict=True)]
 
 
 def candidates(
@@ -107,6 +110,50 @@ def candidates(
         yield rows[rows[:, 4].argsort(descending=True, stable=True)[:max_nms]]
 
 
+def candidates_together(
+    prediction: Tensor,
+    conf_thres: float,
+    classes: Sequence[int] | None,
+    multi_label: bool,
+    nc: int,
+    max_nms: int = 30000,
+) -> list[Tensor]:
+    """What `candidates` gives, of all images at once: a GPU is asked twice how many there are, not twice an image."""
+    rows = prediction.float().transpose(1, 2)  # (B, A, 4 + nc + extra)
+    scores = rows[..., 4 : 4 + nc]
+    wanted = torch.arange(nc)
+    wanted = upload(wanted >= 0 if classes is None else torch.isin(wanted, torch.as_tensor(classes)), rows.device)
+    if multi_label and nc > 1:
+        found = (scores > conf_thres) & wanted  # (B, A, nc)
+        image, anchor, cls = found.nonzero(as_tuple=True)
+        conf = scores[image, anchor, cls]
+    else:
+        best, best_cls = scores.max(2)
+        found = (best > conf_thres) & wanted[best_cls]  # (B, A)
+        image, anchor = found.nonzero(as_tuple=True)
+        conf, cls = best[image, anchor], best_cls[image, anchor]
+    order = conf.argsort(descending=True, stable=True)
+    order = order[image[order].argsort(stable=True)]  # by image, in each by confidence
+    chosen, more = rows[image, anchor].split((4, rows.shape[2] - 4), 1)
+    chosen = torch.cat((chosen, conf[:, None], cls[:, None].to(conf.dtype), more[:, nc:]), 1)[order]
+    return [rows[:max_nms] for rows in chosen.split(found.flatten(1).sum(1).tolist())]
+
+
+def _nms_together(
+    boxes: list[Tensor], scores: list[Tensor], iou_thres: float, max_det: int, apart: float
+) -> list[Tensor]:
+    """What `_nms` gives for each image, by one call for all of them, whose boxes are moved `apart` pixels."""
+    from torchvision.ops import nms
+
+    counts = [len(own) for own in boxes]
+    image = upload(torch.arange(len(boxes)).repeat_interleave(torch.tensor(counts)), boxes[0].device)
+    moved = torch.cat(boxes).double() + image[:, None] * apart  # a float would lose digits of boxes that far away
+    keep = nms(moved, torch.cat(scores).double(), iou_thres).sort().values  # by image, most confident first
+    kept_of_image = (image[keep, None] == torch.arange(len(boxes), device=image.device)).sum(0).tolist()
+    starts = [end - count for end, count in zip(accumulate(counts), counts, strict=True)]
+    return [(kept - start)[:max_det] for kept, start in zip(keep.split(kept_of_image), starts, strict=True)]
+
+
 def _nms(boxes: Tensor, scores: Tensor, iou_thres: float, max_det: int) -> Tensor:
     """Indices of at most `max_det` kept boxes; `boxes` (n, 4) xyxy come with `scores` (n,) descending."""
     if not boxes.is_cpu:
@@ -119,6 +166,9 @@ def _nms(boxes: Tensor, scores: Tensor, iou_thres: float, max_det: int) -> Tenso
             keep = nms(boxes, scores, iou_thres)
         return keep[:max_det]
     # The same boxes as torchvision's, without its import, which takes longer than the first image.
+    threshold = np.float32(iou_thres)  # IoU is above it where it is above `iou_thres`, which is a double
+    if float(threshold) > iou_thres:
+        threshold = np.nextafter(threshold, np.float32(-1))
     x1, y1, x2, y2 = corners = np.ascontiguousarray(boxes.detach().numpy().T)
     area = (x2 - x1) * (y2 - y1)
 
@@ -129,7 +179,7 @@ def _nms(boxes: Tensor, scores: Tensor, iou_thres: float, max_det: int) -> Tenso
         height = (np.minimum(bottom, y2[below]) - np.maximum(top, y1[below])).clip(0)
         overlap = width * height
         with np.errstate(invalid="ignore"):  # boxes without area
-            return overlap / (area[above, None] + area[below] - overlap) > iou_thres
+            return overlap / (area[above, None] + area[below] - overlap) > threshold
 
     kept = np.empty(0, np.int64)
     for start in range(0, len(boxes), NMS_CHUNK):

@@ -331,6 +331,19 @@ def upload(x: Tensor, device: torch.device) -> Tensor:
     return x.to(device)  # on MPS a copy without waiting may read memory that is free again
 
 
+def true_places(mask: Tensor, most: int | None = None) -> tuple[Tensor, ...]:
+    """Indices of the true elements of a mask, a vector a dimension, in the order of `nonzero`.
+
+    A GPU would be waited for, to know how many they are. With `most`, which they are known not to exceed, it is not:
+    there the vectors are as long as that, and -1 behind the last element.
+    """
+    if most is None or mask.device.type != "cuda":
+        return mask.nonzero(as_tuple=True)
+    if not mask.numel():  # which some versions of torch cannot take
+        return tuple(torch.empty(0, dtype=torch.long, device=mask.device) for _ in mask.shape)
+    return mask.nonzero_static(size=most).unbind(1)
+
+
 def normalized(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Images (B, C, H, W) on a device in 0..1; bytes are sent as such, and from pinned memory."""
     on_device = upload(images, device).to(dtype)

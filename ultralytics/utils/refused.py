@@ -222,7 +222,7 @@ _NEVER_CALLED = {
     "val": {
         "get_desc print_results": f"{_EVALUATOR}replace its `finish`, or print in `get_stats`",
         "pred_to_json eval_json coco_evaluate": f"{_EVALUATOR}replace its `json_rows` or `save_json`",
-        "save_one_txt scale_preds": f"{_EVALUATOR}replace its `to_original`",
+        "save_one_txt scale_preds": f"{_EVALUATOR}replace its `result_on_original`",
         "match_predictions _process_batch _prepare_batch _prepare_pred": f"{_EVALUATOR}replace its `iou` or `update`, "
         "or `update_metrics` of the validator",
         "gather_stats _gather_image_metrics": f"{_EVALUATOR}replace its `gather`",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ultralytics.utils import refused
 from ultralytics.utils.metrics import bbox_iou, probiou
-from ultralytics.utils.ops import to_box_frame
+from ultralytics.utils.ops import to_box_frame, true_places
 from ultralytics.utils.torch_utils import TORCH_1_10  # noqa: F401 (heads import it from here)
 
 
@@ -73,6 +73,43 @@ def dist2rbox(pred_dist: Tensor, pred_angle: Tensor, anchor_points: Tensor, dim:
     return torch.cat((anchor_points + (by_x + by_y), left_top + right_bottom), dim)
 
 
+def scale_sides(boxes: Tensor, factor: Tensor) -> Tensor:
+    """Boxes (B, A, 4) or, but for theta, (B, A, 5) times a `factor` (A, 1)."""
+    sides = boxes[..., :4] * factor
+    return sides if boxes.shape[-1] == 4 else torch.cat((sides, boxes[..., 4:]), -1)
+
+
+def pad_objects(image: Tensor, images: int, labels: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Objects of the batch, in any order, by image: labels (B, M, 1), values (B, M, C), mask (B, M, 1) of real ones.
+
+    `image` (N,) says whose object it is, `labels` is (N, 1), `values` (N, C): boxes (C is 4), rotated ones (5) or
+    keypoints (K * D). Objects of an image keep their order.
+    """
+    counts = image.bincount(minlength=images)
+    maximum = int(counts.max())
+    order = image.argsort(stable=True)
+    first = counts.cumsum(0) - counts
+    place = torch.empty_like(image)
+    place[order] = torch.arange(len(image), device=image.device) - first[image[order]]  # 0, 1, … in each image
+
+    padded = values.new_zeros((images, maximum, 1 + values.shape[-1]))
+    padded[image, place] = torch.cat((labels, values), 1)
+    mask = torch.arange(maximum, device=image.device) < counts[:, None]
+    return padded[..., :1], padded[..., 1:], mask[..., None]
+
+
+def positives(
+    places: tuple[Tensor, Tensor], pred: Tensor, target: Tensor, scores: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Predicted and target boxes (P, C) of maps (B, A, C) and their weights (P, 1), target scores (B, A, nc) summed.
+
+    Where `true_places` had more room than positives, -1, predictions meet themselves and weigh nothing.
+    """
+    real = (places[0] >= 0)[:, None]
+    chosen = pred[places]
+    return chosen, torch.where(real, target[places], chosen.detach()), scores[places].sum(-1, keepdim=True) * real
+
+
 class Assignment(NamedTuple):
     """Targets of every anchor point; all zero where `fg_mask` is False."""
 
@@ -114,21 +151,26 @@ class TaskAlignedAssigner(nn.Module):
         gt_labels: Tensor,
         gt_bboxes: Tensor,
         mask_gt: Tensor,
+        objects: int | None = None,
+        pairs: int | None = None,
     ) -> Assignment:
         """Assign objects to anchor points.
 
         `pd_scores` (B, A, nc) probabilities, `pd_bboxes` (B, A, 4) xyxy, `anc_points` (A, 2), `gt_labels` (B, M, 1),
         `gt_bboxes` (B, M, 4) xyxy, `mask_gt` (B, M, 1) true for real objects; all coordinates in pixels. M may be 0.
+        A GPU is not waited for if the caller knows the number of `objects` N and a bound on that of the `pairs`.
         """
         dtype = torch.promote_types(pd_bboxes.dtype, torch.float32)  # t spans more than half precision holds
-        image, place = mask_gt[..., 0].bool().nonzero(as_tuple=True)  # (N,)
+        image, place = true_places(mask_gt[..., 0].bool(), objects)  # (N,)
         boxes, labels = gt_bboxes[image, place].to(dtype), gt_labels[image, place, 0].long()
 
         # Every pair, and how well it is aligned; those with t = 0 are never claimed.
-        row, anchor = self.inside(anc_points.to(dtype), boxes).nonzero(as_tuple=True)  # (P,)
+        row, anchor = true_places(self.inside(anc_points.to(dtype), boxes), pairs)  # (P,)
+        real = row >= 0  # what a bound has more than there are pairs becomes pairs that do not overlap
+        row, anchor = torch.where(real, row, len(boxes) - 1), anchor.clamp(min=0)
         owner = image[row]
         iou = self.overlap(boxes[row], pd_bboxes[owner, anchor].to(dtype))
-        iou = torch.where(iou > 0, iou, 0.0)
+        iou = torch.where(real & (iou > 0), iou, 0.0)
         alignment = pd_scores[owner, anchor, labels[row]].to(dtype).pow(self.alpha) * iou.pow(self.beta)
 
         # The topk of each object, each point for one object only.
@@ -162,6 +204,20 @@ class TaskAlignedAssigner(nn.Module):
             target_gt_idx=per_anchor(place[row]),
         )
 
+    def bounds(self, boxes: Tensor, feats: Sequence[Tensor], strides: Sequence[float]) -> dict[str, int]:
+        """Arguments `objects` and `pairs` of `forward`, by objects (N, 4 or 5) that the host has, and maps (..., H, W).
+
+        A side that is k strides long, and more, crosses k + 1 anchor points at most.
+        """
+        sides = self.extents(boxes).clamp(min=self.min_side)[..., None]  # (N, 2, 1) width, height
+        most = boxes.new_tensor([feat.shape[:-3:-1] for feat in feats]).T  # (2, levels) columns, rows
+        crossed = (sides / boxes.new_tensor(strides) + 1e-3).floor() + 1  # a thousandth for what is rounded
+        return {"objects": len(boxes), "pairs": int(crossed.minimum(most).prod(1).sum())}
+
+    def extents(self, boxes: Tensor) -> Tensor:
+        """Width and height (N, 2) of the upright boxes around objects."""
+        return boxes[:, 2:] - boxes[:, :2]
+
     def inside(self, points: Tensor, boxes: Tensor) -> Tensor:
         """Whether points (A, 2) lie strictly inside boxes (N, 4) xyxy, as (N, A).
 
@@ -181,6 +237,11 @@ class TaskAlignedAssigner(nn.Module):
 
 class RotatedTaskAlignedAssigner(TaskAlignedAssigner):
     """The task-aligned assignment for rotated boxes (..., 5): overlap is probiou."""
+
+    def extents(self, boxes: Tensor) -> Tensor:
+        """Width and height (N, 2) of the upright boxes around objects (N, 5)."""
+        sides, cos, sin = boxes[:, 2:4].clamp(min=self.min_side), boxes[:, 4:].cos().abs(), boxes[:, 4:].sin().abs()
+        return sides * cos + sides.flip(1) * sin
 
     def inside(self, points: Tensor, boxes: Tensor) -> Tensor:
         """Whether points (A, 2) lie in boxes (N, 5), the edge included, as (N, A); small sides as for upright boxes."""

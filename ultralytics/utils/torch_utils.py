@@ -377,7 +377,8 @@ def one_cycle(y1: float = 0.0, y2: float = 1.0, steps: int = 100) -> Callable[[f
 def is_finite(model: nn.Module) -> bool:
     """Whether no parameter or running statistic is NaN or infinite; other buffers, such as masks, may be infinite."""
     statistics = (buffer for name, buffer in model.named_buffers() if "running_" in name)
-    return all(bool(tensor.isfinite().all()) for tensor in chain(model.parameters(), statistics))
+    found = [tensor.isfinite().all() for tensor in chain(model.parameters(), statistics)]
+    return not found or bool(torch.stack(found).all())  # read once, as a GPU is waited for
 
 
 class ModelEMA:

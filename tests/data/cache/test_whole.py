@@ -96,8 +96,3 @@ def test_a_read_only_folder_is_said_and_done_without(varied: dict, build, monkey
     assert dataset.images.cache is None and "Read-only file system" in caplog.text
     assert not [path for path in varied["train"][0].iterdir() if path.suffix != ".png"]
     assert dataset[0, 0].img.shape == (32, 32, 3)
-
-
-def test_available_memory_is_plausible() -> None:
-    free = C.available_memory()
-    assert free is None or 10**6 < free < 10**14

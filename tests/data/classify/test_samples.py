@@ -73,6 +73,19 @@ def batches(dataset, workers, epochs=2):
     return found
 
 
+def test_samples_and_draws_of_a_network_do_not_mix(build):
+    """torchvision and Dropout on a CPU draw from one generator, so that no thread may load meanwhile."""
+    seen = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        drawn = []
+        for batch in build_loader(build(hsv_h=0.3)):
+            drawn += [batch["img"], *(torch.nn.functional.dropout(torch.ones(100_000)) for _ in range(20))]
+        seen.append(drawn)
+    assert all(map(torch.equal, *seen)) and not build_loader(build()).prefetches
+    assert build_loader(build(augment=False)).prefetches and build_loader(build(), pin_memory=True).prefetches
+
+
 def test_the_same_samples_for_any_number_of_workers(build):
     torch.manual_seed(1)
     alone = batches(build(), 0)

@@ -144,7 +144,7 @@ def test_everything_odd_is_used_without_a_word(tmp_path, warnings):
     assert list(warnings) == []
     for i, name in enumerate(names(store)):
         assert store.shapes[i].tolist() == list(read_image(store.file(i)).shape[:2]) == [40, 60], name
-        assert len(store.objects(i).cls) == USED_LABELS.get(Path(name).stem, ("", 1))[1], name
+        assert len(store.labels_of(i).cls) == USED_LABELS.get(Path(name).stem, ("", 1))[1], name
     assert (store.counts == 0).sum() == 3
 
 
@@ -152,14 +152,14 @@ def test_repeated_rows_are_dropped_and_counted(tmp_path, caplog):
     caplog.set_level(logging.INFO, "ultralytics")
     write(tmp_path, "a.jpg", GOOD * 3 + "1 0.5 0.5 0.25 0.25\n")
     store = scan(list_images(tmp_path), 2, desc="val")
-    assert store.objects(0).cls.tolist() == [0, 1]
+    assert store.labels_of(0).cls.tolist() == [0, 1]
     assert store.duplicates == 2
     assert caplog.messages == ["val: 1 images, 0 skipped, 0 without objects, 2 duplicate rows dropped"]
 
 
 def test_polygons_are_kept(tmp_path):
     write(tmp_path, "a.jpg", "0 0.1 0.1 0.5 0.1 0.5 0.3\n")
-    cls, boxes, polygons, _ = scan(list_images(tmp_path), 1).objects(0)
+    cls, boxes, polygons, _ = scan(list_images(tmp_path), 1).labels_of(0)
     assert cls.tolist() == [0]
     np.testing.assert_allclose(boxes, [[0.3, 0.2, 0.4, 0.2]], rtol=1e-6)
     np.testing.assert_allclose(polygons[0], [[0.1, 0.1], [0.5, 0.1], [0.5, 0.3]], rtol=1e-6)
@@ -167,7 +167,7 @@ def test_polygons_are_kept(tmp_path):
 
 def test_single_class(tmp_path):
     write(tmp_path, "a.jpg", "7 0.5 0.5 0.25 0.25\n1 0.5 0.5 0.25 0.25\n")
-    assert scan(list_images(tmp_path), 1, single_cls=True).objects(0).cls.tolist() == [0, 0]
+    assert scan(list_images(tmp_path), 1, single_cls=True).labels_of(0).cls.tolist() == [0, 0]
     with pytest.raises(DatasetError, match="none of its 1 images"):
         scan(list_images(tmp_path), 1)
 
@@ -202,7 +202,7 @@ def test_another_task_brings_its_own_parser(tmp_path):
     cache = tmp_path / "labels.cache"
     for _ in range(2):
         store = scan(list_images(tmp_path), 1, partial(parse_points, points=2), cache_path=cache)
-        np.testing.assert_array_equal(store.objects(0).extra, np.float32([[0.1, 0.2, 0.3, 0.4]]))
+        np.testing.assert_array_equal(store.labels_of(0).extra, np.float32([[0.1, 0.2, 0.3, 0.4]]))
 
 
 DATASETS = {"bccd": 4886, "coco_mini": 893, "coco_mini_seg": 894, "nuclei_seg": 3082, "nuclei_obb": 3082}
@@ -214,7 +214,7 @@ def test_real_datasets_are_used_whole(reference, name, objects):
     store = scan(list_images(reference / "data" / name / "images"), nc)
     assert store.skipped == []
     assert len(store.cls) + store.duplicates == objects
-    has_polygons = store.objects(int(store.counts.argmax())).polygons is not None
+    has_polygons = store.labels_of(int(store.counts.argmax())).polygons is not None
     assert has_polygons == (name not in ("bccd", "coco_mini"))
 
 
@@ -226,7 +226,7 @@ def test_real_datasets_with_keypoints_have_boxes(reference, name, kpt_shape, obj
     store = scan(list_images(reference / "data" / name / "images"), 1, parse)
     assert store.skipped == []
     assert len(store.cls) == objects
-    assert all(store.objects(i).polygons is None for i in range(len(store)))
+    assert all(store.labels_of(i).polygons is None for i in range(len(store)))
 
 
 def test_sizes_and_labels_equal_those_in_the_files(reference):
@@ -234,8 +234,8 @@ def test_sizes_and_labels_equal_those_in_the_files(reference):
     for i in range(0, len(store), 10):
         assert tuple(store.shapes[i]) == read_image(store.file(i)).shape[:2]
         rows = np.loadtxt(store.file(i).replace("images", "labels").replace(".jpg", ".txt"), ndmin=2)
-        np.testing.assert_array_equal(store.objects(i).boxes, rows[:, 1:].astype(np.float32))
-        np.testing.assert_array_equal(store.objects(i).cls, rows[:, 0])
+        np.testing.assert_array_equal(store.labels_of(i).boxes, rows[:, 1:].astype(np.float32))
+        np.testing.assert_array_equal(store.labels_of(i).cls, rows[:, 0])
 
 
 def test_polygons_that_reach_out_are_said(tmp_path, caplog):

@@ -41,11 +41,11 @@ def test_what_goes_in_comes_out(store):
 
 
 def test_objects_of_an_image(store):
-    cls, boxes, polygons, _ = store.objects(0)
+    cls, boxes, polygons, _ = store.labels_of(0)
     np.testing.assert_array_equal(cls, [0, 1])
     np.testing.assert_array_equal(boxes, parsed(2).boxes)
     assert polygons is None
-    cls, boxes, polygons, _ = store.objects(1)
+    cls, boxes, polygons, _ = store.labels_of(1)
     assert (cls.shape, boxes.shape, polygons) == ((0,), (0, 4), None)
 
 
@@ -58,7 +58,7 @@ def test_polygons_that_reach_out(store):
 
 
 def test_a_box_among_polygons_gets_its_corners(store):
-    _, boxes, polygons, _ = store.objects(2)
+    _, boxes, polygons, _ = store.labels_of(2)
     np.testing.assert_array_equal(polygons[0], TRIANGLE)
     np.testing.assert_array_equal(polygons[2], TRIANGLE[::-1])
     x, y, w, h = boxes[1]
@@ -67,18 +67,18 @@ def test_a_box_among_polygons_gets_its_corners(store):
 
 
 def test_objects_are_copies_and_the_arrays_cannot_be_written_to(store):
-    found = store.objects(2)
+    found = store.labels_of(2)
     for array in (found.cls, found.boxes, *found.polygons):
         array[:] = 7
-    np.testing.assert_array_equal(store.objects(2).cls, [0, 1, 2])
-    np.testing.assert_array_equal(store.objects(2).polygons[0], TRIANGLE)
+    np.testing.assert_array_equal(store.labels_of(2).cls, [0, 1, 2])
+    np.testing.assert_array_equal(store.labels_of(2).polygons[0], TRIANGLE)
     with pytest.raises(ValueError, match="read-only"):
         store.boxes[0] = 1
 
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_index_out_of_range(store, index):
-    for read in (store.file, store.objects):
+    for read in (store.file, store.labels_of):
         with pytest.raises(IndexError):
             read(index)
 
@@ -90,7 +90,7 @@ def test_select(store, indices):
     assert chosen.shapes.tolist() == [store.shapes[i].tolist() for i in indices]
     assert chosen.skipped == store.skipped
     for new, old in enumerate(indices):
-        for a, b in zip(chosen.objects(new), store.objects(old), strict=True):
+        for a, b in zip(chosen.labels_of(new), store.labels_of(old), strict=True):
             assert (a is None and b is None) or all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
@@ -98,15 +98,15 @@ def test_further_numbers_travel_with_their_objects():
     """What a parser for keypoints would return."""
     points = np.arange(10, dtype=np.float32).reshape(2, 5)
     store = LabelStore.pack(FILES, [(9, 9)] * 3, [parsed(1, extra=points[:1]), parsed(0), parsed(1, extra=points[1:])])
-    np.testing.assert_array_equal(store.objects(2).extra, points[1:])
-    assert store.objects(1).extra.shape == (0, 5)
-    np.testing.assert_array_equal(store.select([2, 0]).objects(1).extra, points[:1])
+    np.testing.assert_array_equal(store.labels_of(2).extra, points[1:])
+    assert store.labels_of(1).extra.shape == (0, 5)
+    np.testing.assert_array_equal(store.select([2, 0]).labels_of(1).extra, points[:1])
 
 
 def test_arrays_make_the_same_store_again(store):
     again = LabelStore(store.arrays, store.skipped, store.duplicates)
     assert [again.file(i) for i in range(3)] == FILES
-    np.testing.assert_array_equal(again.objects(2).polygons[2], TRIANGLE[::-1])
+    np.testing.assert_array_equal(again.labels_of(2).polygons[2], TRIANGLE[::-1])
 
 
 def test_names_that_are_no_utf8_survive():
@@ -143,4 +143,4 @@ def test_without_shared_memory_there_is_ordinary_memory(monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
     store = LabelStore.pack(FILES, [(9, 9)] * 3, [parsed(2)] * 3)
-    np.testing.assert_array_equal(store.objects(1).boxes, parsed(2).boxes)
+    np.testing.assert_array_equal(store.labels_of(1).boxes, parsed(2).boxes)

@@ -28,7 +28,7 @@ def measure(rows, labels, names):
         found[row["image_id"]].append((x, y, x + w, y + h, row["score"], row["category_id"] - 1))
     metrics = DetMetrics(names)
     for i in range(len(labels)):
-        cls, boxes, *_ = labels.objects(i)
+        cls, boxes, *_ = labels.labels_of(i)
         height, width = labels.shapes[i].tolist()
         mine = np.array(found[coco.image_id(labels.file(i))], np.float32).reshape(-1, 6)
         mine = mine[np.argsort(-mine[:, 4], kind="stable")]
@@ -49,7 +49,7 @@ def test_agreement_with_a_coco_evaluator(golden, dataset, tmp_path):
     )
     rows = json.loads((validated.save_dir / "predictions.json").read_text())
     labels = scan(list_images(folder / "images" / "val"), 3)
-    images = [(labels.file(i), labels.shapes[i].tolist(), *labels.objects(i)[:2]) for i in range(len(labels))]
+    images = [(labels.file(i), labels.shapes[i].tolist(), *labels.labels_of(i)[:2]) for i in range(len(labels))]
     theirs = coco.evaluate_coco(coco.coco_ground_truth(images, model.names), rows)
     ours = measure(rows, labels, model.names)
     assert ours.box.map == pytest.approx(theirs["AP"], abs=0.01)

@@ -1,5 +1,6 @@
 """Networks with the head of YOLOv10 learn from both of its sets of predictions, and predict."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -93,3 +94,13 @@ def test_boxes_of_an_exported_file_may_change_places_where_scores_are_equal():
 
 def key_of(model):
     return next(name for name in model.model.state_dict() if "one2one_cv3" in name and name.endswith("2.weight"))
+
+
+def test_six_anchor_points_are_no_boxes_that_a_head_has_chosen(tmp_path):
+    """(1, 4 + nc, 6), those of one level on 64 x 96 pixels, has the last dimension of YOLOv10's (1, n, 6)."""
+    path = tmp_path / "one.yaml"
+    rows = "".join(f"  - [-1, 1, Conv, [{c}, 3, 2]]\n" for c in (8, 8, 8, 16, 16))
+    path.write_text(f"nc: 80\nbackbone:\n{rows}head:\n  - [[4], 1, Detect, [nc]]\n", encoding="utf-8")
+    (result,) = YOLO(path).predict(np.full((64, 96, 3), 90, np.uint8), imgsz=[64, 96], conf=0.0, verbose=False)
+    assert result.orig_shape == (64, 96) and 0 < len(result.boxes) <= 6
+    assert (result.boxes.conf <= 1).all() and (result.boxes.cls < 80).all()

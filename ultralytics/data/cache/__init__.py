@@ -1,1 +1,1 @@
-"""Decoded images: loaded one by one, kept all (RAM or disk), or the latest ones in a ring for the mosaic."""
+"""Decoded images: loading.py reads one, whole.py keeps all of them (RAM or disk), ring.py the latest ones."""

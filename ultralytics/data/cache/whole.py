@@ -16,6 +16,7 @@ from ultralytics.data.labels.store import LabelStore
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError, YOLOError
 from ultralytics.utils.files import atomic_write
+from ultralytics.utils.memory import available_memory
 
 SPARE = 1.5  # there has to be this many times as much free room as a cache takes
 THREADS = 8
@@ -24,7 +25,7 @@ THREADS = 8
 class RamCache:
     """Images of known `shapes` (n, 2) in one block of memory, which workers share.
 
-    Those that add to it need `share_memory` before they start.
+    Call `share_memory` before workers that add images start.
     """
 
     def __init__(self, shapes: np.ndarray, channels: int) -> None:
@@ -128,18 +129,3 @@ def build_cache(
         LOGGER.warning(f"cache={kind} cannot be used ({exc}); images are read from their files instead")
         return None
     return cache
-
-
-def available_memory() -> int | None:
-    """Bytes of memory that this process may still take, within its container; None if the system does not tell."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    free = next((int(row.split()[1]) * 1024 for row in text.splitlines() if row.startswith("MemAvailable")), None)
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit, used = ((group / f"memory.{name}").read_text(encoding="utf-8") for name in ("max", "current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError, TypeError):  # no such group, or "max": no limit
-        return free

@@ -14,7 +14,7 @@ from ultralytics.data.labels.cache import load_cache, save_cache, scan_key
 from ultralytics.data.labels.rows import ParsedRows
 from ultralytics.data.labels.scan import ScanResult, report_scan, scan_files
 from ultralytics.data.labels.store import LabelStore
-from ultralytics.data.utils import DatasetInfo, load_data_yaml, places
+from ultralytics.data.utils import DatasetInfo, candidate_folders, load_data_yaml
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DatasetError
 
@@ -38,7 +38,7 @@ def load_class_folders(path: str | Path, need: Sequence[str] = ("train", "val"))
     if file:
         data = load_data_yaml(file, need)
     else:
-        tried = places(path, Path.cwd())
+        tried = candidate_folders(path, Path.cwd())
         root = next((place for place in tried if place.is_dir()), None)
         if root is None:
             found = f"data={path} is neither a folder nor a dataset YAML, tried {', '.join(map(str, tried))}"

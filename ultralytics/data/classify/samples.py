@@ -117,6 +117,7 @@ class ClassDataset(Dataset):
 
         self.labels, self.options, self.augment, self.batch = labels, options, augment, batch
         self.transforms = tuple(transforms)
+        self.draws_globally = augment  # torchvision does
         self.images = ImageLoader(labels, None, channels, options.cache, keep=augment)
         self.crop = random_crop(options) if augment else center_crop(options.imgsz)
         self._order: tuple[int, np.ndarray] | None = None  # of the epoch that was asked for last

@@ -88,7 +88,7 @@ class LabelStore:
         """Path of image `i`."""
         return os.fsdecode(self.arrays["names"][self._span("name_offsets", i)].tobytes())
 
-    def objects(self, i: int) -> Labels:
+    def labels_of(self, i: int) -> Labels:
         """Copies of the labels of image `i`.
 
         Where some instances of an image have polygons, those of the others are the corners of their boxes.

@@ -12,7 +12,7 @@ from ultralytics.utils.errors import ConfigError
 
 
 class LabeledImages(Protocol):
-    """What the transforms ask of a dataset, such as YOLODataset."""
+    """Interface that the transforms need of a dataset, such as YOLODataset."""
 
     def __len__(self) -> int: ...
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -194,9 +193,7 @@ class Task(ABC):
         if (tensors := stack_if_tensors(frames, stride, channels)) is not None:
             return tensors
         images = [with_channels(frame.image, channels) for frame in frames]
-        stacked = letterbox_batch(images, self.options.imgsz, stride, self.options.rect)  # (B, H, W, C) BGR uint8
-        rgb = stacked[..., ::-1] if channels == 3 else stacked
-        return torch.from_numpy(np.ascontiguousarray(rgb.transpose(0, 3, 1, 2)))
+        return torch.from_numpy(letterbox_batch(images, self.options.imgsz, stride, self.options.rect))
 
     def infer(self, model: nn.Module, images: Tensor) -> Outputs:
         """Outputs of a network in eval mode, or of an exported one, for images (B, C, H, W) of its own input."""

@@ -30,7 +30,6 @@ class CARAFE(nn.Module):
         around = F.unfold(x, self.k_up, padding=self.k_up // 2)  # (B, C * k * k, H * W)
         around = around.transpose(1, 2).unflatten(2, (-1, taps))  # (B, H * W, C, k * k)
         y = (around @ kernels).flatten(2).transpose(1, 2)  # (B, C * scale * scale, H * W)
-        y = y.reshape(
-            -1, x.shape[1] * self.scale**2, *x.shape[2:]
-        )  # unflatten would make constants of an export's sizes
+        # By reshape, as unflatten would make constants of an export's sizes.
+        y = y.reshape(-1, x.shape[1] * self.scale**2, *x.shape[2:])
         return F.pixel_shuffle(y, self.scale)

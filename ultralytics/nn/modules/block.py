@@ -468,7 +468,7 @@ class A2C2f(nn.Module):
         area: int = 1,
         residual: bool = False,  # add the input, the block's own part scaled by the learned gamma
         mlp_ratio: float = 2.0,
-        e: float = 0.5,  # inner channels as a share of c2
+        e: float = 0.5,  # inner channels as a fraction of c2
         g: int = 1,
         shortcut: bool = True,
     ) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_RULED = 120  # classes whose cells have room for lines between them
-MAX_CELLS = 2000  # classes in a row: of more the picture has no pixels, and copies of their cells would fill the memory
+MAX_CELLS = 2000  # classes in a row: of more the chart has no pixels, and copies of their cells would fill the memory
 MAX_NAMED = 20  # classes: a legend of more cannot be matched with its lines
 
 

@@ -22,7 +22,7 @@ class E2EDetectLoss:
         return many[0] + one[0], many[1] + one[1]
 
     def state_dict(self) -> dict[str, Any]:
-        """What the losses keep from batch to batch."""
+        """State that the losses keep from batch to batch."""
         return {"one2many": self.one2many.state_dict(), "one2one": self.one2one.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ that of the target scores, whatever a paper divides by, so that `cls` remains co
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import FunctionType
 
 import torch
 import torch.nn.functional as F
@@ -269,6 +270,8 @@ class IoULoss(nn.Module):
         """The arguments are the options of these names."""
         super().__init__()
         self.loss = make_loss("iou_loss", iou_loss)
+        # Whether each pair counts by itself, so that more may be given than count; of others' functions nobody knows.
+        self.pairwise = isinstance(self.loss, FunctionType) and self.loss.__module__ == __name__
         self.inner_ratio, self.focaler, self.nwd, self.nwd_c = inner_ratio, focaler, nwd, nwd_c
 
     def forward(self, p: BoxPairs) -> Tensor:
@@ -286,7 +289,7 @@ class IoULoss(nn.Module):
         return loss
 
 
-# Losses that 1 - loss makes no overlap of, for the assigner.
+# Losses of which 1 - loss is no overlap to assign by, and why.
 NO_OVERLAP = {
     "mpdiou": "depends on the size of the image",
     "piou2": "does not fall towards the object from afar",

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import nn
 
 from ultralytics.utils.files import atomic_write, write_csv
 
@@ -58,7 +60,7 @@ def detection_rows(metrics: "DetMetrics", by_size: BySize, images: int) -> list[
 
 
 def detection_notes(metrics: "DetMetrics", sized: str) -> list[str]:
-    """How the numbers of those rows are made; `sized` says whose areas decide the AP by size."""
+    """Sentences on how those numbers are made; `sized` says whose areas decide the AP by size."""
     at = ", ".join(f"{s.title} {metrics.results[s.letter].conf:.3f}" for s in metrics.sets)
     return [
         f"P, R and F1 at the confidence of the highest mean F1 over the classes, IoU 0.50: {at}. Metrics of all are "
@@ -82,3 +84,25 @@ def write_tables(folder: Path, rows: Sequence[Row], notes: Sequence[str]) -> Non
     comments = [f"% {note}" for note in notes]
     tex = "\n".join(["% needs \\usepackage{booktabs}", *comments, *table, r"\bottomrule", r"\end{tabular}", ""])
     atomic_write(folder / "paper.tex", lambda file: file.write(tex.encode()))
+
+
+def speed_note(speed: dict[str, float], network: nn.Module, batch: int, images: int) -> str:
+    """Milliseconds by stage with the conditions they hold for, and images per second."""
+    stages = ", ".join(f"{stage} {ms:.2f}" for stage, ms in speed.items() if ms)
+    threads = f", {torch.get_num_threads()} threads" if network.device.type == "cpu" else ""
+    precision = str(network.dtype).removeprefix("torch.")
+    fps = 1e3 / max(sum(speed.values()), 1e-9)
+    return (
+        f"Speed of this validation, ms an image: {stages}; {fps:.1f} images per second "
+        f"({network.device}{threads}, {precision}, batches of {batch}; means over {images} images, without "
+        "warm-up). `yolo speed model=best.pt` measures with warm-up, median and 90th percentile."
+    )
+
+
+def cost_note(network: nn.Module, path: Path | None, imgsz: int | list[int]) -> str:
+    """File size, parameters and GFLOPs of a network, as far as it has them: an exported one has only a file."""
+    parts = [f"{path.name} {path.stat().st_size / 1e6:.2f} MB"] if path and path.is_file() else []
+    if hasattr(network, "info"):
+        _, parameters, _, gflops = network.info(verbose=False, imgsz=imgsz)
+        parts.append(f"{parameters:,} parameters, {gflops:.2f} GFLOPs of an image at {imgsz}, all layers counted")
+    return f"Network: {'; '.join(parts)}." if parts else ""

@@ -27,7 +27,7 @@ from ultralytics.utils.plotting import class_name, plot_classes
 from ultralytics.utils.processes import gather_items
 
 UNUSED = "classification gives every image one class"
-REFUSED = {  # options that would change nothing, and what there is instead
+UNSUPPORTED = {  # options that would change nothing, and what there is instead
     "single_cls": UNUSED,
     "multi_scale": "training images are cropped at random scales already: use scale",
     "save_json": f"{UNUSED}, and COCO JSON is for boxes",
@@ -99,7 +99,7 @@ class ClassifyTask(Task):
     @classmethod
     def check_options(cls, options: Options, method: str) -> None:
         """Refuse what classification cannot do."""
-        for name, reason in REFUSED.items():
+        for name, reason in UNSUPPORTED.items():
             if getattr(options, name):
                 raise ConfigError(f"{name}={getattr(options, name)}: {reason}")
         refuse_losses(options, f"{UNUSED}, by cross entropy")

@@ -99,7 +99,7 @@ class DetectEvaluator:
             )
             self.metrics.confusion_matrix.process_batch(rows, boxes[own], cls[own], iou=ious["tp"])
             if self.final:
-                true_boxes, pred_boxes = (self.on_original(b.double(), batch, i) for b in (boxes[own], rows))
+                true_boxes, pred_boxes = (self.scale_to_original(b.double(), batch, i) for b in (boxes[own], rows))
                 overlap = self.overlap(true_boxes, pred_boxes[:, self.geometry]).numpy()
                 areas = {"pred_area": self.areas(pred_boxes), "true_area": self.areas(true_boxes)}
                 sized = {"B": {"iou": overlap, "true_cls": true, **areas}} | self.extra_sizes(pred, batch, i, ious)
@@ -118,7 +118,7 @@ class DetectEvaluator:
         height, width = batch["img"].shape[-2:]
         return xywh2xyxy(batch["bboxes"]) * torch.tensor((width, height, width, height))
 
-    def on_original(self, boxes: Tensor, batch: Batch, i: int) -> Tensor:
+    def scale_to_original(self, boxes: Tensor, batch: Batch, i: int) -> Tensor:
         """Boxes (n, 4 or more) of the i-th image of a batch in pixels of its original; upright ones clipped to it."""
         return self.scale(batch["img"].shape[-2:], boxes, batch["ori_shape"][i], batch["ratio_pad"][i])
 
@@ -134,7 +134,7 @@ class DetectEvaluator:
     def extra_sizes(
         self, pred: Tensor, batch: Batch, i: int, ious: Mapping[str, np.ndarray]
     ) -> dict[str, dict[str, np.ndarray]]:
-        """What `APBySize.add` asks for beside the detections' scores and classes, of the sets beside boxes, by letter.
+        """Further arguments of `APBySize.add` for the sets beside boxes, by letter.
 
         `ious` are those that the detections are matched by, in pixels of the network's input.
         """
@@ -142,7 +142,7 @@ class DetectEvaluator:
 
     def _export(self, pred: Tensor, batch: Batch, i: int) -> None:
         """Keep the detections of the i-th image, on its original, as rows of JSON or as a label file."""
-        result = self.to_original(pred, batch, i)
+        result = self.result_on_original(pred, batch, i)
         if self.options.save_txt:
             file = self.save_dir / "labels" / f"{self._stems[batch['im_file'][i]]}.txt"
             with writing(file):
@@ -151,10 +151,10 @@ class DetectEvaluator:
         if self.keeps_json:
             self.rows_by_image.append(self.json_rows(result))
 
-    def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
+    def result_on_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
         """Detections of the i-th image of a batch on its original, whose pixels are not needed and stay black."""
         black = np.broadcast_to(np.uint8(0), (*batch["ori_shape"][i], 3))
-        return Results(black, batch["im_file"][i], self.names, boxes=self.on_original(pred.cpu(), batch, i))
+        return Results(black, batch["im_file"][i], self.names, boxes=self.scale_to_original(pred.cpu(), batch, i))
 
     def json_rows(self, result: Results) -> list[dict]:
         """Rows of predictions.json for an image."""
@@ -239,7 +239,7 @@ class DetectEvaluator:
         That is file, (height, width), and of the objects that count classes (k,) and boxes (k, 4) xywh normalized.
         """
         labels, kept = self.dataset.labels, self.dataset.kept_classes
-        cls, boxes, *_ = labels.objects(i)
+        cls, boxes, *_ = labels.labels_of(i)
         if kept is not None:
             cls, boxes = cls[kept[cls.astype(int)]], boxes[kept[cls.astype(int)]]
         height, width = labels.shapes[i].tolist()

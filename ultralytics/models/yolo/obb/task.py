@@ -49,10 +49,10 @@ class OBBEvaluator(DetectEvaluator):
         """Areas (n,) of rotated boxes."""
         return boxes[:, 2:4].prod(1).numpy()
 
-    def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
+    def result_on_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
         """Detections of the i-th image of a batch on its original, whose pixels stay black."""
         black = np.broadcast_to(np.uint8(0), (*batch["ori_shape"][i], 3))
-        obb = self.on_original(pred, batch, i)[:, RESULT]
+        obb = self.scale_to_original(pred, batch, i)[:, RESULT]
         return Results(black, batch["im_file"][i], self.names, obb=obb)
 
     def json_rows(self, result: Results) -> list[dict]:

@@ -112,7 +112,7 @@ class KeypointInstances(Instances):
         return clipped
 
     def flip(self, size: Size, horizontal: bool) -> "KeypointInstances":
-        """As `Instances.flip`; points that `flip_idx` pairs, as the left and the right eye, are exchanged."""
+        """Mirror images, as `Instances.flip`; points that `flip_idx` pairs, such as both eyes, are exchanged."""
         flipped = super().flip(size, horizontal)
         if flipped.keypoints is None:
             return flipped

@@ -54,8 +54,8 @@ class PoseEvaluator(DetectEvaluator):
     ) -> dict[str, dict[str, np.ndarray]]:
         """OKS; a detection has the area that its keypoints span, an object without a visible one counts nowhere."""
         own = batch["batch_idx"] == i
-        found = self.to_original(pred, batch, i).keypoints.data[..., :2].double()  # (n, K, 2)
-        boxes = self.on_original(self.boxes(batch)[own].double(), batch, i)
+        found = self.result_on_original(pred, batch, i).keypoints.data[..., :2].double()  # (n, K, 2)
+        boxes = self.scale_to_original(self.boxes(batch)[own].double(), batch, i)
         known = (batch["keypoints"][own][..., 2] != 0).any(1).numpy()
         measured = {
             "iou": ious[POSE.tp],
@@ -65,9 +65,9 @@ class PoseEvaluator(DetectEvaluator):
         }
         return {POSE.letter: measured}
 
-    def to_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
+    def result_on_original(self, pred: Tensor, batch: Batch, i: int) -> Results:
         """Boxes and keypoints on the original image."""
-        result = super().to_original(pred[:, :6], batch, i)
+        result = super().result_on_original(pred[:, :6], batch, i)
         points = pred[:, 6:].reshape(-1, *self.kpt_shape).cpu()
         points = scale_coords(batch["img"].shape[-2:], points, batch["ori_shape"][i], batch["ratio_pad"][i])
         result.update(keypoints=points)
@@ -84,7 +84,7 @@ class PoseEvaluator(DetectEvaluator):
     def truth(self, i: int) -> tuple:
         """Image as `coco_ground_truth` takes it, its objects with their keypoints."""
         labels, kept, label_format = self.dataset.labels, self.dataset.kept_classes, self.dataset.label_format
-        cls, boxes, _, extra = labels.objects(i)
+        cls, boxes, _, extra = labels.labels_of(i)
         height, width = labels.shapes[i].tolist()
         instances = label_format.attach(label_format.instances(cls, boxes), extra, (height, width))
         wanted = np.ones(len(cls), bool) if kept is None else kept[cls.astype(int)]

@@ -68,7 +68,7 @@ class SegmentEvaluator(DetectEvaluator):
     ) -> dict[str, dict[str, np.ndarray]]:
         """Masks on the original image, where small ones have all their pixels, against the polygons of the labels."""
         shape, input_shape = batch["ori_shape"][i], tuple(batch["img"].shape[-2:])
-        boxes = self.on_original(pred.rows[:, :4].cpu().double(), batch, i).numpy()
+        boxes = self.scale_to_original(pred.rows[:, :4].cpu().double(), batch, i).numpy()
         masks = parts_on_original(pred.masks(input_shape).cpu().numpy(), boxes, shape, batch["ratio_pad"][i])
         _, _, cls, _, annotations = self.truth(self.numbers[batch["im_file"][i]])
         true = [fill_polygon(np.reshape(a["segmentation"][0], (-1, 2)), shape) for a in annotations]
@@ -84,13 +84,13 @@ class SegmentEvaluator(DetectEvaluator):
         labels = self.dataset.labels
         return {labels.file(i): i for i in range(len(labels))}
 
-    def to_original(self, pred: MaskDetections, batch: Batch, i: int) -> Results:
+    def result_on_original(self, pred: MaskDetections, batch: Batch, i: int) -> Results:
         """Boxes and masks on the original image.
 
         As in the public package, a pixel there is of a mask only if all those of the network's input are that it is
         interpolated from, so that masks written by a validation are thinner than those of a prediction.
         """
-        result = super().to_original(pred.rows[:, :6], batch, i)
+        result = super().result_on_original(pred.rows[:, :6], batch, i)
         masks = pred.masks(tuple(batch["img"].shape[-2:])).split(MASK_CHUNK)
         shape, ratio_pad = batch["ori_shape"][i], batch["ratio_pad"][i]
         result.update(masks=torch.cat([scale_masks(part[None].float(), shape, ratio_pad)[0].byte() for part in masks]))
@@ -104,7 +104,7 @@ class SegmentEvaluator(DetectEvaluator):
     def truth(self, i: int) -> tuple:
         """Image as `coco_ground_truth` takes it, its objects with their polygons."""
         labels, kept = self.dataset.labels, self.dataset.kept_classes
-        cls, _, polygons, _ = labels.objects(i)
+        cls, _, polygons, _ = labels.labels_of(i)
         wanted = [True] * len(cls) if kept is None else kept[cls.astype(int)]
         size = labels.shapes[i][::-1]
         annotations = [mask_annotation(p * size) for p, keep in zip(polygons or (), wanted, strict=True) if keep]

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import torch
 
-from ultralytics.data.cache.loading import DecodeBuffer
+from ultralytics.data.cache.ring import DecodeBuffer
 
 
 def image_of(value: int, height: int = 6, width: int = 8) -> np.ndarray:

@@ -1,0 +1,82 @@
+"""Losses and gradients that are not finite: they are skipped and counted, and too many lead back to last.pt."""
+
+import math
+
+from torch import Tensor
+
+from ultralytics.engine.hooks import TrainerHooks
+from ultralytics.engine.runtime import OnItsWay
+from ultralytics.utils import LOGGER, processes
+from ultralytics.utils.checkpoint import load_checkpoint
+from ultralytics.utils.errors import TrainingError
+from ultralytics.utils.torch_utils import is_finite
+
+MAX_NONFINITE = 5  # so many non-finite losses or gradients without a good step in between: roll back to last.pt
+MAX_ROLLBACKS = 3  # after that it is no accident, and the run ends with advice
+
+
+class NonfinitePolicy(TrainerHooks):
+    """What a trainer does about a loss or a gradient that is not finite.
+
+    The host sees it at once, and skips that batch or step. Where it would have to wait for a GPU (`reads_late`), the
+    optimizer skips the step by itself, and the host reads a batch later that it did. There a loss that is not finite
+    costs the whole step, the gradients of all its batches.
+    """
+
+    def check_finite(self, what: str, value: Tensor) -> bool:
+        """Whether a loss or gradient norm is finite; if not, it is counted. If `reads_late`, a note is taken of it."""
+        if self.reads_late:
+            self.note(what, value[None])
+        elif not value.isfinite():
+            self.count_nonfinite(what)
+            return False
+        return True
+
+    def note(self, what: str, values: Tensor) -> None:
+        """Send values (n,) of this iteration on their way from a GPU; `read_notes` takes them up."""
+        self.notes.append((self.iteration, what, OnItsWay(values)))
+
+    def read_notes(self, before: float = math.inf) -> None:
+        """Take up the notes of iterations before one: so the host waits for a GPU that is a batch ahead of it."""
+        while self.notes and self.notes[0][0] < before:
+            _, what, values = self.notes.popleft()
+            value, *more = values.read()
+            if what == "mean losses":
+                self.shown = [value, *more]
+            elif math.isfinite(value):
+                if what == "gradient":
+                    self.nonfinite_since_step, self.spoiled = 0, False
+            elif what == "loss":
+                self.spoiled = True
+                self.count_nonfinite(what)
+            else:  # a scale above 1 may be the reason, and has been lowered; or that of a loss, which was counted
+                if more[0] <= 1 and not self.spoiled:
+                    self.count_nonfinite(what)
+                self.spoiled = False
+
+    def count_nonfinite(self, what: str) -> None:
+        """Log and count a loss or gradient that is not finite, and roll back if it keeps happening."""
+        self.skipped += 1
+        self.nonfinite_since_step += 1
+        lost = "step" if what == "gradient" or self.reads_late else "batch"
+        LOGGER.warning(f"epoch {self.epoch + 1}: non-finite {what}, {lost} skipped ({self.skipped} so far)")
+        if self.nonfinite_since_step >= MAX_NONFINITE or processes.any_process(not is_finite(self.model)):
+            self.roll_back(what)
+
+    def roll_back(self, what: str) -> None:
+        """Restore the weights of the last checkpoint; TrainingError where that has not helped, or there is none."""
+        advice = "try a lower lr0 or amp=False, and look at labels.jpg and train_batch0.jpg"
+        if not self.args.save:
+            raise TrainingError(
+                f"epoch {self.epoch + 1}: non-finite {what}, and with save=False no checkpoint to go back to; {advice}"
+            )
+        if self.rollbacks == MAX_ROLLBACKS:
+            raise TrainingError(f"epoch {self.epoch + 1}: non-finite {what} again and again; {advice}")
+        LOGGER.warning(
+            f"non-finite {what}, rolling back to the weights of {self.last}; should it happen again, {advice}"
+        )
+        self.restore_weights(load_checkpoint(self.last))
+        self.set_epoch()  # the restored buffers may hold the temperature of an earlier epoch
+        self.rollbacks += 1
+        self.nonfinite_since_step, self.spoiled = 0, False
+        self.notes.clear()
