@@ -8,9 +8,11 @@ import torch
 from tests.engine.runs import rows_of
 from tests.engine.test_device import classify
 from ultralytics import YOLO
+from ultralytics.cfg import get_options
 from ultralytics.engine.nonfinite import MAX_NONFINITE
 from ultralytics.engine.optim import FUSED, build_optimizer, load_optimizer
 from ultralytics.engine.runtime import sent_ahead
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.classify.task import ClassifyTask
 from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils.errors import TrainingError
@@ -113,7 +115,6 @@ def test_an_epoch_without_a_finite_loss_has_none(spoil, gpu, tmp_path):
 @pytest.mark.parametrize("name", FUSED)
 def test_a_state_goes_on_on_another_device(name, gpu):
     """One kernel on a GPU keeps the number of steps there, several on a CPU do not."""
-    from ultralytics.cfg import get_options
 
     def ready(device):
         torch.manual_seed(0)
@@ -134,7 +135,7 @@ def test_a_state_goes_on_on_another_device(name, gpu):
         state = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.cpu(), optimizer.state_dict())
         load_optimizer(continued, state)
         assert bool(continued.param_groups[0]["fused"]) == (second != "cpu")
-        assert all(
+        assert second == "cpu" or all(
             value.stride() == parameter.stride()
             for parameter, state in continued.state.items()
             for value in state.values()
@@ -163,3 +164,67 @@ def test_batches_are_sent_while_the_one_before_is_in_use(count, gpu):
     assert seen == ["mine" if i == 2 else ("cuda", i) for i in range(count)]
     assert not [why for why, where in gpu.waits if "sent_ahead" in where]
     assert all(b == "mine" or b["img"].device.type == "cpu" for b in sent_ahead(loader(), torch.device("cpu")))
+
+
+def test_a_loss_that_is_not_finite_costs_its_step_though_gradients_are(gpu, tmp_path, monkeypatch, caplog):
+    """A constant has no gradient: the norm alone would not tell."""
+    criterion, calls = ClassifyTask.criterion, []
+
+    def spoilt(self, model):
+        loss_function = criterion(self, model)
+
+        def loss(preds, batch):
+            total, items = loss_function(preds, batch)
+            if not isinstance(preds, tuple):
+                calls.append(len(calls))
+                total = total + (float("nan") if calls[-1] < MAX_NONFINITE else 0.0)
+            return total, items
+
+        return loss
+
+    monkeypatch.setattr(ClassifyTask, "criterion", spoilt)
+    trainer = train(tmp_path, weights := [], device=0, epochs=4)
+    same = [all(map(torch.equal, before, after)) for before, after in pairwise(weights)]
+    assert same[:MAX_NONFINITE] == [True] * MAX_NONFINITE and not any(same[MAX_NONFINITE + 1 :])
+    assert trainer.skipped == MAX_NONFINITE and trainer.rollbacks == 1 and "rolling back" in caplog.text
+
+
+class OwnStep(BaseTrainer):
+    """A trainer with the step that scripts for the public package have."""
+
+    def optimizer_step(self):
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=10.0)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.ema.update(self.model)
+
+
+def test_a_step_of_ones_own_never_sees_a_loss_that_is_not_finite(spoil, gpu, tmp_path, caplog):
+    spoil(lambda i: i in (0, 3))
+    model = YOLO((run := classify(tmp_path, **RUN | {"device": 0}))["model"])
+    model.train(trainer=OwnStep, **run)
+    assert model.trainer.skipped == 2 and model.trainer.rollbacks == 0 and "batch skipped" in caplog.text
+
+
+def test_momenta_begin_at_nothing_whatever_the_warm_up(gpu):
+    model = ClassificationModel("yolov8n-cls.yaml", nc=2, verbose=False).to("cuda:0")
+    for momentum in (0.0, 0.9):
+        optimizer = build_optimizer(model, get_options({"optimizer": "SGD", "momentum": momentum}), 0.0)
+        assert all(not state["momentum_buffer"].any() for state in optimizer.state.values()) and optimizer.state
+
+
+def test_states_of_an_optimizer_of_ones_own_stay_as_they_are():
+    """With entries that belong to no parameter, and of another type."""
+    parameter = torch.nn.Parameter(torch.ones(3))
+    first, second = (torch.optim.SGD([parameter], lr=0.1) for _ in range(2))
+    first.state["run"] = {"name": "mine", "count": 3}
+    first.state[parameter]["quantized"] = torch.ones(3, dtype=torch.uint8)
+    load_optimizer(second, first.state_dict())
+    assert second.state["run"] == {"name": "mine", "count": 3}
+
+
+def test_batches_without_images_are_handed_on(gpu):
+    batches = [{"cls": 1}, {"img": ["a.jpg"]}, ("x", 2)]
+    assert list(sent_ahead(iter(batches), torch.device("cuda:0"))) == batches

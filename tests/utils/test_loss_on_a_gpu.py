@@ -7,7 +7,15 @@ import torch
 
 from ultralytics.cfg import get_options
 from ultralytics.nn.tasks import BaseModel, DetectionModel, OBBModel, PoseModel, SegmentationModel
-from ultralytics.utils.loss import v8DetectionLoss, v8OBBLoss, v8PoseLoss, v8SegmentationLoss
+from ultralytics.utils.loss import (
+    BboxLoss,
+    KeypointLoss,
+    v8DetectionLoss,
+    v8OBBLoss,
+    v8PoseLoss,
+    v8SegmentationLoss,
+)
+from ultralytics.utils.tal import TaskAlignedAssigner, make_anchors
 
 SIDE, CLASSES = 128, 3
 HEADS = {
@@ -97,3 +105,72 @@ def test_losses_that_compare_positives_with_one_another_get_no_others(name, gpu,
     batch = batch_of(IMAGES[3], "detect")
     expected = losses_and_slopes(v8DetectionLoss(model), raw, batch, "cpu")
     assert_equal(losses_and_slopes(v8DetectionLoss(model), raw, batch, "cuda:0"), expected)
+
+
+def crowded(n, draw):
+    """Scores, boxes and objects of one image whose objects overlap, the first anchor points among them."""
+    feats = [torch.zeros(1, 8, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
+    points, strides = make_anchors(feats, (8, 16, 32))
+    points = points * strides
+    corner = torch.rand(n, 2, generator=draw) * 8
+    boxes = torch.cat((corner, corner + 16 + torch.rand(n, 2, generator=draw) * 30), 1)[None]
+    near = torch.rand(1, len(points), 4, generator=draw) * 30
+    predicted = torch.cat((points[None] - near[..., :2], points[None] + near[..., 2:]), -1)
+    scores = torch.rand(1, len(points), CLASSES, generator=draw)
+    labels = torch.randint(0, CLASSES, (1, n, 1), generator=draw)
+    return feats, (scores, predicted, points, labels, boxes, torch.ones(1, n, 1, dtype=torch.bool))
+
+
+def test_places_that_no_pair_needs_change_no_assignment(gpu):
+    """Also where they stand for a pair that is kept: the first anchor point of the last object."""
+    draw, assigner = torch.Generator().manual_seed(0), TaskAlignedAssigner(10, CLASSES, alpha=0.5, beta=6.0)
+    first = 0
+    for _ in range(150):
+        feats, given = crowded(3, draw)
+        known = assigner.bounds(given[4][0], feats, (8, 16, 32))
+        expected = assigner(*given)
+        found = assigner(*(x.cuda() for x in given), **known)
+        first += bool(expected.fg_mask[0, 0])
+        for mine, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine.cpu(), theirs)
+    assert first > 20
+
+
+@pytest.mark.parametrize("own", ["signature", "inside", "box loss", "iou loss", "keypoints"])
+def test_parts_of_ones_own_get_what_they_get_on_a_cpu(own, gpu):
+    """With the published arguments alone, or counting what they are given."""
+
+    class Signature(TaskAlignedAssigner):
+        def forward(self, pd_scores, pd_bboxes, anc_points, gt_labels, gt_bboxes, mask_gt):
+            return super().forward(pd_scores, pd_bboxes, anc_points, gt_labels, gt_bboxes, mask_gt)
+
+    class Inside(TaskAlignedAssigner):
+        def inside(self, points, boxes):
+            return super().inside(points, boxes + boxes.new_tensor([-64.0, -64.0, 64.0, 64.0]))
+
+    class Boxes(BboxLoss):
+        def forward(self, dist, pred, points, target, scores, total, mask, imgsz=None, stride=None):
+            return super().forward(dist, pred, points, target, scores, total, mask, imgsz, stride)
+
+    class Keypoints(KeypointLoss):
+        def forward(self, pred, true, mask, area):
+            return (((pred - true[..., :2]) ** 2).sum(-1) * mask).sum() / (mask.sum() + len(mask))
+
+    class Pairs(torch.nn.Module):
+        def forward(self, pairs):
+            return (1 - pairs.iou) * len(pairs.pred)
+
+    task = "pose" if own == "keypoints" else "detect"
+    raw, loss = outputs_of(task, torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)))
+    batch = batch_of(IMAGES[3], task)
+    if own in ("signature", "inside"):
+        kind = Signature if own == "signature" else Inside
+        loss.assigner = kind(10, CLASSES, alpha=0.5, beta=6.0, stride=loss.stride)
+    if own == "box loss":
+        loss.bbox_loss = Boxes(16)
+    if own == "iou loss":
+        loss.bbox_loss.iou_loss = Pairs()
+    if own == "keypoints":
+        loss.keypoint_loss = Keypoints(loss.keypoint_loss.sigmas)
+    expected = losses_and_slopes(loss, raw, batch, "cpu")
+    assert_equal(losses_and_slopes(loss, raw, batch, "cuda:0"), expected)

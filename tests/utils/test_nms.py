@@ -269,3 +269,17 @@ def test_rotated_boxes_on_a_gpu(gpu):
         non_max_suppression(batch.cuda(), **settings), non_max_suppression(batch, **settings), strict=True
     ):
         torch.testing.assert_close(own.cpu(), other)
+
+
+def test_a_device_without_float64(gpu):
+    """As MPS, which is no CUDA device: a call for each image."""
+    gpu.lacks.add(torch.float64)
+    batch = predictions(batch=2)
+    with pytest.raises(TypeError, match="float64"):
+        non_max_suppression(batch.cuda(), nc=3)
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(torch.Tensor, "is_cuda", property(lambda self: False))
+        found = non_max_suppression(batch.cuda(), nc=3, classes=torch.tensor([0, 1]).cuda())
+    expected = non_max_suppression(batch, nc=3, classes=[0, 1])
+    assert all(torch.equal(own.cpu(), other) for own, other in zip(found, expected, strict=True))

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from ultralytics.engine.hooks import TrainerHooks
@@ -23,10 +24,17 @@ class NonfinitePolicy(TrainerHooks):
     costs the whole step, the gradients of all its batches.
     """
 
+    def choose_reading(self, own_step: bool) -> None:
+        """Read late from a GPU if the optimizer can skip a step by itself, and the step is not the user's own."""
+        skips = getattr(self.optimizer, "_step_supports_amp_scaling", False)  # what torch's GradScaler asks
+        self.reads_late = self.device.type == "cuda" and skips and not own_step
+        self.forget_notes()
+
     def check_finite(self, what: str, value: Tensor) -> bool:
         """Whether a loss or gradient norm is finite; if not, it is counted. If `reads_late`, a note is taken of it."""
         if self.reads_late:
-            self.note(what, value[None])
+            self.note(what, value.reshape(1))
+            self.losses_finite = self.losses_finite & value.isfinite().all()
         elif not value.isfinite():
             self.count_nonfinite(what)
             return False
@@ -78,5 +86,11 @@ class NonfinitePolicy(TrainerHooks):
         self.restore_weights(load_checkpoint(self.last))
         self.set_epoch()  # the restored buffers may hold the temperature of an earlier epoch
         self.rollbacks += 1
-        self.nonfinite_since_step, self.spoiled = 0, False
+        self.nonfinite_since_step = 0
+        self.forget_notes()
+
+    def forget_notes(self) -> None:
+        """Begin anew: what a GPU has found belongs to weights and gradients that are no more."""
         self.notes.clear()
+        self.spoiled = False
+        self.losses_finite = torch.ones((), dtype=torch.bool, device=self.device)

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ultralytics.cfg import Options
@@ -67,7 +68,7 @@ def build_optimizer(model: nn.Module, options: Options, decay: float) -> Optimiz
     kind = {"fused": True} if fused else {}
     if options.optimizer == "SGD":
         optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, **kind)
-        if fused and momentum:  # else a first step that is left out would leave them as the memory was
+        if fused:  # else a first step that is left out would leave them as the memory was
             for parameter in model.parameters():
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
         return optimizer
@@ -77,17 +78,20 @@ def build_optimizer(model: nn.Module, options: Options, decay: float) -> Optimiz
 
 
 def load_optimizer(optimizer: Optimizer, saved: dict) -> None:
-    """Continue from the state of an optimizer of the same parameters, on another device, too."""
-    own = ({"fused": group["fused"]} if "fused" in group else {} for group in optimizer.param_groups)
-    groups = [group | here for group, here in zip(saved["param_groups"], own, strict=True)]
-    optimizer.load_state_dict(saved | {"param_groups": groups})
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():  # laid out as the parameter, which one kernel for all asks for
-            if name != "step" and isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                state[name] = like(parameter, value)
+    """Continue from the state of an optimizer of the same parameters, which may have had another kind of kernel."""
+    if "fused" in optimizer.param_groups[0] and len(saved.get("param_groups", ())) == len(optimizer.param_groups):
+        groups = zip(saved["param_groups"], optimizer.param_groups, strict=True)
+        saved = saved | {"param_groups": [group | {"fused": own["fused"]} for group, own in groups]}
+    optimizer.load_state_dict(saved)
+    if optimizer.param_groups[0].get("fused"):  # one kernel takes only what is laid out as its parameter
+        for parameter in chain.from_iterable(group["params"] for group in optimizer.param_groups):
+            state = optimizer.state.get(parameter, {})
+            for name in ("momentum_buffer", "exp_avg", "exp_avg_sq"):
+                if state.get(name) is not None:
+                    state[name] = like(parameter, state[name])
 
 
-def like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def like(parameter: Tensor, value: Tensor) -> Tensor:
     """Copy of a value of a parameter's shape that is on its device and lies in memory as it does."""
     return torch.empty_like(parameter, requires_grad=False).copy_(value)
 

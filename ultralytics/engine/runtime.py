@@ -326,25 +326,36 @@ def sent_ahead(batches: Iterable[T], device: torch.device) -> Iterator[T]:
     if not has_streams(device):
         yield from batches
         return
-    stream, waiting = torch.cuda.Stream(device), deque()
+    waiting = deque()
     for batch in batches:
-        if isinstance(batch, dict):  # a pasted dataset may have others
-            with torch.cuda.stream(stream):
+        if holds_images(batch):
+            with torch.cuda.stream(copy_stream(device)):
                 batch = batch | {"img": upload(batch["img"], device)}  # noqa: PLW2901
         waiting.append(batch)
         if len(waiting) > 1:
-            yield _arrived(waiting.popleft(), stream)
+            yield _arrived(waiting.popleft(), device)
     if waiting:
-        yield _arrived(waiting.popleft(), stream)
+        yield _arrived(waiting.popleft(), device)
 
 
-def _arrived(batch: T, stream: torch.cuda.Stream) -> T:
+def holds_images(batch: object) -> bool:
+    """Whether a batch has a tensor `img`: one of a pasted dataset may be anything."""
+    return isinstance(batch, dict) and isinstance(batch.get("img"), Tensor)
+
+
+def _arrived(batch: T, device: torch.device) -> T:
     """A batch that the current stream may use from now on."""
-    current = torch.cuda.current_stream(stream.device)
-    current.wait_stream(stream)
-    if isinstance(batch, dict):
+    current = torch.cuda.current_stream(device)
+    current.wait_stream(copy_stream(device))
+    if holds_images(batch):
         batch["img"].record_stream(current)  # its memory is free again only when that is done with it
     return batch
+
+
+@cache
+def copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """Stream of the copies to a GPU: one, as torch keeps memory for each."""
+    return torch.cuda.Stream(device)
 
 
 @cache

@@ -105,7 +105,7 @@ class BaseTrainer(NonfinitePolicy):
         self.iteration, self.last_step, self.skipped = 0, -1, 0
         self.nonfinite_since_step = self.rollbacks = 0
         self.notes, self.spoiled, self.reads_late = deque(), False, False
-        self.shown = []
+        self.shown, self.losses_finite = [], None
         self.metrics, self.fitness, self.best_fitness = {}, None, None
         self.loss = self.loss_items = self.tloss = None
         self.loss_names = chosen.loss_names
@@ -188,8 +188,7 @@ class BaseTrainer(NonfinitePolicy):
         steps = math.ceil(len(self.train_loader.dataset) / max(self.batch_size, o.nbs)) * self.epochs
         self.optimizer = self.build_optimizer(self.model, o.optimizer, o.lr0, o.momentum, decay, steps)
         keep_proportions(self.optimizer, o.lr0)
-        # Where the optimizer leaves out a step by itself, the host need not wait for a GPU to decide that.
-        self.reads_late = self.device.type == "cuda" and getattr(self.optimizer, "_step_supports_amp_scaling", False)
+        self.choose_reading(own_step=type(self).optimizer_step is not BaseTrainer.optimizer_step)
         LOGGER.info(describe_optimizer(self.optimizer))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scale_gradients)
         self.ema = ModelEMA(self.model)
@@ -253,7 +252,7 @@ class BaseTrainer(NonfinitePolicy):
         set_train_mode(self.model)
         self.set_epoch()
         self.train_loader.set_epoch(self.epoch)
-        self.tloss, counted = None, 0
+        self.tloss, counted, self.shown = None, 0, []
         self.run_callbacks("on_train_epoch_start")
         LOGGER.info(self.progress_string(), extra=HEADING)
         batches = sent_ahead(self.train_loader, self.device)
@@ -292,7 +291,9 @@ class BaseTrainer(NonfinitePolicy):
                 self.stop = processes.any_process(self.stop)
                 if self.stop:
                     break
-        self.read_notes()
+            self.read_notes()
+            if self.args.verbose and self.reads_late and self.shown:
+                bar.set_description_str(loggers.progress_columns(self, batch))  # the last batch, too
         if self.tloss is not None and not counted:  # not one was finite
             self.tloss = None
         self.seconds = distributed.first(lambda: self.seconds + perf_counter() - started)
@@ -309,10 +310,12 @@ class BaseTrainer(NonfinitePolicy):
         processes.average_gradients(self.model)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        if self.reads_late:  # the optimizer leaves out the step by itself
+        if self.reads_late:  # the optimizer leaves out the step by itself, also where a loss was not finite
+            norm = torch.where(self.losses_finite, norm, math.nan)
             self.optimizer.found_inf = (~norm.isfinite()).float()
             self.optimizer.step()
             del self.optimizer.found_inf
+            self.losses_finite = torch.ones_like(self.losses_finite)
             scale = self.scaler._get_scale_async() if self.scaler.is_enabled() else torch.ones_like(norm)
             self.note("gradient", torch.stack((norm, scale)))
             self.ema.update(self.model)

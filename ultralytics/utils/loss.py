@@ -78,7 +78,6 @@ class BboxLoss(nn.Module):
         super().__init__()
         self.dfl_loss = DFLoss(reg_max)
         self.iou_loss = iou_loss or IoULoss()
-        self.pairwise: bool = getattr(self.iou_loss, "pairwise", False)  # see `IoULoss`
 
     def forward(
         self,
@@ -111,12 +110,25 @@ class BboxLoss(nn.Module):
         loss_dfl = (self.dfl_loss(logits, distance) * weight).sum() / target_scores_sum
         return loss_iou, loss_dfl
 
+    @property
+    def pairwise(self) -> bool:
+        """Whether `iou_loss` takes each pair by itself, so that more may be given than count."""
+        return getattr(self.iou_loss, "pairwise", False)
+
     def target_distances(self, points: Tensor, target: Tensor) -> Tensor:
         """Distances (P, 4) of anchor points (P, 2) to the sides of boxes (P, 4): targets of the distributions."""
         return bbox2dist(points, target, self.dfl_loss.reg_max - 1)
 
 
 VARIANCE_EPS = 0.01  # square strides: predictions that are still lines have a gradient, too
+
+
+def rotated_iou_loss(pairs: BoxPairs) -> Tensor:
+    """1 - probiou, (P, 1), of each pair of rotated boxes (P, 5) by itself."""
+    return 1 - probiou(pairs.pred, pairs.target, floor=VARIANCE_EPS)
+
+
+rotated_iou_loss.pairwise = True
 
 
 class RotatedBboxLoss(BboxLoss):
@@ -126,8 +138,7 @@ class RotatedBboxLoss(BboxLoss):
 
     def __init__(self, reg_max: int = 16) -> None:
         """`reg_max` as in `DFLoss`."""
-        super().__init__(reg_max, lambda pairs: 1 - self.overlap(pairs.pred, pairs.target))
-        self.pairwise = True
+        super().__init__(reg_max, rotated_iou_loss)
 
     def target_distances(self, points: Tensor, target: Tensor) -> Tensor:
         """Distances (P, 4) of anchor points (P, 2) to the sides of boxes (P, 5), along the boxes' axes."""
@@ -253,7 +264,7 @@ class v8DetectionLoss:
         if not batch.get("is_counted", True):
             mask = torch.zeros_like(mask)
         known, counts = {}, mask.sum((1, 2))  # by the host, so that it need not wait for a GPU to tell
-        if dist.device.type == "cuda" and mask.device.type == "cpu" and hasattr(self.assigner, "bounds"):
+        if dist.device.type == "cuda" and mask.is_cpu and isinstance(self.assigner, TaskAlignedAssigner):
             known = self.assigner.bounds(true_boxes[mask[..., 0]], raw["feats"], self.stride)
         labels, true_boxes, mask = (upload(x, dist.device) for x in (labels, true_boxes, mask))
         pixels, scores_now = scale_sides(boxes.detach(), strides), scores.detach().sigmoid()
@@ -287,7 +298,9 @@ class v8DetectionLoss:
         target, positive = m.target, m.target.fg_mask
         true_boxes = scale_sides(target.target_bboxes, 1 / m.strides)
         args = m.dist, m.boxes, m.anchor_points, true_boxes, target.target_scores, m.score_sum, positive
-        box, dfl = self.bbox_loss(*args, m.imgsz, m.strides, m.most and sum(m.most))
+        # A subclass may have the published arguments alone, and know of no bound.
+        bound = {"most": sum(m.most)} if m.most and type(self.bbox_loss).forward is BboxLoss.forward else {}
+        box, dfl = self.bbox_loss(*args, m.imgsz, m.strides, **bound)
         scores = ScorePairs(
             m.scores,
             target.target_scores,
@@ -395,7 +408,8 @@ class v8PoseLoss(v8DetectionLoss):
     def keypoint_losses(self, raw: RawPreds, m: Assigned, batch: Batch) -> tuple[Tensor, Tensor]:
         """Means over the positives and their points: 1 - similarity of the places, and cross entropy of visibility."""
         kpts = raw["kpts"].float().unflatten(1, self.kpt_shape).permute(0, 3, 1, 2)  # (B, A, K, D)
-        image, anchor = positive = m.places()  # (P,)
+        is_known = type(self.keypoint_loss) is KeypointLoss  # another may divide by how many it is given
+        image, anchor = positive = m.places() if is_known else true_places(m.target.fg_mask)  # (P,)
         share = len(image) / whole_batch(m.target.fg_mask.sum())  # 1 in a single process; of sums that means become
         if not len(image):
             return kpts.sum() * 0, kpts.sum() * 0

@@ -76,7 +76,7 @@ def non_max_suppression(
         return [rows[_fast_nms(rows, iou_thres, agnostic, max_det)] for rows in images]
     images = [torch.cat((xywh2xyxy(rows[:, :4]), rows[:, 4:]), 1) for rows in images]
     apart = [rows[:, :4] if agnostic else rows[:, :4] + rows[:, 5:6] * max_wh for rows in images]
-    if not prediction.is_cpu and sum(map(len, images)) <= TOGETHER:
+    if prediction.is_cuda and sum(map(len, images)) <= TOGETHER:  # MPS has no float64
         keep = _nms_together(apart, [rows[:, 4] for rows in images], iou_thres, max_det, (nc + 2) * max_wh)
     else:
         keep = [_nms(boxes, rows[:, 4], iou_thres, max_det) for boxes, rows in zip(apart, images, strict=True)]
@@ -122,7 +122,7 @@ def candidates_together(
     rows = prediction.float().transpose(1, 2)  # (B, A, 4 + nc + extra)
     scores = rows[..., 4 : 4 + nc]
     wanted = torch.arange(nc)
-    wanted = upload(wanted >= 0 if classes is None else torch.isin(wanted, torch.as_tensor(classes)), rows.device)
+    wanted = upload(wanted >= 0 if classes is None else torch.isin(wanted, torch.as_tensor(classes).cpu()), rows.device)
     if multi_label and nc > 1:
         found = (scores > conf_thres) & wanted  # (B, A, nc)
         image, anchor, cls = found.nonzero(as_tuple=True)

@@ -176,7 +176,7 @@ class TaskAlignedAssigner(nn.Module):
         # The topk of each object, each point for one object only.
         claimed = (_rank_in_row(row, alignment) < self.topk) & (alignment > 0)
         (images, anchors), cell = pd_scores.shape[:2], owner * len(anc_points) + anchor
-        kept = _one_owner(row, cell, iou, claimed, cells=images * anchors)
+        kept = _one_owner(row, cell, iou, claimed, cells=images * anchors) & real
 
         # The best point of an object is to score its best IoU, the others in proportion to their alignment.
         alignment, iou = (torch.where(kept, values, 0.0) for values in (alignment, iou))
@@ -207,12 +207,17 @@ class TaskAlignedAssigner(nn.Module):
     def bounds(self, boxes: Tensor, feats: Sequence[Tensor], strides: Sequence[float]) -> dict[str, int]:
         """Arguments `objects` and `pairs` of `forward`, by objects (N, 4 or 5) that the host has, and maps (..., H, W).
 
-        A side that is k strides long, and more, crosses k + 1 anchor points at most.
+        A side that is k strides long, and more, crosses k + 1 anchor points at most. Nothing is known of a subclass
+        that assigns, or says what is inside, in its own way: {}.
         """
+        for name in ("forward", "inside"):
+            ours = (vars(cls).get(name) for cls in (TaskAlignedAssigner, RotatedTaskAlignedAssigner))
+            if getattr(type(self), name) not in ours:
+                return {}
         sides = self.extents(boxes).clamp(min=self.min_side)[..., None]  # (N, 2, 1) width, height
         most = boxes.new_tensor([feat.shape[:-3:-1] for feat in feats]).T  # (2, levels) columns, rows
         crossed = (sides / boxes.new_tensor(strides) + 1e-3).floor() + 1  # a thousandth for what is rounded
-        return {"objects": len(boxes), "pairs": int(crossed.minimum(most).prod(1).sum())}
+        return {"objects": len(boxes), "pairs": int(crossed.minimum(most).prod(1).sum(dtype=torch.float64))}
 
     def extents(self, boxes: Tensor) -> Tensor:
         """Width and height (N, 2) of the upright boxes around objects."""

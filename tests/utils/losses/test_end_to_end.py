@@ -7,7 +7,9 @@ import torch
 from tests.tiny import NETWORK, draw_split
 from tests.training import rectangle
 from ultralytics import YOLO
+from ultralytics.cfg import get_options
 from ultralytics.engine.exporter import aligned
+from ultralytics.models.yolo.detect.task import DetectTask
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.loss import E2EDetectLoss, v8DetectionLoss
 
@@ -104,3 +106,12 @@ def test_six_anchor_points_are_no_boxes_that_a_head_has_chosen(tmp_path):
     (result,) = YOLO(path).predict(np.full((64, 96, 3), 90, np.uint8), imgsz=[64, 96], conf=0.0, verbose=False)
     assert result.orig_shape == (64, 96) and 0 < len(result.boxes) <= 6
     assert (result.boxes.conf <= 1).all() and (result.boxes.cls < 80).all()
+
+
+@pytest.mark.parametrize("outputs", [(0,), (0, {"scores": 1}), (0, 1, 2)], ids=len)
+def test_outputs_of_heads_of_ones_own(outputs):
+    """One part, three, or raw ones of another kind: boxes (B, n, 6) that the head has chosen."""
+    chosen = torch.tensor([[[0.0, 0.0, 9.0, 9.0, 0.9, 1.0], [0.0, 0.0, 9.0, 9.0, 0.1, 1.0]]])
+    task = DetectTask(get_options({"conf": 0.5}))
+    (found,) = task.postprocess((chosen, *outputs[1:]), nc=2)
+    assert torch.equal(found, chosen[0, :1])

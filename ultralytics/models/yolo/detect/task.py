@@ -67,10 +67,11 @@ class DetectTask(Task):
     def postprocess(self, outputs: Outputs, nc: int, multi_label: bool = False) -> list:
         """Detections (n, 6) of each image by NMS, most confident first; `multi_label`: of every class of an anchor."""
         o = self.options
-        decoded, raw = outputs if isinstance(outputs, tuple) else (outputs, None)  # None of an exported network
-        has_two_sets = raw is None or (isinstance(raw, dict) and "one2one" in raw)  # as YOLOv10's head
-        # (B, n, 6), where other heads have (B, 4 + nc, A): also six anchor points, those of one level on 64 x 96 pixels
-        end2end = self.name == "detect" and has_two_sets and decoded.shape[2] == 6
+        decoded, *rest = outputs if isinstance(outputs, tuple) else (outputs,)  # an exported network gives no raw ones
+        # (B, n, 6) of YOLOv10's head, where others have (B, 4 + nc, A): with six anchor points, those of one level on
+        # 64 x 96 pixels, the raw outputs tell.
+        has_one_set = any(isinstance(raw, dict) and "feats" in raw and "one2one" not in raw for raw in rest)
+        end2end = self.name == "detect" and decoded.shape[2] == 6 and not has_one_set
         if end2end and 300 <= decoded.shape[1] < o.max_det:
             warn_once(f"max_det={o.max_det}: the head has chosen {decoded.shape[1]} boxes of each image, and no more")
         return self.suppress(
