@@ -70,7 +70,9 @@ def loading(data: Path, dataset: str, imgsz: int, cached: bool, large: bool = Fa
 
 def step(data: Path, model: str) -> Work:
     """Training steps of a batch of 8 at 320: forward, loss, backward, clipping, SGD, average."""
-    import torch
+    import ultralytics  # noqa: F401 (before torch, as scripts do: the public package sets the number of its threads)
+
+    import torch  # isort: skip
 
     from ultralytics.cfg import get_cfg
     from ultralytics.nn.tasks import DetectionModel
