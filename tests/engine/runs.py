@@ -1,8 +1,10 @@
 """Looking into run folders."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from ultralytics.utils.checkpoint import load_checkpoint
@@ -25,3 +27,22 @@ def assert_same_weights(a: Path, b: Path) -> None:
     assert first.keys() == second.keys()
     different = [name for name in first if not torch.equal(first[name], second[name])]
     assert not different
+
+
+def spoil_losses(monkeypatch: pytest.MonkeyPatch, task: type, bad: Callable[[int], bool]) -> None:
+    """Make the training losses of a task NaN, and so their gradients, in the iterations that `bad` says."""
+    original, seen = task.criterion, []
+
+    def spoilt(self, model):
+        criterion = original(self, model)
+
+        def loss(preds, batch):
+            parts = criterion(preds, batch)
+            if isinstance(preds, tuple):  # of a validation
+                return parts
+            seen.append(len(seen))
+            return [part * float("nan") for part in parts] if bad(seen[-1]) else parts
+
+        return loss
+
+    monkeypatch.setattr(task, "criterion", spoilt)

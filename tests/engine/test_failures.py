@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.engine.runs import rows_of
+from tests.engine.runs import rows_of, spoil_losses
 from ultralytics import YOLO
 from ultralytics.engine.nonfinite import MAX_NONFINITE
 from ultralytics.models.yolo.detect.task import DetectTask
@@ -20,26 +20,6 @@ class PowerCutError(Exception):
     """What a run does not expect."""
 
 
-def spoil(monkeypatch, bad) -> list[int]:
-    """Make the loss NaN in the iterations that `bad` says; returns those that were asked for."""
-    original, seen = DetectTask.criterion, []
-
-    def spoilt(self, model):
-        criterion = original(self, model)
-
-        def loss(preds, batch):
-            parts = criterion(preds, batch)
-            if isinstance(preds, tuple):  # of a validation
-                return parts
-            seen.append(len(seen))
-            return [part * float("nan") for part in parts] if bad(seen[-1]) else parts
-
-        return loss
-
-    monkeypatch.setattr(DetectTask, "criterion", spoilt)
-    return seen
-
-
 def finite(path: Path) -> bool:
     """Whether all weights of a checkpoint are numbers."""
     return all(bool(t.isfinite().all()) for t in load_checkpoint(path).state_dict.values() if t.is_floating_point())
@@ -47,7 +27,7 @@ def finite(path: Path) -> bool:
 
 @pytest.mark.public("engine::nan_recovery")
 def test_a_loss_that_is_not_finite_is_left_out_and_counted(train, monkeypatch, caplog):
-    spoil(monkeypatch, lambda i: i == 1)
+    spoil_losses(monkeypatch, DetectTask, lambda i: i == 1)
     model = train()
     assert model.trainer.skipped == 1 and "epoch 1: non-finite loss, batch skipped (1 so far)" in caplog.text
     assert finite(model.trainer.best)
@@ -56,14 +36,14 @@ def test_a_loss_that_is_not_finite_is_left_out_and_counted(train, monkeypatch, c
 
 @pytest.mark.public("engine::nan_recovery")
 def test_many_of_them_lead_back_to_the_last_checkpoint(train, monkeypatch, caplog):
-    spoil(monkeypatch, lambda i: 3 <= i < 3 + MAX_NONFINITE)
+    spoil_losses(monkeypatch, DetectTask, lambda i: 3 <= i < 3 + MAX_NONFINITE)
     model = train(epochs=4)
     assert "rolling back to the weights of" in caplog.text and "lower lr0" in caplog.text
     assert finite(model.trainer.best) and len(rows_of(model.trainer.save_dir)) == 4
 
 
 def test_no_end_of_them_ends_the_run(train, monkeypatch, network):
-    spoil(monkeypatch, lambda i: i >= 3)
+    spoil_losses(monkeypatch, DetectTask, lambda i: i >= 3)
     model = YOLO(network)
     with pytest.raises(TrainingError, match=r"non-finite loss again and again; try a lower lr0"):
         train(model, epochs=40)
@@ -71,7 +51,7 @@ def test_no_end_of_them_ends_the_run(train, monkeypatch, network):
 
 
 def test_a_run_without_checkpoints_has_none_to_go_back_to(train, monkeypatch):
-    spoil(monkeypatch, lambda i: i >= 1)
+    spoil_losses(monkeypatch, DetectTask, lambda i: i >= 1)
     with pytest.raises(TrainingError, match=r"non-finite loss, and with save=False no checkpoint to go back to; try"):
         train(epochs=9, save=False)
 
@@ -83,7 +63,7 @@ def test_a_resumed_run_goes_on_counting_them(train, network, monkeypatch):
         if trainer.epoch == 1:
             raise PowerCutError
 
-    spoil(monkeypatch, lambda i: True)
+    spoil_losses(monkeypatch, DetectTask, lambda i: True)
     model = YOLO(network)
     with pytest.raises(PowerCutError):
         train(model, epochs=9, batch=4, callbacks={"on_train_epoch_start": cut})

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from tests.engine.runs import rows_of
+from tests.engine.runs import rows_of, spoil_losses
 from tests.engine.test_device import classify
 from ultralytics import YOLO
 from ultralytics.cfg import get_options
@@ -22,24 +22,12 @@ RUN = {"epochs": 3, "batch": 2, "nbs": 2, "amp": False, "dropout": 0.0, "warmup_
 
 @pytest.fixture
 def spoil(monkeypatch):
-    """`spoil(bad)`: the loss is NaN, and so are its gradients, in the iterations that `bad` says."""
+    """`spoil(bad)`: the loss is NaN in the iterations that `bad` says."""
+    original = ClassifyTask.criterion
 
     def spoil(bad):
-        original, seen = ClassifyTask.criterion, []
-
-        def spoilt(self, model):
-            criterion = original(self, model)
-
-            def loss(preds, batch):
-                parts = criterion(preds, batch)
-                if isinstance(preds, tuple):  # of a validation
-                    return parts
-                seen.append(len(seen))
-                return [part * float("nan") for part in parts] if bad(seen[-1]) else parts
-
-            return loss
-
-        monkeypatch.setattr(ClassifyTask, "criterion", spoilt)
+        monkeypatch.setattr(ClassifyTask, "criterion", original)  # not what was spoilt before
+        spoil_losses(monkeypatch, ClassifyTask, bad)
 
     return spoil
 

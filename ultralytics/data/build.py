@@ -168,8 +168,8 @@ def build_loader(
     """Loader of a dataset in batches of `dataset.batch`; the last one may be smaller, or with `drop_last` is left out.
 
     The batches are the same for any number of `workers`, of which no more are started than there are batches or
-    processors; without one a thread makes the next batch while one is in use. Workers live as long as the loader.
-    `start_method` (fork, spawn, forkserver) is the system's if None.
+    processors; without one a thread makes the next batch while one is in use, if `Loader.prefetches`. Workers live as
+    long as the loader. `start_method` (fork, spawn, forkserver) is the system's if None.
     """
     settings = worker_settings(len(dataset), dataset.batch, workers)
     workers = settings["num_workers"]

@@ -89,8 +89,7 @@ class TrainerHooks(HasCallbacks):
     shown: list[float]  # the same as the bar shows it, of a GPU that of the batch before
     reads_late: bool  # whether what a GPU finds not to be finite is read a batch later, and it skips steps by itself
     notes: deque[tuple[int, str, OnItsWay]]  # (iteration, what, values) that a GPU has been asked for
-    spoiled: bool  # whether a loss since the last step was not finite, as far as it has been read
-    losses_finite: Tensor | None  # the contrary, on the device, of all since then
+    losses_finite: Tensor | None  # whether all losses since the last step were, (), on the device
     metrics: dict[str, float | None]
     fitness: float | None
     best_fitness: float | None

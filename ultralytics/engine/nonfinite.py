@@ -53,14 +53,13 @@ class NonfinitePolicy(TrainerHooks):
                 self.shown = [value, *more]
             elif math.isfinite(value):
                 if what == "gradient":
-                    self.nonfinite_since_step, self.spoiled = 0, False
+                    self.nonfinite_since_step = 0
             elif what == "loss":
-                self.spoiled = True
                 self.count_nonfinite(what)
-            else:  # a scale above 1 may be the reason, and has been lowered; or that of a loss, which was counted
-                if more[0] <= 1 and not self.spoiled:
+            else:
+                scale, losses_finite = more  # a scale above 1 may be the reason, and has been lowered
+                if scale <= 1 and losses_finite:  # else the loss was counted
                     self.count_nonfinite(what)
-                self.spoiled = False
 
     def count_nonfinite(self, what: str) -> None:
         """Log and count a loss or gradient that is not finite, and roll back if it keeps happening."""
@@ -92,5 +91,4 @@ class NonfinitePolicy(TrainerHooks):
     def forget_notes(self) -> None:
         """Begin anew: what a GPU has found belongs to weights and gradients that are no more."""
         self.notes.clear()
-        self.spoiled = False
         self.losses_finite = torch.ones((), dtype=torch.bool, device=self.device)

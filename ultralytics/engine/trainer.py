@@ -104,7 +104,7 @@ class BaseTrainer(NonfinitePolicy):
         self.epochs, self.stop, self.seconds = self.args.epochs, False, 0.0
         self.iteration, self.last_step, self.skipped = 0, -1, 0
         self.nonfinite_since_step = self.rollbacks = 0
-        self.notes, self.spoiled, self.reads_late = deque(), False, False
+        self.notes, self.reads_late = deque(), False
         self.shown, self.losses_finite = [], None
         self.metrics, self.fitness, self.best_fitness = {}, None, None
         self.loss = self.loss_items = self.tloss = None
@@ -315,9 +315,9 @@ class BaseTrainer(NonfinitePolicy):
             self.optimizer.found_inf = (~norm.isfinite()).float()
             self.optimizer.step()
             del self.optimizer.found_inf
-            self.losses_finite = torch.ones_like(self.losses_finite)
             scale = self.scaler._get_scale_async() if self.scaler.is_enabled() else torch.ones_like(norm)
-            self.note("gradient", torch.stack((norm, scale)))
+            self.note("gradient", torch.stack((norm, scale, self.losses_finite.float())))
+            self.losses_finite = torch.ones_like(self.losses_finite)
             self.ema.update(self.model)
             self.run_callbacks("optimizer_step")
         elif norm.isfinite():

@@ -263,15 +263,15 @@ class v8DetectionLoss:
         labels, true_boxes, mask = self.preprocess(batch, len(dist), scale)
         if not batch.get("is_counted", True):
             mask = torch.zeros_like(mask)
-        known, counts = {}, mask.sum((1, 2))  # by the host, so that it need not wait for a GPU to tell
+        known, most = {}, None  # by the host, so that it need not wait for a GPU to tell
         if dist.device.type == "cuda" and mask.is_cpu and isinstance(self.assigner, TaskAlignedAssigner):
             known = self.assigner.bounds(true_boxes[mask[..., 0]], raw["feats"], self.stride)
+            most = (mask.sum((1, 2)) * self.assigner.topk).tolist() if known else None
         labels, true_boxes, mask = (upload(x, dist.device) for x in (labels, true_boxes, mask))
         pixels, scores_now = scale_sides(boxes.detach(), strides), scores.detach().sigmoid()
         target = self.assigner(scores_now, pixels, anchor_points * strides, labels, true_boxes, mask, **known)
         score_sum = whole_batch(target.target_scores.sum())
         imgsz = upload(torch.tensor([height, width], dtype=dist.dtype), dist.device)
-        most = (counts * self.assigner.topk).tolist() if known else None
         return Assigned(anchor_points, strides, dist, scores, boxes, target, score_sum, imgsz, most)
 
     def preprocess(self, batch: Batch, images: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
